@@ -1,0 +1,134 @@
+//! Places on disk: the cache that `hf-hub` and Python's `huggingface_hub` share, and our own notes beside it.
+//!
+//! ```text
+//! <cache>/datasets--<owner>--<name>/blobs/<sha256>                      the bytes
+//! <cache>/datasets--<owner>--<name>/snapshots/<revision>/<path>         a link to them
+//! <cache>/.divkd/<owner>--<name>/<revision>/<path>.part                 a download in progress
+//! <cache>/.divkd/<owner>--<name>/<revision>/<path>.sha256               the hash first seen, where none is published
+//! <cache>/.divkd/<owner>--<name>/<revision>/<path>.lock                 taken while a process downloads
+//! ```
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Component, Path, PathBuf};
+
+use super::RemoteFile;
+use crate::{Error, Result};
+
+/// The paths of one file.
+pub(super) struct Place {
+    blobs: PathBuf,
+    snapshot: PathBuf,
+    notes: PathBuf,
+    path: String,
+}
+
+impl Place {
+    /// Fails where repository, revision or path would lead out of the cache.
+    pub(super) fn new(cache: &Path, file: &RemoteFile) -> Result<Self> {
+        for part in [&file.repo, &file.revision, &file.path] {
+            let stays = Path::new(part).components().all(|c| matches!(c, Component::Normal(_)));
+            if part.is_empty() || !stays {
+                let problem = format!("`{part}` is no path inside a repository");
+                return Err(Error::HubSetup { problem });
+            }
+        }
+        let folder = file.repo.replace('/', "--");
+        let repository = cache.join(format!("datasets--{folder}"));
+        Ok(Self {
+            blobs: repository.join("blobs"),
+            snapshot: repository.join("snapshots").join(&file.revision).join(&file.path),
+            notes: cache.join(".divkd").join(folder).join(&file.revision).join(&file.path),
+            path: file.path.clone(),
+        })
+    }
+
+    /// Where a download in progress is kept.
+    pub(super) fn partial(&self) -> PathBuf {
+        self.note("part")
+    }
+
+    /// Waits until no other process downloads this file; the returned file gives the turn back when it is dropped.
+    pub(super) fn lock(&self) -> Result<File> {
+        let path = self.note("lock");
+        create_parent(&path)?;
+        let file = File::create(&path).map_err(Error::io("create", &path))?;
+        file.lock().map_err(Error::io("lock", &path))?;
+        Ok(file)
+    }
+
+    /// The hash that was recorded when this file was first seen.
+    pub(super) fn recorded_hash(&self) -> Result<Option<String>> {
+        let path = self.note("sha256");
+        match fs::read_to_string(&path) {
+            Ok(line) => Ok(line.split_whitespace().next().map(str::to_owned)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("read", &path)(e)),
+        }
+    }
+
+    /// Records a hash, in the format that `sha256sum -c` reads.
+    pub(super) fn record_hash(&self, sha256: &str) -> Result<()> {
+        let path = self.note("sha256");
+        create_parent(&path)?;
+        let fresh = self.note("sha256.new");
+        let line = format!("{sha256}  {}\n", self.path);
+        fs::write(&fresh, line).map_err(Error::io("write", &fresh))?;
+        fs::rename(&fresh, &path).map_err(Error::io("rename to", &path))
+    }
+
+    /// Moves the finished download into the cache and returns its path there.
+    pub(super) fn commit(&self, sha256: &str) -> Result<PathBuf> {
+        let blob = self.blobs.join(sha256);
+        create_parent(&blob)?;
+        create_parent(&self.snapshot)?;
+        let partial = self.partial();
+        fs::rename(&partial, &blob).map_err(Error::io("rename to", &blob))?;
+        self.link(&blob)?;
+        Ok(self.snapshot.clone())
+    }
+
+    /// Links the snapshot to the blob, relative, replacing what was there in one step.
+    fn link(&self, blob: &Path) -> Result<()> {
+        let repository = self.blobs.parent().unwrap_or(&self.blobs);
+        let inside = self.snapshot.strip_prefix(repository).unwrap_or(&self.snapshot);
+        let up: PathBuf = inside.components().skip(1).map(|_| "..").collect();
+        let target = up.join(blob.strip_prefix(repository).unwrap_or(blob));
+        let fresh = self.snapshot.with_extension("divkd-new");
+        let _ = fs::remove_file(&fresh);
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(&target, &fresh).map_err(Error::io("link", &fresh))?;
+        #[cfg(not(unix))]
+        fs::copy(blob, &fresh).map(drop).map_err(Error::io("copy to", &fresh))?;
+        fs::rename(&fresh, &self.snapshot).map_err(Error::io("rename to", &self.snapshot))
+    }
+
+    fn note(&self, suffix: &str) -> PathBuf {
+        let mut path = self.notes.clone().into_os_string();
+        path.push(".");
+        path.push(suffix);
+        path.into()
+    }
+}
+
+/// Creates the folder that `path` lies in.
+pub(super) fn create_parent(path: &Path) -> Result<()> {
+    let parent = path.parent().unwrap_or(path);
+    fs::create_dir_all(parent).map_err(Error::io("create folder", parent))
+}
+
+/// Whether a file begins and ends as parquet does: tells a whole file from an error page or a cut one.
+pub(super) fn is_whole_parquet(path: &Path) -> Result<bool> {
+    let read = |from: SeekFrom| {
+        let mut mark = [0; 4];
+        let mut file = File::open(path)?;
+        file.seek(from)?;
+        file.read_exact(&mut mark)?;
+        std::io::Result::Ok(&mark == b"PAR1")
+    };
+    if fs::metadata(path).map_err(Error::io("open", path))?.len() < 12 {
+        return Ok(false);
+    }
+    let both = read(SeekFrom::Start(0)).and_then(|start| Ok(start && read(SeekFrom::End(-4))?));
+    both.map_err(Error::io("read", path))
+}

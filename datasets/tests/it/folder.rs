@@ -1,0 +1,160 @@
+//! Whole data sets from a folder in the hub's layout, and the synthetic ones.
+
+use std::path::Path;
+
+use datasets::{Error, HashCheck, Id, LoadOptions, Source, load, verify};
+use tempfile::TempDir;
+
+use crate::support::{good_rows, tagged_planes, write_table};
+
+/// A small CIFAR-10: `train` and `test` rows with tags that count up.
+fn cifar10(folder: &Path, train: usize, test: usize) {
+    let hub = Id::Cifar10.spec().hub.as_ref().unwrap();
+    let at = |path: &str| folder.join(hub.repo).join(path);
+    write_table(&at(hub.train.path), "img", "label", &good_rows(train, 32, 10, 0), 64);
+    write_table(&at(hub.test.path), "img", "label", &good_rows(test, 32, 10, 100), 64);
+}
+
+fn source(folder: &TempDir) -> Source {
+    Source::Folder(folder.path().to_owned())
+}
+
+#[test]
+fn a_partial_folder_loads_split_and_with_its_hashes() {
+    let folder = TempDir::new().unwrap();
+    cifar10(folder.path(), 200, 30);
+    let splits = load(Id::Cifar10, &source(&folder), &LoadOptions::default()).unwrap();
+    assert_eq!((splits.train.len(), splits.val.len(), splits.test.len()), (180, 20, 30));
+    for class in 0..10 {
+        assert_eq!(splits.val.labels.iter().filter(|&&label| label == class).count(), 2);
+    }
+    // The blue plane is the row's tag, the label its row modulo 10: image and label stayed together.
+    for split in [&splits.train, &splits.val, &splits.test] {
+        for (row, &label) in split.labels.iter().enumerate() {
+            let tag = split.image(row)[2 * 32 * 32];
+            assert_eq!(split.image(row), tagged_planes(32, tag));
+            assert_eq!(u32::from(tag) % 10, label);
+        }
+    }
+    let provenance = splits.provenance;
+    assert_eq!((provenance.source.as_str(), provenance.revision), ("folder", None));
+    let file = folder.path().join("uoft-cs/cifar10/plain_text/test-00000-of-00001.parquet");
+    let reports = verify(Id::Cifar10, &source(&folder), &LoadOptions::default()).unwrap();
+    assert_eq!(reports[1].path.as_deref(), Some(file.as_path()));
+    assert_eq!(reports[1].sha256, provenance.sha256["plain_text/test-00000-of-00001.parquet"]);
+    assert_eq!((reports[1].rows, reports[1].expected_rows), (30, 10_000));
+    assert_eq!((reports[1].per_class, reports[1].check), (Some((3, 3)), Some(HashCheck::Recorded)));
+    assert!(provenance.note.contains("200 rows are not the full protocol's"), "{}", provenance.note);
+}
+
+#[test]
+fn reduced_presets_take_balanced_rows_and_smaller_images() {
+    let folder = TempDir::new().unwrap();
+    cifar10(folder.path(), 200, 100);
+    let options = LoadOptions {
+        train_rows: Some(50),
+        val_rows: Some(10),
+        test_rows: Some(20),
+        image: Some(16),
+        ..LoadOptions::default()
+    };
+    let splits = load(Id::Cifar10, &source(&folder), &options).unwrap();
+    assert_eq!((splits.train.size, splits.train.images.len()), (16, 50 * 3 * 16 * 16));
+    for (split, each) in [(&splits.train, 5), (&splits.val, 1), (&splits.test, 2)] {
+        for class in 0..10 {
+            assert_eq!(split.labels.iter().filter(|&&label| label == class).count(), each);
+        }
+    }
+    assert_eq!(splits, load(Id::Cifar10, &source(&folder), &options).unwrap());
+    let other = load(Id::Cifar10, &source(&folder), &LoadOptions { seed: 1, ..options }).unwrap();
+    assert_ne!(splits.train.images, other.train.images);
+}
+
+#[test]
+fn impossible_requests_say_what_is_possible() {
+    let folder = TempDir::new().unwrap();
+    cifar10(folder.path(), 40, 20);
+    let fails = |id: Id, source: &Source, options: LoadOptions, words: &[&str]| {
+        let text = load(id, source, &options).unwrap_err().to_string();
+        words.iter().for_each(|word| assert!(text.contains(word), "no `{word}` in: {text}"));
+    };
+    let from = source(&folder);
+    let plain = LoadOptions::default;
+    fails(Id::Cifar10, &from, LoadOptions { require_full: true, ..plain() }, &["40 rows", "50000", "laptop"]);
+    fails(Id::Cifar10, &from, LoadOptions { image: Some(15), ..plain() }, &["15", "4, 8, 16, 32"]);
+    fails(Id::Cifar10, &from, LoadOptions { image: Some(0), ..plain() }, &["down to 0"]);
+    fails(Id::Cifar10, &from, LoadOptions { val_rows: Some(0), ..plain() }, &["0 val rows"]);
+    fails(Id::Cifar100, &from, plain(), &["uoft-cs/cifar100", "no such file", "--data-dir"]);
+    fails(Id::Cifar10, &Source::Synthetic(1), plain(), &["cifar10", "synthetic"]);
+    fails(Id::Synthetic, &Source::Hub, plain(), &["seed"]);
+    cifar10(folder.path(), 2, 20);
+    fails(Id::Cifar10, &from, plain(), &["too few rows"]);
+}
+
+#[test]
+fn a_file_given_twice_is_found() {
+    let folder = TempDir::new().unwrap();
+    cifar10(folder.path(), 40, 20);
+    let hub = Id::Cifar10.spec().hub.as_ref().unwrap();
+    let at = |path: &str| folder.path().join(hub.repo).join(path);
+    std::fs::copy(at(hub.train.path), at(hub.test.path)).unwrap();
+    let error = load(Id::Cifar10, &source(&folder), &LoadOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::SameFile { .. }), "{error}");
+    let reports = verify(Id::Cifar10, &source(&folder), &LoadOptions::default()).unwrap();
+    assert!(matches!(reports[1].problem, Some(Error::SameFile { .. })), "{reports:?}");
+}
+
+#[test]
+fn verify_finds_what_load_would_stumble_over() {
+    let folder = TempDir::new().unwrap();
+    cifar10(folder.path(), 40, 20);
+    let hub = Id::Cifar10.spec().hub.as_ref().unwrap();
+    let train = folder.path().join(hub.repo).join(hub.train.path);
+    let bytes = std::fs::read(&train).unwrap();
+    std::fs::write(&train, &bytes[..bytes.len() / 2]).unwrap();
+    std::fs::remove_file(folder.path().join(hub.repo).join(hub.test.path)).unwrap();
+    let reports = verify(Id::Cifar10, &source(&folder), &LoadOptions::default()).unwrap();
+    assert!(matches!(reports[0].problem, Some(Error::Parquet { .. })), "{reports:?}");
+    assert!(matches!(reports[1].problem, Some(Error::MissingFile { .. })), "{reports:?}");
+}
+
+#[test]
+fn synthetic_images_come_from_their_seed_and_labels_from_their_posterior() {
+    let options = LoadOptions {
+        train_rows: Some(2000),
+        val_rows: Some(100),
+        test_rows: Some(100),
+        ..LoadOptions::default()
+    };
+    let splits = load(Id::Synthetic, &Source::Synthetic(5), &options).unwrap();
+    assert_eq!(splits, load(Id::Synthetic, &Source::Synthetic(5), &options).unwrap());
+    let other = load(Id::Synthetic, &Source::Synthetic(6), &options).unwrap();
+    assert_ne!(splits.train.images, other.train.images);
+    assert_ne!(splits.train.image(0), splits.test.image(0));
+    let longer = LoadOptions { train_rows: Some(2001), ..options.clone() };
+    let longer = load(Id::Synthetic, &Source::Synthetic(5), &longer).unwrap();
+    assert_eq!(longer.train.images[..splits.train.images.len()], splits.train.images);
+
+    let posterior = splits.train.posterior.as_ref().unwrap();
+    let (mut larger, mut agree) = (0.0, 0.0);
+    for (p, &label) in posterior.chunks_exact(10).zip(&splits.train.labels) {
+        assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-6 && p.iter().all(|&p| (0.0..=1.0).contains(&p)));
+        assert!(p[label as usize] > 0.0);
+        let most = p.iter().copied().fold(0.0, f32::max);
+        larger += f64::from(most);
+        agree += f64::from(u8::from(p[label as usize] == most));
+    }
+    // Labels are drawn from the posterior: the more likely class is drawn as often as it says, within five standard errors.
+    assert!((larger - agree).abs() < 5.0 * (2000.0_f64 * 0.08 * 0.92).sqrt(), "{larger} against {agree}");
+    assert!((1700.0..1960.0).contains(&agree), "{agree} of 2000 labels are the likelier class");
+}
+
+#[test]
+fn synthetic_settings_out_of_range_are_all_reported() {
+    let mut options = LoadOptions { image: Some(2), ..LoadOptions::default() };
+    options.synthetic.mix = 0.7;
+    let text = load(Id::Synthetic, &Source::Synthetic(1), &options).unwrap_err().to_string();
+    assert!(text.contains("size must be") && text.contains("mix must be"), "{text}");
+    let huge = LoadOptions { train_rows: Some(usize::MAX), ..LoadOptions::default() };
+    assert!(load(Id::Synthetic, &Source::Synthetic(1), &huge).is_err());
+}

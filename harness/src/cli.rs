@@ -1,0 +1,180 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Override;
+
+/// Reproduces "Diversity Matters When Learning From Ensembles" (NeurIPS 2021): trains teachers and students, and prints
+/// the paper's tables.
+#[derive(Debug, Parser)]
+#[command(name = "divkd", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// CPU threads (default: one per core). The results do not depend on it.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train an experiment's missing runs and print its table.
+    Reproduce(Reproduce),
+    /// Print the table of the records under a folder.
+    Table(Table),
+    /// List methods, networks, data sets and experiments.
+    List,
+    /// Check or fetch a data set.
+    Data(Data),
+    /// Convert an official checkpoint (.pth.tar) or safetensors file into a model file of this program.
+    Import(Import),
+    /// Write a run's model as safetensors under the official parameter names.
+    Export(Export),
+    /// Print every metric of a run or of a predictions file.
+    Eval(Eval),
+    /// Check this program against recorded cases of the official implementation.
+    Oracle(Oracle),
+}
+
+/// Arguments of `reproduce`.
+#[derive(Debug, Args)]
+pub struct Reproduce {
+    /// quick, cifar10, cifar100, tiny-imagenet, or a file ending in .toml.
+    pub experiment: String,
+    /// paper, laptop or smoke (default: the experiment's own).
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// Repetitions of everything.
+    #[arg(long, value_name = "N")]
+    pub seeds: Option<u32>,
+    /// Subnetworks of a BatchEnsemble and teachers that a student learns from.
+    #[arg(long, value_name = "M")]
+    pub members: Option<u32>,
+    /// Teachers to train for the curve of the deep ensemble (default: as many as members).
+    #[arg(long, value_name = "N")]
+    pub teachers: Option<u32>,
+    /// Rows to train, separated by commas; the teachers that they need come along.
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub methods: Vec<String>,
+    /// auto, cpu or cuda:0.
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Read the data from a folder in the hub's layout instead of the hub.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The folder of the records.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
+    /// Override a setting of the experiment, such as teacher.epochs=10. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = Override::set)]
+    pub set: Vec<Override>,
+    /// Print the plan and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl Reproduce {
+    /// The options that change the configuration, `--set` last.
+    pub fn overrides(&self) -> Vec<Override> {
+        let mut all = Vec::new();
+        let mut number = |option: &str, key: &str, value: Option<u32>| {
+            all.extend(value.map(|value| Override::option(option, key, i64::from(value))));
+        };
+        number("--seeds", "seeds", self.seeds);
+        number("--members", "members", self.members);
+        match self.teachers {
+            Some(_) => number("--teachers", "teachers", self.teachers),
+            None => number("--members", "teachers", self.members),
+        }
+        if !self.methods.is_empty() {
+            all.push(Override::option("--methods", "methods", self.methods.clone()));
+        }
+        all.extend(self.set.iter().cloned());
+        all
+    }
+}
+
+/// Arguments of `table`.
+#[derive(Debug, Args)]
+pub struct Table {
+    /// A folder of records: all experiments, one of them, or one row.
+    #[arg(default_value = "runs")]
+    pub dir: PathBuf,
+    /// term, csv, md or latex.
+    #[arg(long, default_value = "term")]
+    pub format: String,
+}
+
+/// Arguments of `data`.
+#[derive(Debug, Args)]
+pub struct Data {
+    /// What to do with the data.
+    #[command(subcommand)]
+    pub action: DataAction,
+}
+
+/// What `data` does.
+#[derive(Debug, Subcommand)]
+pub enum DataAction {
+    /// Read every file and image and report what is damaged or missing.
+    Verify(DataSet),
+    /// Download the files into the hub's cache.
+    Fetch(DataSet),
+}
+
+/// A data set and where it is.
+#[derive(Debug, Args)]
+pub struct DataSet {
+    /// cifar10, cifar100, tiny-imagenet or synthetic.
+    pub dataset: String,
+    /// Read from a folder in the hub's layout instead of the hub.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// A .pth.tar or .safetensors file.
+    pub file: PathBuf,
+    /// The network it holds, such as wrn-28-10. Classes and members are read from the file.
+    #[arg(long)]
+    pub network: String,
+    /// The model file to write (must not exist).
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The folder of a finished run: `<out>/<experiment>-<preset>/<row>/seed-<n>`.
+    pub run: PathBuf,
+    /// The file to write (must not exist).
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Arguments of `eval`.
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// The folder of a finished run, or a predictions.safetensors file.
+    pub path: PathBuf,
+}
+
+/// Arguments of `oracle`.
+#[derive(Debug, Args)]
+pub struct Oracle {
+    /// A folder of case folders, or one case folder.
+    pub dir: PathBuf,
+    /// One JSON object a line instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// auto, cpu or cuda:0.
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+}

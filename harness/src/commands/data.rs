@@ -1,0 +1,65 @@
+//! `divkd data verify|fetch`: a data set's files, without training on them.
+
+use anyhow::bail;
+use datasets::LoadOptions;
+
+use crate::cli::{Data, DataAction, DataSet};
+use crate::{loading, model};
+
+/// Runs the action.
+///
+/// # Errors
+/// An unknown data set; files that are missing, damaged or out of reach.
+pub fn run(args: &Data) -> anyhow::Result<()> {
+    match &args.action {
+        DataAction::Verify(set) => verify(set),
+        DataAction::Fetch(set) => fetch(set),
+    }
+}
+
+/// A line a file on standard output; fails if any file has a problem.
+fn verify(set: &DataSet) -> anyhow::Result<()> {
+    let id = model::dataset(&set.dataset)?;
+    let source = loading::source(id, set.data_dir.as_deref(), 0);
+    let reports = datasets::verify(id, &source, &options())?;
+    let mut problems = 0;
+    for report in &reports {
+        match &report.problem {
+            Some(problem) => {
+                problems += 1;
+                println!("BAD  {}: {problem}", report.file);
+            }
+            None => {
+                let check = report.check.map_or("not compared", datasets::HashCheck::phrase);
+                let (rows, expected) = (report.rows, report.expected_rows);
+                println!("ok   {}: {rows} of {expected} rows, sha256 {} {check}", report.file, report.sha256);
+            }
+        }
+    }
+    if problems > 0 {
+        bail!(
+            "{problems} of {} files of {id} are not usable; `divkd data fetch {id}` gets them anew",
+            reports.len()
+        );
+    }
+    Ok(())
+}
+
+/// A line a file on standard output: where it lies.
+fn fetch(set: &DataSet) -> anyhow::Result<()> {
+    let id = model::dataset(&set.dataset)?;
+    if set.data_dir.is_some() {
+        bail!(
+            "data fetch downloads into the hub's cache; use `divkd data verify {id} --data-dir ..` for a folder"
+        );
+    }
+    for file in datasets::fetch(id, &options())? {
+        let came = if file.downloaded { "downloaded" } else { "already there" };
+        println!("{} {came}, {} bytes, sha256 {}", file.path.display(), file.bytes, file.check.phrase());
+    }
+    Ok(())
+}
+
+fn options() -> LoadOptions {
+    LoadOptions { progress: Some(loading::progress()), ..LoadOptions::default() }
+}

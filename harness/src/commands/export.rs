@@ -1,0 +1,22 @@
+//! `divkd export`: a run's model as safetensors under the official parameter names.
+
+use std::fs;
+
+use anyhow::{Context, ensure};
+use results::record::{MODEL, Record};
+
+use crate::cli;
+
+/// Copies the model of a finished run; records hold it under the official names already.
+///
+/// # Errors
+/// Where the run has no model, or the file exists already or cannot be written.
+pub fn run(args: &cli::Export) -> anyhow::Result<()> {
+    let record = Record::open(&args.run)?;
+    let model = record.model().with_context(|| format!("{} has no {MODEL}", args.run.display()))?;
+    ensure!(!args.out.exists(), "{} exists already: name another file", args.out.display());
+    let bytes = fs::copy(&model, &args.out)
+        .with_context(|| format!("cannot copy {} to {}", model.display(), args.out.display()))?;
+    eprintln!("wrote {} ({bytes} bytes)", args.out.display());
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! The commands, one module each: what they read, do and print.
+
+pub mod data;
+pub mod eval;
+pub mod export;
+pub mod import;
+pub mod list;
+pub mod oracle;
+pub mod reproduce;
+pub mod table;

@@ -1,0 +1,85 @@
+//! `divkd reproduce`: plans an experiment, trains what is missing, prints the teachers' diversity and the table.
+
+use anyhow::bail;
+use results::table::{Format, Table};
+
+use crate::cli::Reproduce;
+use crate::config::{self, Resolved};
+use crate::diversity::{self, TrainKld};
+use crate::experiments::Experiment;
+use crate::plan::{Plan, Row, Run, run_dir};
+use crate::train::record;
+use crate::train::run::{Session, run as train};
+use crate::{device, loading};
+
+/// Runs the command. The line `train-kld` and the table go to standard output, all else to standard error.
+///
+/// # Errors
+/// Names and settings that are wrong, records of other settings in the way, and whatever stops a run.
+pub fn run(args: &Reproduce) -> anyhow::Result<()> {
+    let experiment = Experiment::find(&args.experiment)?;
+    let resolved = config::resolve(&experiment, args.preset.as_deref(), &args.overrides())?;
+    let chosen = device::choose(&args.device)?;
+    let plan = Plan::new(&resolved, &args.out)?;
+    check_finished(&plan, &resolved)?;
+    let estimate = plan.estimate(&resolved.config, &chosen.device)?;
+    let description = plan.describe(&resolved, &chosen.reason, Some(&estimate))?;
+    if args.dry_run {
+        print!("{description}");
+        return Ok(());
+    }
+    eprint!("{description}");
+
+    let seeds = seeds_with_teachers(&plan);
+    let mut kld = TrainKld::open(&plan.folder)?;
+    let missing: Vec<&Run> = plan.missing().collect();
+    if !missing.is_empty() || kld.line(&seeds).is_none() {
+        let splits = loading::splits(&resolved.config.data, args.data_dir.as_deref())?;
+        let command = std::env::args().collect::<Vec<_>>().join(" ");
+        let session = Session {
+            resolved: &resolved,
+            out: &args.out,
+            splits: &splits,
+            device: &chosen,
+            command: &command,
+        };
+        for (index, run) in missing.iter().enumerate() {
+            let label = format!("[{}/{}] {}/seed-{}", index + 1, missing.len(), run.row, run.seed);
+            train(&session, run, &label)?;
+        }
+        for seed in &seeds {
+            if kld.get(*seed).is_none() {
+                kld.insert(*seed, diversity::measure(&session, *seed)?)?;
+            }
+        }
+    }
+    if let Some(line) = kld.line(&seeds).filter(|_| !seeds.is_empty()) {
+        println!("{line}");
+    }
+    print!("{}", Table::build(&plan.folder)?.render(Format::Term));
+    Ok(())
+}
+
+/// The seeds that train at least two teachers: one has no diversity.
+fn seeds_with_teachers(plan: &Plan) -> Vec<u64> {
+    plan.runs.iter().filter(|run| run.row == Row::Teacher(2)).map(|run| run.seed).collect()
+}
+
+/// Finished runs must be of the same settings: a table never mixes two.
+fn check_finished(plan: &Plan, resolved: &Resolved) -> anyhow::Result<()> {
+    let now = resolved.table()?;
+    for run in plan.runs.iter().filter(|run| run.finished) {
+        let dir = run_dir(&plan.folder, &run.row, run.seed);
+        let was = record::read_info(&dir)?.config;
+        let differences =
+            config::differences(&config::relevant(&was, &run.row), &config::relevant(&now, &run.row));
+        if !differences.is_empty() {
+            bail!(
+                "{} was made with other settings; name another --out, or move it away:\n  {}",
+                dir.display(),
+                differences.join("\n  ")
+            );
+        }
+    }
+    Ok(())
+}

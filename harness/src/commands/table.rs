@@ -1,0 +1,20 @@
+//! `divkd table`: the table of stored records. Needs no data and no training.
+
+use results::table::{Format, Table};
+
+use crate::cli;
+use crate::nearest::UnknownName;
+
+/// Prints the table of the records under the folder.
+///
+/// # Errors
+/// An unknown format; records that are missing or damaged.
+pub fn run(args: &cli::Table) -> anyhow::Result<()> {
+    let format = format(&args.format)?;
+    print!("{}", Table::build(&args.dir)?.render(format));
+    Ok(())
+}
+
+fn format(name: &str) -> Result<Format, UnknownName> {
+    name.parse().map_err(|_| UnknownName::new("format", name, Format::ALL.map(Format::name)))
+}

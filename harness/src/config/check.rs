@@ -1,0 +1,142 @@
+//! Ranges and combinations: what types cannot say.
+
+use super::layers::Leaves;
+use super::{Config, Problem, RecipeConfig};
+use crate::nearest::UnknownName;
+
+/// Everything that is out of range or does not fit together. `leaves` tells where each key was written.
+pub(crate) fn problems(config: &Config, leaves: &Leaves) -> Vec<Problem> {
+    let mut check = Check { leaves, problems: Vec::new() };
+    names(config, &mut check);
+    sizes(config, &mut check);
+    recipe("teacher", &config.teacher, config, &mut check);
+    recipe("student", &config.student, config, &mut check);
+    settings(config, &mut check);
+    check.problems
+}
+
+struct Check<'a> {
+    leaves: &'a Leaves,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    /// Reports `message` for `key` unless `holds`.
+    fn that(&mut self, key: &str, holds: bool, message: impl FnOnce() -> String) {
+        if !holds {
+            self.problem(key, format!("`{key}` {}", message()));
+        }
+    }
+
+    fn problem(&mut self, key: &str, message: String) {
+        // A table's place is that of its first key.
+        let leaf = self.leaves.get(key).or_else(|| {
+            let below = format!("{key}.");
+            self.leaves.iter().find(|(key, _)| key.starts_with(&below)).map(|(_, leaf)| leaf)
+        });
+        let place = leaf.map_or_else(|| key.to_owned(), |leaf| leaf.place.clone());
+        self.problems.push(Problem { place, message });
+    }
+
+    fn at_least(&mut self, key: &str, value: usize, least: usize) {
+        self.that(key, value >= least, || format!("must be at least {least}, found {value}"));
+    }
+
+    fn within(&mut self, key: &str, value: f64, low: f64, high: f64) {
+        let holds = value.is_finite() && (low..=high).contains(&value);
+        self.that(key, holds, || match high {
+            f64::MAX => format!("must be at least {low}, found {value}"),
+            _ => format!("must be between {low} and {high}, found {value}"),
+        });
+    }
+}
+
+fn names(config: &Config, check: &mut Check<'_>) {
+    if let Err(error) = crate::model::dataset(&config.data.dataset) {
+        check.problem("data.dataset", error.to_string());
+    }
+    if let Err(error) = crate::model::network(&config.network, 32, 10) {
+        check.problem("network", error.to_string());
+    }
+    let known = || methods::registry().iter().map(|entry| entry.name);
+    for name in &config.methods {
+        if !known().any(|known| known == name) {
+            check.problem("methods", UnknownName::new("method", name, known()).to_string());
+        }
+    }
+    check.that("methods", !config.methods.is_empty(), || "must name at least one method".to_owned());
+    let repeated = config.methods.iter().enumerate().find(|(at, name)| config.methods[..*at].contains(name));
+    if let Some((_, name)) = repeated {
+        check.problem("methods", format!("`methods` names {name} twice"));
+    }
+}
+
+fn sizes(config: &Config, check: &mut Check<'_>) {
+    check.at_least("members", config.members, 1);
+    check.that("teachers", config.teachers >= config.members, || {
+        format!("must be at least members = {}, found {}", config.members, config.teachers)
+    });
+    check.that("seeds", config.seeds >= 1, || format!("must be at least 1, found {}", config.seeds));
+    check.at_least("bn_groups", config.bn_groups, 1);
+    let data = &config.data;
+    for (key, rows) in [
+        ("data.train_rows", data.train_rows),
+        ("data.val_rows", data.val_rows),
+        ("data.test_rows", data.test_rows),
+    ] {
+        check.at_least(key, rows, 1);
+    }
+    check.that("data.pad", data.pad < data.image.max(1), || {
+        format!("must be below data.image = {}, found {}", data.image, data.pad)
+    });
+    if let Ok(id) = crate::model::dataset(&data.dataset) {
+        let full = id.spec().image;
+        let holds = data.image >= 4 && full.is_multiple_of(data.image);
+        check.that("data.image", holds, || {
+            format!("must divide the images' {full} pixels and be at least 4, found {}", data.image)
+        });
+    }
+}
+
+fn recipe(name: &str, recipe: &RecipeConfig, config: &Config, check: &mut Check<'_>) {
+    let key = |key: &str| format!("{name}.{key}");
+    check.at_least(&key("epochs"), recipe.epochs, 1);
+    check.that(&key("batch"), recipe.batch >= config.bn_groups.max(1), || {
+        let least = config.bn_groups.max(1);
+        format!("must be at least bn_groups = {least}, found {}", recipe.batch)
+    });
+    check.within(&key("lr"), recipe.lr, 0.0, f64::MAX);
+    check.within(&key("lr_fast"), recipe.lr_fast, 0.0, f64::MAX);
+    check.within(&key("momentum"), recipe.momentum, 0.0, 1.0);
+    check.within(&key("weight_decay"), recipe.weight_decay, 0.0, 1.0);
+    check.within(&key("weight_decay_fast"), recipe.weight_decay_fast, 0.0, 1.0);
+    check.that(&key("nesterov"), !recipe.nesterov || recipe.momentum > 0.0, || {
+        format!("needs {name}.momentum above 0")
+    });
+    check.at_least(&key("validate_every"), recipe.validate_every, 1);
+    check.at_least(&key("validate_last"), recipe.validate_last, 1);
+    let [warm, decay, end] = recipe.schedule.milestones;
+    check.that(&key("schedule.milestones"), 1 <= warm && warm <= decay && decay < end, || {
+        format!("must rise from 1 or more (warm-up's end <= decay's start < decay's end), found {warm}, {decay}, {end}")
+    });
+    check.within(&key("schedule.warmup_factor"), recipe.schedule.warmup_factor, 0.0, 1.0);
+    check.within(&key("schedule.gamma"), recipe.schedule.gamma, 0.0, 1.0);
+}
+
+/// The methods read their own tables, and every table belongs to a method.
+fn settings(config: &Config, check: &mut Check<'_>) {
+    for entry in methods::registry() {
+        let table = config.method.get(entry.name).cloned().unwrap_or_default();
+        if let Err(error) = (entry.from_toml)(table) {
+            let key = format!("method.{}", entry.name);
+            check.problem(&key, format!("[{key}] {}", error.message()));
+        }
+    }
+    let known = || methods::registry().iter().map(|entry| entry.name);
+    for name in config.method.keys() {
+        if !known().any(|known| known == name) {
+            let message = UnknownName::new("method", name, known()).to_string();
+            check.problem(&format!("method.{name}"), message);
+        }
+    }
+}

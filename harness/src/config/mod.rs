@@ -1,0 +1,219 @@
+//! The configuration of one experiment: what its TOML file says once a preset and the command line are merged in.
+//!
+//! A file holds base tables, which name every key, and `[presets.<name>]` tables, which override some of them. On top
+//! come the command line's options and `--set key=value`. [`resolve`] merges these layers and reports everything that
+//! is wrong with them at once.
+
+mod check;
+mod layers;
+mod report;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::experiments::Experiment;
+use crate::plan::Row;
+pub use layers::Override;
+pub use report::{ConfigError, Problem};
+
+/// Everything that decides the outcome of an experiment's runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The network of teachers and students, such as `resnet-32` or `wrn-28-10`.
+    pub network: String,
+    /// M: subnetworks of a BatchEnsemble, and teachers that a student learns from.
+    pub members: usize,
+    /// Teachers trained per seed, for the curve of the deep ensemble. At least `members`.
+    pub teachers: usize,
+    /// Repetitions of everything, numbered from 1.
+    pub seeds: u64,
+    /// The methods of the table, by the registry's names.
+    pub methods: Vec<String>,
+    /// Batch-norm groups of a training batch (protocol, "Batch-norm groups").
+    pub bn_groups: usize,
+    /// What is trained and tested on.
+    pub data: DataConfig,
+    /// How plain networks are trained.
+    pub teacher: RecipeConfig,
+    /// How BatchEnsemble students are trained.
+    pub student: RecipeConfig,
+    /// Each method's own settings, read by the method itself.
+    #[serde(default)]
+    pub method: BTreeMap<String, toml::Table>,
+}
+
+/// The data of an experiment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// `cifar10`, `cifar100`, `tiny-imagenet` or `synthetic`.
+    pub dataset: String,
+    /// Images to train on.
+    pub train_rows: usize,
+    /// Images that choose the model and fit the temperature.
+    pub val_rows: usize,
+    /// Images to test on.
+    pub test_rows: usize,
+    /// Height and width after averaging the images down by a whole factor.
+    pub image: usize,
+    /// Random crops and horizontal flips in training.
+    pub augment: bool,
+    /// Zero padding of the random crop, in pixels.
+    pub pad: usize,
+    /// Refuse data that lack rows of the protocol.
+    pub require_full: bool,
+    /// Seed of the split, of the subsets and of synthetic images; the same for every repetition.
+    pub seed: u64,
+}
+
+/// How a network is trained: the protocol's "Training" table, a column of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecipeConfig {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// B: images a step.
+    pub batch: usize,
+    /// Base learning rate of the slow weights.
+    pub lr: f64,
+    /// Base learning rate of the fast weights r and s.
+    pub lr_fast: f64,
+    /// Momentum of SGD.
+    pub momentum: f64,
+    /// Weight decay of the slow weights, norms and biases included.
+    pub weight_decay: f64,
+    /// Weight decay of the fast weights.
+    pub weight_decay_fast: f64,
+    /// Nesterov's form of the momentum.
+    pub nesterov: bool,
+    /// The rate's factor by epoch.
+    pub schedule: ScheduleConfig,
+    /// Validate at epoch 1 and at every multiple of this.
+    pub validate_every: usize,
+    /// Validate after each of the last epochs, this many.
+    pub validate_last: usize,
+}
+
+/// The learning rate's factor by epoch, counted from 1: linear warm-up below the first milestone, 1 up to the second,
+/// linear decay up to the third, `gamma` from there on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleConfig {
+    /// The epochs at which warm-up has ended, decay begins and decay has ended.
+    pub milestones: [usize; 3],
+    /// The factor of the warm-up's first epoch.
+    pub warmup_factor: f64,
+    /// The factor after the decay.
+    pub gamma: f64,
+}
+
+impl RecipeConfig {
+    /// Whether `epoch` (from 1) ends with a validation: the first, every `validate_every`-th, and the last ones.
+    pub fn validates(&self, epoch: usize) -> bool {
+        epoch == 1 || epoch.is_multiple_of(self.validate_every) || epoch + self.validate_last > self.epochs
+    }
+
+    /// Steps of one epoch over `rows` images; the last, partial batch counts.
+    pub fn steps(&self, rows: usize) -> usize {
+        rows.div_ceil(self.batch)
+    }
+}
+
+/// An experiment with its preset and the user's overrides merged in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// The experiment's name: `cifar100`.
+    pub experiment: String,
+    /// The preset's name: `paper`.
+    pub preset: String,
+    /// The merged configuration.
+    pub config: Config,
+}
+
+impl Resolved {
+    /// The folder of this experiment's records: `<experiment>-<preset>`.
+    pub fn folder(&self) -> String {
+        format!("{}-{}", self.experiment, self.preset)
+    }
+
+    /// The configuration as a table, for `run.toml`.
+    pub fn table(&self) -> anyhow::Result<toml::Table> {
+        Ok(toml::Table::try_from(&self.config)?)
+    }
+}
+
+/// Merges `preset` of the experiment (its default where `None`) and `overrides` over the experiment's base tables.
+///
+/// # Errors
+/// [`ConfigError`] with every unknown key, wrong type and value out of range; an unknown preset on its own.
+pub fn resolve(
+    experiment: &Experiment,
+    preset: Option<&str>,
+    overrides: &[Override],
+) -> anyhow::Result<Resolved> {
+    let mut file = layers::File::parse(experiment)?;
+    file.conform(&layers::File::parse(&Experiment::schema())?, &experiment.path);
+    let preset = file.preset(preset)?;
+    let merged = file.merge(&preset, overrides);
+    let mut problems = merged.problems;
+    let config = match Config::deserialize(layers::table(&merged.leaves)) {
+        Ok(config) => {
+            problems.extend(check::problems(&config, &merged.leaves));
+            Some(config)
+        }
+        // Only a base table that lacks a key or has one of a wrong type gets here.
+        Err(error) => {
+            let place = experiment.path.clone();
+            problems.push(Problem { place, message: error.message().to_owned() });
+            None
+        }
+    };
+    match config {
+        Some(config) if problems.is_empty() => {
+            Ok(Resolved { experiment: experiment.name.clone(), preset, config })
+        }
+        _ => Err(ConfigError { experiment: experiment.name.clone(), preset, problems }.into()),
+    }
+}
+
+/// The presets of an experiment, the default one first.
+pub(crate) fn presets(experiment: &Experiment) -> anyhow::Result<Vec<String>> {
+    Ok(layers::File::parse(experiment)?.presets())
+}
+
+/// The parts of a run's configuration that its outcome depends on, so that more seeds, other methods or a longer curve
+/// of teachers do not disown finished runs.
+pub fn relevant(config: &toml::Table, row: &Row) -> toml::Table {
+    let mut table = config.clone();
+    for key in ["seeds", "methods", "teachers"] {
+        table.remove(key);
+    }
+    let methods = table.remove("method");
+    match row {
+        Row::Teacher(_) => {
+            table.remove("student");
+            table.remove("members");
+        }
+        Row::Student(name) => {
+            if let Some(settings) = methods.and_then(|all| all.get(name).cloned()) {
+                table.insert("method".to_owned(), settings);
+            }
+        }
+    }
+    table
+}
+
+/// The dotted keys in which two tables differ, each with both values.
+pub fn differences(was: &toml::Table, is: &toml::Table) -> Vec<String> {
+    let (was, is) = (layers::flatten(was), layers::flatten(is));
+    let show = |value: Option<&toml::Value>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    let mut keys: Vec<&String> = was.keys().chain(is.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    keys.into_iter()
+        .filter(|key| was.get(*key) != is.get(*key))
+        .map(|key| format!("{key}: was {}, is {}", show(was.get(key)), show(is.get(key))))
+        .collect()
+}

@@ -1,0 +1,30 @@
+//! The harness behind the binary `divkd`: configuration, plan, training, evaluation and commands.
+//!
+//! * [`experiments`], [`config`]: the experiment files and what they say once merged with a preset and the command line
+//! * [`plan`]: the graph of runs, which of them are finished, and how long the others take
+//! * [`train`]: one run from its seed to its record; [`checkpoint`](train::checkpoint) lets it go on after a crash
+//! * [`diversity`]: the teachers' diversity on training images
+//! * [`cli`], [`commands`]: what the user types and what it does
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod device;
+pub mod diversity;
+pub mod experiments;
+pub mod loading;
+pub mod model;
+pub mod nearest;
+pub mod oracle;
+pub mod plan;
+pub mod progress;
+pub mod train;
+
+/// Exit code of a command line or configuration that is wrong (`EX_USAGE` of sysexits.h).
+pub const EXIT_USAGE: u8 = 64;
+
+/// The exit code of a failed command: [`EXIT_USAGE`] where a name or the configuration is wrong, else 1.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let usage = error.is::<nearest::UnknownName>() || error.is::<config::ConfigError>();
+    if usage { EXIT_USAGE } else { 1 }
+}

@@ -1,0 +1,45 @@
+//! `divkd`: reproduces "Diversity Matters When Learning From Ensembles" (NeurIPS 2021) from data to the paper's tables.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use harness::cli::{Cli, Command};
+use harness::commands;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let usage = error.use_stderr();
+            // A closed pipe is no reason to fail twice.
+            let _ = error.print();
+            return if usage { ExitCode::from(harness::EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(harness::exit_code(&error))
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Some(threads) = cli.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global()?;
+    }
+    match cli.command {
+        Command::Reproduce(args) => commands::reproduce::run(&args),
+        Command::Table(args) => commands::table::run(&args),
+        Command::List => commands::list::run(),
+        Command::Data(args) => commands::data::run(&args),
+        Command::Import(args) => commands::import::run(&args),
+        Command::Export(args) => commands::export::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
+        Command::Oracle(args) => commands::oracle::run(&args),
+    }
+}

@@ -1,0 +1,67 @@
+//! From names and numbers of the configuration to data sets, network shapes and optimiser settings.
+
+use datasets::Id;
+use nn::{NetworkSpec, Schedule, SgdSettings};
+
+use crate::config::{Config, RecipeConfig, ScheduleConfig};
+use crate::nearest::UnknownName;
+
+/// The networks that are listed and suggested; wide ones exist in other depths and widths too.
+pub const NETWORKS: [&str; 10] = [
+    "resnet-8",
+    "resnet-14",
+    "resnet-20",
+    "resnet-32",
+    "resnet-44",
+    "resnet-56",
+    "wrn-10-1",
+    "wrn-16-4",
+    "wrn-28-4",
+    "wrn-28-10",
+];
+
+/// The names of the registered methods.
+pub fn method_names() -> Vec<&'static str> {
+    methods::registry().iter().map(|entry| entry.name).collect()
+}
+
+/// The data set `name`.
+///
+/// # Errors
+/// An unknown name, with the nearest one.
+pub fn dataset(name: &str) -> Result<Id, UnknownName> {
+    name.parse().map_err(|_| UnknownName::new("data set", name, Id::ALL.map(Id::name)))
+}
+
+/// The plain network `name` for `image` x `image` pixels and `classes` classes.
+///
+/// # Errors
+/// An unknown name, with the nearest one.
+pub fn network(name: &str, image: usize, classes: usize) -> Result<NetworkSpec, UnknownName> {
+    NetworkSpec::named(name, image, classes).map_err(|_| UnknownName::new("network", name, NETWORKS))
+}
+
+/// The plain network of an experiment: its size, classes and the normalisation of its data set.
+///
+/// # Errors
+/// An unknown network or data set.
+pub fn spec(config: &Config) -> Result<NetworkSpec, UnknownName> {
+    let data = dataset(&config.data.dataset)?.spec();
+    Ok(network(&config.network, config.data.image, data.classes)?.normalized(data.mean, data.std))
+}
+
+/// The optimiser's settings of a recipe.
+pub fn sgd(recipe: &RecipeConfig) -> SgdSettings {
+    SgdSettings {
+        momentum: recipe.momentum,
+        weight_decay: recipe.weight_decay,
+        weight_decay_fast: recipe.weight_decay_fast,
+        nesterov: recipe.nesterov,
+    }
+}
+
+/// The learning-rate schedule of a recipe.
+pub fn schedule(recipe: &RecipeConfig) -> Schedule {
+    let ScheduleConfig { milestones, warmup_factor, gamma } = recipe.schedule;
+    Schedule { milestones, warmup_factor, gamma }
+}

@@ -1,0 +1,73 @@
+//! The nearest valid name to a mistyped one, for every error that rejects a name.
+
+use thiserror::Error;
+
+/// A name that is not among the known ones. Shows the nearest known name and, where the list is short, all of them.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("unknown {what} `{name}`{}", hint(.name, .known))]
+pub struct UnknownName {
+    /// What is named: "method", "experiment", "preset" ..
+    pub what: &'static str,
+    /// The name as it was given.
+    pub name: String,
+    /// The names that exist.
+    pub known: Vec<String>,
+}
+
+impl UnknownName {
+    /// The error for `name`, which is none of `known`.
+    pub fn new<S: Into<String>>(
+        what: &'static str,
+        name: impl Into<String>,
+        known: impl IntoIterator<Item = S>,
+    ) -> Self {
+        Self { what, name: name.into(), known: known.into_iter().map(Into::into).collect() }
+    }
+}
+
+/// The name among `known` that is most like `name`; the first of equals. `None` where nothing is known.
+///
+/// Likeness is the sum of two measures in 0..1: few edits for the length (a slip of the finger) and many shared pairs of
+/// letters (a part left out).
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    let likeness = |known: &str| {
+        strsim::normalized_damerau_levenshtein(&name, known) + strsim::sorensen_dice(&name, known)
+    };
+    // Of equals `max_by` takes the last.
+    let known: Vec<&str> = known.into_iter().collect();
+    known.into_iter().rev().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+}
+
+fn hint(name: &str, known: &[String]) -> String {
+    let Some(best) = nearest(name, known.iter().map(String::as_str)) else {
+        return String::new();
+    };
+    format!("; did you mean `{best}`? (known: {})", known.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_and_omissions_find_the_name_that_was_meant() {
+        let methods = ["teacher", "kd", "be", "be-kd", "be-kd-gaussian", "be-kd-ods", "be-kd-conf-ods"];
+        for (typed, meant) in [
+            ("be-ods", "be-kd-ods"),
+            ("BE-KD", "be-kd"),
+            ("techer", "teacher"),
+            ("be-kd-confods", "be-kd-conf-ods"),
+            ("dk", "kd"),
+        ] {
+            assert_eq!(nearest(typed, methods), Some(meant), "{typed}");
+        }
+        assert_eq!(nearest("kd", []), None);
+    }
+
+    #[test]
+    fn the_error_shows_the_nearest_and_all_known_names() {
+        let error = UnknownName::new("preset", "papr", ["paper", "smoke"]);
+        assert_eq!(error.to_string(), "unknown preset `papr`; did you mean `paper`? (known: paper, smoke)");
+    }
+}

@@ -1,0 +1,74 @@
+//! How long the missing runs will take, from timed steps of their own code on the device that will train them.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+use methods::{Batch, Step, Streams};
+use nn::{Network, Sgd};
+
+use super::{Plan, method, recipe};
+use crate::config::Config;
+use crate::model;
+
+/// A full batch is timed where it is expected to take no longer than this; else a small one is scaled up.
+const PATIENCE_SECONDS: f64 = 1.0;
+
+/// Seconds of one training step of each method.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Estimate {
+    steps: BTreeMap<String, f64>,
+}
+
+impl Estimate {
+    /// Seconds of one step of `method`, where it was timed.
+    pub fn step_seconds(&self, method: &str) -> Option<f64> {
+        self.steps.get(method).copied()
+    }
+}
+
+/// Times steps on images of constant grey with freshly initialised networks: the arithmetic is that of training.
+pub(super) fn measure(plan: &Plan, config: &Config, device: &Device) -> anyhow::Result<Estimate> {
+    let plain = model::spec(config)?;
+    let mut names: Vec<&str> = plan.missing().map(|run| run.row.method()).collect();
+    names.dedup();
+    let mut estimate = Estimate::default();
+    let mut teachers: Vec<Network> = Vec::new();
+    for name in names {
+        if estimate.steps.contains_key(name) {
+            continue;
+        }
+        let method = method(config, name)?;
+        let recipe = recipe(config, method.as_ref());
+        while method.uses_teachers() && teachers.len() < config.members {
+            teachers.push(Network::new(&plain, teachers.len() as u64, device)?);
+        }
+        let student = Network::new(&method.student(&plain, config.members), 0, device)?;
+        let mut sgd = Sgd::new(&student, model::sgd(recipe));
+        let noise = Streams { seed: 0, epoch: 1, step: 0 };
+        let step = Step { student: &student, teachers: &teachers, groups: config.bn_groups, noise: &noise };
+        let mut timed = |rows: usize| -> anyhow::Result<f64> {
+            let start = Instant::now();
+            let shape = (rows, plain.channels, plain.image, plain.image);
+            let images = Tensor::full(0.5_f32, shape, device)?;
+            let labels = Tensor::zeros(rows, DType::U32, device)?;
+            let loss = method.loss(&Batch { images, labels }, &step)?;
+            // A rate of zero: the weights, and so the numbers, stay sane.
+            sgd.step(&student, &loss.total, 0.0, 0.0)?;
+            device.synchronize()?;
+            Ok(start.elapsed().as_secs_f64())
+        };
+        let small = (2 * config.bn_groups).clamp(8, recipe.batch.max(8)).min(recipe.batch);
+        let scale = recipe.batch as f64 / small as f64;
+        let mut seconds = timed(small)? * scale;
+        if seconds <= PATIENCE_SECONDS {
+            // The first step of a size also reserves memory: the fastest of three is a step of training.
+            seconds = f64::INFINITY;
+            for _ in 0..3 {
+                seconds = seconds.min(timed(recipe.batch)?);
+            }
+        }
+        estimate.steps.insert(name.to_owned(), seconds);
+    }
+    Ok(estimate)
+}

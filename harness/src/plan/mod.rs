@@ -1,0 +1,148 @@
+//! The graph of runs of an experiment: which runs there are, what each needs, and which are finished.
+//!
+//! Teachers are runs of their own, shared by all students of their seed: a student needs the first M of them. A run is
+//! finished once its folder is there: folders get their names when they are complete.
+
+mod estimate;
+mod print;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use methods::{Method, Recipe};
+
+use crate::config::{Config, RecipeConfig, Resolved};
+
+pub use estimate::Estimate;
+pub(crate) use print::duration;
+
+/// A row of the records: one teacher, or a student by its method.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Row {
+    /// `teacher-<j>`, j from 1.
+    Teacher(usize),
+    /// The method's name.
+    Student(String),
+}
+
+impl Row {
+    /// The name of the method that trains this row.
+    pub fn method(&self) -> &str {
+        match self {
+            Self::Teacher(_) => "teacher",
+            Self::Student(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Teacher(j) => write!(f, "teacher-{j}"),
+            Self::Student(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One network to train.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The row that it belongs to.
+    pub row: Row,
+    /// The repetition, from 1.
+    pub seed: u64,
+    /// The teachers of the same seed that must be finished first, in the order of the student's subnetworks.
+    pub needs: Vec<Row>,
+    /// Whether its record is there.
+    pub finished: bool,
+}
+
+/// All runs of an experiment, in an order in which each comes after what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The folder of the experiment's records.
+    pub folder: PathBuf,
+    /// The runs, seed by seed, teachers first.
+    pub runs: Vec<Run>,
+}
+
+impl Plan {
+    /// The plan of an experiment whose records go to `out`.
+    ///
+    /// # Errors
+    /// Where a method does not read its settings.
+    pub fn new(resolved: &Resolved, out: &Path) -> anyhow::Result<Self> {
+        let config = &resolved.config;
+        let folder = out.join(resolved.folder());
+        let mut students = Vec::new();
+        let mut teachers = false;
+        for name in &config.methods {
+            teachers |= name == "teacher" || method(config, name)?.uses_teachers();
+            if name != "teacher" {
+                students.push(Row::Student(name.clone()));
+            }
+        }
+        let teachers = if teachers { config.teachers } else { 0 };
+        let mut runs = Vec::new();
+        for seed in 1..=config.seeds {
+            for row in (1..=teachers).map(Row::Teacher).chain(students.iter().cloned()) {
+                let uses_teachers =
+                    matches!(&row, Row::Student(name) if method(config, name)?.uses_teachers());
+                let needs = if uses_teachers { config.members } else { 0 };
+                let needs = (1..=needs).map(Row::Teacher).collect();
+                let finished = run_dir(&folder, &row, seed).is_dir();
+                runs.push(Run { row, seed, needs, finished });
+            }
+        }
+        Ok(Self { folder, runs })
+    }
+
+    /// The runs that are still to be trained.
+    pub fn missing(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter().filter(|run| !run.finished)
+    }
+
+    /// The plan as text: one line a row, with `estimate` of the missing runs where there is one.
+    pub fn describe(
+        &self,
+        resolved: &Resolved,
+        device: &str,
+        estimate: Option<&Estimate>,
+    ) -> anyhow::Result<String> {
+        print::describe(self, resolved, device, estimate)
+    }
+
+    /// Times a few steps of each kind of missing run on `device`.
+    ///
+    /// # Errors
+    /// Where a step fails, such as for lack of memory.
+    pub fn estimate(&self, config: &Config, device: &Device) -> anyhow::Result<Estimate> {
+        estimate::measure(self, config, device)
+    }
+}
+
+/// The folder of a run's record: `<folder>/<row>/seed-<n>`.
+pub fn run_dir(folder: &Path, row: &Row, seed: u64) -> PathBuf {
+    folder.join(row.to_string()).join(format!("seed-{seed}"))
+}
+
+/// The method `name` with its settings from the experiment.
+///
+/// # Errors
+/// Where the name is unknown or the settings do not fit; a resolved configuration has neither.
+pub fn method(config: &Config, name: &str) -> anyhow::Result<Box<dyn Method>> {
+    let entry = methods::registry()
+        .iter()
+        .find(|entry| entry.name == name)
+        .ok_or_else(|| crate::nearest::UnknownName::new("method", name, crate::model::method_names()))?;
+    Ok((entry.from_toml)(config.method.get(name).cloned().unwrap_or_default())?)
+}
+
+/// The recipe that a method trains with.
+pub fn recipe<'a>(config: &'a Config, method: &dyn Method) -> &'a RecipeConfig {
+    match method.recipe() {
+        Recipe::Teacher => &config.teacher,
+        Recipe::Student => &config.student,
+    }
+}

@@ -1,0 +1,219 @@
+//! Everything that an interrupted run needs to go on, in one safetensors file an epoch.
+//!
+//! Tensors: `model.<name>` and `best.<name>` (parameters and running statistics, now and at the best epoch) and
+//! `momentum`. The header's entry `state` is [`State`] as TOML, `sha256` covers tensors and state. Random streams have
+//! no state: every draw is a function of seed, epoch and step.
+//!
+//! Files are written under a temporary name, flushed and renamed. The last two are kept; a damaged one is passed over.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use nn::NamedTensor;
+use results::record::{EpochRow, TimingRow};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::training::{Best, Training};
+use crate::config;
+
+/// Checkpoints of a run that are kept.
+const KEPT: usize = 2;
+
+/// The part of a checkpoint that is not tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    best_epoch: usize,
+    best_val_acc: f64,
+    /// What the run's outcome depends on: its configuration and the hashes of its data.
+    inputs: toml::Table,
+    epochs: Vec<EpochRow>,
+    timing: Vec<TimingRow>,
+}
+
+/// The checkpoints of one run, in a folder of their own beside its record.
+pub struct Checkpoints {
+    dir: PathBuf,
+    inputs: toml::Table,
+}
+
+impl Checkpoints {
+    /// The checkpoints in `dir` of a run that depends on `inputs`.
+    pub fn new(dir: PathBuf, inputs: toml::Table) -> Self {
+        Self { dir, inputs }
+    }
+
+    /// Writes the state after the last finished epoch.
+    ///
+    /// # Errors
+    /// Where the folder or file cannot be written; earlier checkpoints stay as they are.
+    pub fn save(&self, training: &Training) -> anyhow::Result<()> {
+        let best = training.best.as_ref().context("no epoch has validated yet")?;
+        let state = State {
+            best_epoch: best.epoch,
+            best_val_acc: best.val_acc,
+            inputs: self.inputs.clone(),
+            epochs: training.epochs.clone(),
+            timing: training.timing.clone(),
+        };
+        let state = toml::to_string(&state)?;
+        let model = training.network.state()?;
+        let momentum = training.sgd.momentum();
+        let tensor = |prefix: &str, t: &NamedTensor| {
+            (format!("{prefix}.{}", t.name), t.shape.clone(), bytes(&t.values))
+        };
+        let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> =
+            model.iter().map(|t| tensor("model", t)).collect();
+        tensors.extend(best.state.iter().map(|t| tensor("best", t)));
+        tensors.push(("momentum".to_owned(), vec![momentum.len()], bytes(&momentum)));
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        let views: Vec<(&str, TensorView<'_>)> = tensors
+            .iter()
+            .map(|(name, shape, data)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data)?)))
+            .collect::<Result<_, safetensors::SafeTensorError>>()?;
+        let digest = digest(&state, tensors.iter().map(|(name, _, data)| (name.as_str(), data.as_slice())));
+        let header = HashMap::from([("state".to_owned(), state), ("sha256".to_owned(), digest)]);
+        let encoded = safetensors::serialize(views, Some(header))?;
+
+        let epoch = training.epochs.len();
+        let path = self.dir.join(format!("epoch-{epoch:06}.safetensors"));
+        let draft = self.dir.join(".tmp-checkpoint");
+        fs::create_dir_all(&self.dir)
+            .and_then(|()| File::create(&draft))
+            .and_then(|mut file| file.write_all(&encoded).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&draft, &path))
+            .with_context(|| format!("cannot write checkpoint {}; earlier ones are kept", path.display()))?;
+        let all = self.files()?;
+        for old in all.iter().rev().skip(KEPT) {
+            fs::remove_file(old).with_context(|| format!("cannot remove {}", old.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Puts `training` where the newest undamaged checkpoint left off. `false` where there is none; `warn` is told of
+    /// damaged ones.
+    ///
+    /// # Errors
+    /// Where the run was begun with another configuration or other data: the differences.
+    pub fn restore(&self, training: &mut Training, warn: impl Fn(&str)) -> anyhow::Result<bool> {
+        for path in self.files()?.iter().rev() {
+            let (state, mut tensors) = match read(path) {
+                Ok(read) => read,
+                Err(error) => {
+                    warn(&format!(
+                        "checkpoint {} is damaged ({error:#}); trying the one before",
+                        path.display()
+                    ));
+                    continue;
+                }
+            };
+            let differences = config::differences(&state.inputs, &self.inputs);
+            if !differences.is_empty() {
+                bail!(
+                    "{} was begun with other settings or data; restore them, name another --out, or delete the folder:\n  {}",
+                    self.dir.display(),
+                    differences.join("\n  ")
+                );
+            }
+            let now = training.network.state()?;
+            training.network.load_state(&take(&mut tensors, "model", &now)?)?;
+            training.sgd.load_momentum(&tensors.remove("momentum").context("no tensor `momentum`")?)?;
+            let best = Best {
+                epoch: state.best_epoch,
+                val_acc: state.best_val_acc,
+                state: take(&mut tensors, "best", &now)?,
+            };
+            training.best = Some(best);
+            training.epochs = state.epochs;
+            training.timing = state.timing;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Removes all checkpoints: the run has its record.
+    pub fn remove(&self) -> anyhow::Result<()> {
+        match fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", self.dir.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The files, oldest first.
+    fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.with_context(|| format!("cannot read {}", self.dir.display()))?,
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with("epoch-") && name.ends_with(".safetensors") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+type Tensors = BTreeMap<String, Vec<f32>>;
+
+fn read(path: &Path) -> anyhow::Result<(State, Tensors)> {
+    let encoded = fs::read(path)?;
+    let (_, header) = SafeTensors::read_metadata(&encoded)?;
+    let header = header.metadata().as_ref().context("no state")?;
+    let entry = |name: &str| header.get(name).with_context(|| format!("no `{name}`"));
+    let tensors = SafeTensors::deserialize(&encoded)?;
+    let mut views = tensors.tensors();
+    views.sort_by(|a, b| a.0.cmp(&b.0));
+    let found = digest(entry("state")?, views.iter().map(|(name, view)| (name.as_str(), view.data())));
+    ensure!(found == *entry("sha256")?, "its hash does not fit");
+    let state: State = toml::from_str(entry("state")?)?;
+    let mut values = Tensors::new();
+    for (name, view) in views {
+        ensure!(view.dtype() == Dtype::F32, "tensor `{name}` is not f32");
+        values.insert(name, view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect());
+    }
+    Ok((state, values))
+}
+
+/// The tensors `<prefix>.<name>` for the names and shapes of `like`.
+fn take(tensors: &mut Tensors, prefix: &str, like: &[NamedTensor]) -> anyhow::Result<Vec<NamedTensor>> {
+    let take = |t: &NamedTensor| {
+        let name = format!("{prefix}.{}", t.name);
+        let values =
+            tensors.remove(&name).with_context(|| format!("no tensor `{name}` in the checkpoint"))?;
+        ensure!(
+            values.len() == t.values.len(),
+            "tensor `{name}` has {} values, not {}",
+            values.len(),
+            t.values.len()
+        );
+        Ok(NamedTensor { name: t.name.clone(), shape: t.shape.clone(), values })
+    };
+    like.iter().map(take).collect()
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn digest<'a>(state: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+    let mut hash = Sha256::new();
+    hash.update(state);
+    for (name, data) in tensors {
+        hash.update(name);
+        hash.update(data);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

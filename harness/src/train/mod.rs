@@ -1,0 +1,17 @@
+//! One run, from its seed to its record.
+//!
+//! * [`run`]: what the local executor calls for each run of the plan
+//! * [`training`]: epochs and steps
+//! * [`tally`]: losses and accuracies of an epoch, read from the device once
+//! * [`evaluate`]: logits of a data set
+//! * [`checkpoint`]: everything that an interrupted run needs to go on
+//! * [`record`]: the finished run's files
+//! * [`seeds`]: which seed keys which random stream
+
+pub mod checkpoint;
+pub mod evaluate;
+pub mod record;
+pub mod run;
+pub mod seeds;
+pub mod tally;
+pub mod training;

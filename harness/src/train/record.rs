@@ -1,0 +1,106 @@
+//! The files of a finished run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context;
+use results::record::{self, DataInfo, LogRow, Place, Predictions, RunInfo, Split, SplitRows};
+
+use super::evaluate::Logits;
+use super::run::Session;
+use super::training::Training;
+use crate::plan::Run;
+
+/// Version of the protocol that the code follows; another one makes records that do not belong in one table.
+pub const PROTOCOL: &str = "1";
+
+/// What was run, on what, from which data.
+pub fn info(session: &Session<'_>, run: &Run) -> anyhow::Result<RunInfo> {
+    let versions = [
+        ("divkd", env!("CARGO_PKG_VERSION")),
+        ("candle", env!("DIVKD_CANDLE")),
+        ("rustc", env!("DIVKD_RUSTC")),
+    ];
+    Ok(RunInfo {
+        protocol: PROTOCOL.to_owned(),
+        experiment: session.resolved.experiment.clone(),
+        preset: session.resolved.preset.clone(),
+        row: run.row.to_string(),
+        seed: run.seed,
+        command: session.command.to_owned(),
+        revision: env!("DIVKD_REVISION").to_owned(),
+        device: session.device.name.clone(),
+        threads: rayon::current_num_threads(),
+        versions: versions.map(|(name, version)| (name.to_owned(), version.to_owned())).into(),
+        data: data(session.splits),
+        config: session.resolved.table()?,
+    })
+}
+
+/// Where the data came from, in a record's terms.
+pub fn data(splits: &datasets::Splits) -> DataInfo {
+    let provenance = &splits.provenance;
+    let source = match &provenance.revision {
+        Some(revision) => format!("{} {} at {revision}", provenance.source, provenance.dataset),
+        None => format!("{} {}", provenance.source, provenance.dataset),
+    };
+    let rows = splits.rows();
+    DataInfo {
+        source,
+        rows: SplitRows { train: rows.train, val: rows.val, test: rows.test },
+        sha256: provenance.sha256.clone(),
+    }
+}
+
+/// Writes a trained run's files into its draft folder and gives the folder its name. The network is the one to keep.
+///
+/// # Errors
+/// Where a file cannot be written or the record exists already.
+pub fn write(
+    session: &Session<'_>,
+    run: &Run,
+    place: &Place,
+    training: &Training,
+    val: Logits,
+    test: Logits,
+) -> anyhow::Result<()> {
+    let draft = place.begin(session.out)?;
+    let file = |name: &str| draft.join(name);
+    let splits = session.splits;
+    let predictions =
+        Predictions { val: split(val, &splits.val.labels), test: split(test, &splits.test.labels) };
+    predictions.write(&file(record::PREDICTIONS))?;
+    LogRow::write_all(&training.epochs, &file(record::METRICS))?;
+    LogRow::write_all(&training.timing, &file(record::TIMING))?;
+    training.network.save(&file(record::MODEL))?;
+    info(session, run)?.write(&file(record::RUN))?;
+    place.finish(session.out)?;
+    Ok(())
+}
+
+fn split(logits: Logits, labels: &[u32]) -> Split {
+    let Logits { values, m, n, k } = logits;
+    Split { logits: values, labels: labels.to_vec(), m, n, k }
+}
+
+/// The description of a finished run.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn read_info(dir: &Path) -> anyhow::Result<RunInfo> {
+    RunInfo::read(&dir.join(record::RUN)).with_context(|| format!("record {}", dir.display()))
+}
+
+/// What a run's outcome depends on, for comparison: its part of the configuration, and its data's hashes and rows.
+pub fn inputs(config: &toml::Table, data: &DataInfo, run: &Run) -> toml::Table {
+    let mut table = crate::config::relevant(config, &run.row);
+    let mut found = BTreeMap::from([
+        ("train rows".to_owned(), data.rows.train.to_string()),
+        ("validation rows".to_owned(), data.rows.val.to_string()),
+        ("test rows".to_owned(), data.rows.test.to_string()),
+    ]);
+    found.extend(data.sha256.iter().map(|(file, hash)| (format!("sha256 of {file}"), hash.clone())));
+    let found = found.into_iter().map(|(key, value)| (key, toml::Value::String(value))).collect();
+    table.insert("data found".to_owned(), toml::Value::Table(found));
+    table
+}

@@ -1,0 +1,124 @@
+//! One run of the plan: train, keep the best network, predict, write the record.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use datasets::{Loader, Splits};
+use nn::{Network, NetworkSpec, Sgd};
+use results::record::{self, Place};
+
+use super::checkpoint::Checkpoints;
+use super::evaluate;
+use super::record as written;
+use super::seeds::run_seed;
+use super::training::{Setting, Training};
+use crate::config::Resolved;
+use crate::device::Chosen;
+use crate::model;
+use crate::plan::{self, Row, Run};
+use crate::progress::RunProgress;
+
+/// What all runs of an experiment share.
+pub struct Session<'a> {
+    /// The experiment.
+    pub resolved: &'a Resolved,
+    /// The folder that holds the experiments' folders of records.
+    pub out: &'a Path,
+    /// The data.
+    pub splits: &'a Splits,
+    /// Where it computes.
+    pub device: &'a Chosen,
+    /// The command line, for the records.
+    pub command: &'a str,
+}
+
+/// Trains `run` from its beginning or its last checkpoint and writes its record. Needs only the configuration, the data
+/// and the finished records of its teachers. `label` heads what is shown.
+///
+/// # Errors
+/// A missing teacher, a checkpoint of other settings, a loss that is not finite, failures of device and disk.
+pub fn run(session: &Session<'_>, run: &Run, label: &str) -> anyhow::Result<()> {
+    let config = &session.resolved.config;
+    let device = &session.device.device;
+    let method = plan::method(config, run.row.method())?;
+    let recipe = plan::recipe(config, method.as_ref());
+    let plain = model::spec(config)?;
+    let seed = run_seed(run.seed, &run.row);
+    let teachers = teachers(session, run.seed, &run.needs, &plain)
+        .with_context(|| format!("{}/seed-{}", run.row, run.seed))?;
+    let pad = config.data.augment.then_some(config.data.pad);
+    let setting = Setting {
+        method: method.as_ref(),
+        recipe,
+        teachers: &teachers,
+        groups: config.bn_groups,
+        seed,
+        loader: Loader::new(&session.splits.train, recipe.batch, seed, pad),
+        images: session.splits.train.len(),
+        val: &session.splits.val,
+        device,
+    };
+
+    let network = Network::new(&method.student(&plain, config.members), seed, device)?;
+    let sgd = Sgd::new(&network, model::sgd(recipe));
+    let mut training = Training::new(network, sgd);
+    let inputs = written::inputs(&session.resolved.table()?, &written::data(session.splits), run);
+    let checkpoints = Checkpoints::new(checkpoint_dir(session, run), inputs);
+    if checkpoints.restore(&mut training, |warning| eprintln!("{warning}"))? {
+        eprintln!("resumed {}/seed-{} at epoch {}", run.row, run.seed, training.epochs.len() + 1);
+    }
+
+    let schedule = model::schedule(recipe);
+    let steps = setting.loader.batches_per_epoch();
+    let progress = RunProgress::new(label.to_owned(), recipe.epochs, steps, training.epochs.len());
+    while training.epochs.len() < recipe.epochs {
+        training.epoch(&setting, &schedule, &progress)?;
+        checkpoints.save(&training)?;
+    }
+
+    let best = training.best.as_ref().context("no epoch has validated")?;
+    training.network.load_state(&best.state)?;
+    let message = format!("kept epoch {} of {}, val {:.3}", best.epoch, recipe.epochs, best.val_acc);
+    let predict = |data| evaluate::logits(&training.network, data, recipe.batch, device);
+    let (val, test) = (predict(&session.splits.val)?, predict(&session.splits.test)?);
+    let place = place(session.resolved, run)?;
+    written::write(session, run, &place, &training, val, test)?;
+    checkpoints.remove()?;
+    progress.finish(&message);
+    Ok(())
+}
+
+/// The place of a run's record.
+///
+/// # Errors
+/// Where the experiment's name cannot be a folder's.
+pub fn place(resolved: &Resolved, run: &Run) -> anyhow::Result<Place> {
+    Ok(Place::new(&resolved.experiment, &resolved.preset, &run.row.to_string(), run.seed)?)
+}
+
+/// `<row>/.tmp-checkpoints-seed-<n>`, beside the record, so that the record appears in one rename.
+fn checkpoint_dir(session: &Session<'_>, run: &Run) -> PathBuf {
+    let folder = session.out.join(session.resolved.folder());
+    folder.join(run.row.to_string()).join(format!(".tmp-checkpoints-seed-{}", run.seed))
+}
+
+/// The teachers of `seed` in `rows`, from their records.
+///
+/// # Errors
+/// Where a record or its model is missing or does not fit the network.
+pub fn teachers(
+    session: &Session<'_>,
+    seed: u64,
+    rows: &[Row],
+    plain: &NetworkSpec,
+) -> anyhow::Result<Vec<Network>> {
+    let folder = session.out.join(session.resolved.folder());
+    let load = |row: &Row| {
+        let path = plan::run_dir(&folder, row, seed).join(record::MODEL);
+        ensure!(path.is_file(), "needs {}: train {row}, or restore its model", path.display());
+        let network = Network::new(plain, 0, &session.device.device)?;
+        network.load(&path)?;
+        Ok(network)
+    };
+    rows.iter().map(load).collect()
+}

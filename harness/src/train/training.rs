@@ -1,0 +1,137 @@
+//! A network in training: epochs of steps, and the best network so far.
+//!
+//! All state is here, so that a [`checkpoint`](super::checkpoint) is this struct written down. Random draws are functions
+//! of (seed, epoch, step), so none of their state is.
+
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use datasets::{Dataset, Loader};
+use methods::{Batch, Method, Step, Streams};
+use metrics::Probs;
+use nn::{NamedTensor, Network, Schedule, Sgd};
+use results::record::{EpochRow, TimingRow};
+
+use super::evaluate::{self, Logits};
+use super::tally::Tally;
+use crate::config::RecipeConfig;
+use crate::progress::RunProgress;
+
+/// What stays the same throughout a run.
+pub struct Setting<'a> {
+    /// The row's method.
+    pub method: &'a dyn Method,
+    /// How it trains.
+    pub recipe: &'a RecipeConfig,
+    /// The teachers, in the order of the subnetworks; empty where the method needs none.
+    pub teachers: &'a [Network],
+    /// Batch-norm groups.
+    pub groups: usize,
+    /// The run's seed.
+    pub seed: u64,
+    /// Batches of training images.
+    pub loader: Loader<'a>,
+    /// How many there are.
+    pub images: usize,
+    /// Images that choose the model.
+    pub val: &'a Dataset,
+    /// Where it computes.
+    pub device: &'a Device,
+}
+
+/// The network that validated best so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Best {
+    /// The epoch after which it was validated.
+    pub epoch: usize,
+    /// Its validation accuracy.
+    pub val_acc: f64,
+    /// Its parameters and running statistics.
+    pub state: Vec<NamedTensor>,
+}
+
+/// A network between two epochs.
+pub struct Training {
+    /// The network as it is now.
+    pub network: Network,
+    /// The optimiser with its momentum.
+    pub sgd: Sgd,
+    /// The best network so far; there is one from the first epoch on.
+    pub best: Option<Best>,
+    /// One row per finished epoch.
+    pub epochs: Vec<EpochRow>,
+    /// The time that each took.
+    pub timing: Vec<TimingRow>,
+}
+
+impl Training {
+    /// A network before its first epoch.
+    pub fn new(network: Network, sgd: Sgd) -> Self {
+        Self { network, sgd, best: None, epochs: Vec::new(), timing: Vec::new() }
+    }
+
+    /// Trains one more epoch, and validates where the recipe says so.
+    ///
+    /// # Errors
+    /// A loss that is not finite (epoch, step, rate and loss parts), and failures of the device.
+    pub fn epoch(
+        &mut self,
+        setting: &Setting<'_>,
+        schedule: &Schedule,
+        progress: &RunProgress,
+    ) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let epoch = self.epochs.len() + 1;
+        let recipe = setting.recipe;
+        let factor = schedule.factor(epoch);
+        let (lr, lr_fast) = (recipe.lr * factor, recipe.lr_fast * factor);
+        let mut tally = Tally::default();
+        for (index, batch) in setting.loader.epoch(epoch as u32).enumerate() {
+            let (images, labels) = (batch.images, batch.labels);
+            let (rows, size) = (labels.len(), setting.val.size);
+            let images = Tensor::from_vec(images, (rows, 3, size, size), setting.device)?;
+            let labels = Tensor::from_vec(labels, rows, setting.device)?;
+            let batch = Batch { images, labels };
+            let noise = Streams { seed: setting.seed, epoch: epoch as u32, step: index as u64 };
+            let (teachers, groups) = (setting.teachers, setting.groups);
+            let step = Step { student: &self.network, teachers, groups, noise: &noise };
+            let loss = setting.method.loss(&batch, &step)?;
+            tally.add(&loss, &batch.labels)?;
+            self.sgd.step(&self.network, &loss.total, lr, lr_fast)?;
+            progress.step();
+        }
+        let means = tally.read(epoch, lr)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let validation = if recipe.validates(epoch) { Some(self.validate(setting, epoch)?) } else { None };
+        let row = EpochRow {
+            epoch: epoch as u32,
+            lr,
+            loss: means.loss,
+            ce: Some(means.ce),
+            kd: means.kd,
+            train_acc: means.train_acc,
+            val_acc: validation.map(|(acc, _)| acc),
+            val_nll: validation.map(|(_, nll)| nll),
+        };
+        let images_per_s = setting.images as f64 / seconds;
+        progress.epoch(&row, images_per_s);
+        self.epochs.push(row);
+        self.timing.push(TimingRow { epoch: epoch as u32, seconds, images_per_s });
+        Ok(())
+    }
+
+    /// Validation accuracy and NLL, over the M*N rows of all subnetworks, each on its own; keeps the network where the
+    /// accuracy is above all earlier ones.
+    fn validate(&mut self, setting: &Setting<'_>, epoch: usize) -> anyhow::Result<(f64, f64)> {
+        let Logits { values, m, n, k } =
+            evaluate::logits(&self.network, setting.val, setting.recipe.batch, setting.device)?;
+        let labels = setting.val.labels.repeat(m);
+        // Member-major logits of M members are those of one member on M*N rows.
+        let rows = Probs::mean_of_members(&values, 1, m * n, k)?;
+        let (acc, nll) = (metrics::acc(&rows, &labels)?, metrics::nll(&rows, &labels)?);
+        if self.best.as_ref().is_none_or(|best| acc > best.val_acc) {
+            self.best = Some(Best { epoch, val_acc: acc, state: self.network.state()? });
+        }
+        Ok((acc, nll))
+    }
+}

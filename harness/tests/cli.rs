@@ -1,0 +1,75 @@
+//! The binary's exit codes, its suggestions, and the plan of `--dry-run`.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn divkd(folder: &Path, args: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_divkd")).args(args).current_dir(folder).output();
+    output.expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn wrong_names_exit_with_64_and_the_nearest_right_one() {
+    let folder = tempfile::tempdir().unwrap();
+    for (args, expected) in [
+        (vec!["reproduce", "quik"], "did you mean `quick`?"),
+        (vec!["reproduce", "quick", "--preset", "smok"], "did you mean `smoke`?"),
+        (vec!["reproduce", "quick", "--methods", "be-ods"], "did you mean `be-kd-ods`?"),
+        (vec!["reproduce", "quick", "--set", "network=resnet-9"], "did you mean `resnet-8`?"),
+        (vec!["reproduce", "quick", "--device", "cudda:0"], "did you mean `cuda:0`?"),
+        (vec!["reproduce", "quick", "--sed", "1"], "a similar argument exists: '--seeds'"),
+        (vec!["tabel"], "a similar subcommand exists: 'table'"),
+        (vec!["table", "--format", "latx"], "did you mean `latex`?"),
+        (vec!["data", "verify", "cifar-10"], "did you mean `cifar10`?"),
+        (vec!["import", "x.pth.tar", "--network", "wrn-28-1O", "--out", "y"], "did you mean `wrn-28-10`?"),
+        (vec!["reproduce", "quick", "--threads", "0"], "0 is not in 1..=65535"),
+    ] {
+        let output = divkd(folder.path(), &args);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{args:?}: {stderr}");
+        assert!(stderr.contains(expected), "{args:?}: {stderr}");
+        assert!(output.stdout.is_empty(), "{args:?}: {}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn failures_exit_with_1() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [vec!["table", "nowhere"], vec!["eval", "nowhere"], vec!["export", "nowhere", "--out", "x"]] {
+        let output = divkd(folder.path(), &args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(text(&output.stderr).contains("nowhere"), "{args:?}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn list_names_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = divkd(folder.path(), &["list"]);
+    assert_eq!(output.status.code(), Some(0));
+    let stdout = text(&output.stdout);
+    for name in ["be-kd-conf-ods", "wrn-28-10", "tiny-imagenet", "quick", "laptop, smoke (default laptop)"] {
+        assert!(stdout.contains(name), "{name}: {stdout}");
+    }
+}
+
+#[test]
+fn a_dry_run_prints_the_plan_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let args =
+        ["reproduce", "quick", "--preset", "smoke", "--seeds", "2", "--teachers", "5", "--device", "cpu"];
+    let output = divkd(folder.path(), &[&args[..], &["--threads", "2", "--dry-run"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    // Times differ from machine to machine, and with them the widths of columns.
+    insta::with_settings!({filters => vec![
+        (r"\d+(\.\d+)? (s|min|h|days)\b", "[time]"),
+        (r" +", " "),
+    ]}, {
+        insta::assert_snapshot!(text(&output.stdout));
+    });
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

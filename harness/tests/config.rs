@@ -1,0 +1,175 @@
+//! The experiment files, their presets, and what is said about wrong settings.
+
+use harness::config::{self, Override, Resolved};
+use harness::experiments::Experiment;
+use harness::plan::Row;
+
+fn resolve(name: &str, preset: Option<&str>, set: &[&str]) -> anyhow::Result<Resolved> {
+    let overrides: Vec<Override> = set.iter().map(|text| Override::set(text).unwrap()).collect();
+    config::resolve(&Experiment::find(name)?, preset, &overrides)
+}
+
+fn message(name: &str, preset: Option<&str>, set: &[&str]) -> String {
+    resolve(name, preset, set).unwrap_err().to_string()
+}
+
+#[test]
+fn every_preset_of_every_experiment_resolves() {
+    let mut folders = Vec::new();
+    for experiment in Experiment::built_in() {
+        for preset in experiment.presets().unwrap() {
+            let resolved = config::resolve(&experiment, Some(&preset), &[]).unwrap();
+            folders.push(resolved.folder());
+        }
+    }
+    assert_eq!(
+        folders,
+        [
+            "quick-laptop",
+            "quick-smoke",
+            "cifar10-paper",
+            "cifar10-laptop",
+            "cifar10-smoke",
+            "cifar100-paper",
+            "cifar100-laptop",
+            "cifar100-smoke",
+            "tiny-imagenet-paper",
+            "tiny-imagenet-laptop",
+            "tiny-imagenet-smoke"
+        ]
+    );
+}
+
+#[test]
+fn every_experiment_opens_with_paper_command_cost_and_expected_result() {
+    for experiment in Experiment::built_in() {
+        let head: Vec<&str> = experiment.text.lines().take_while(|line| line.starts_with('#')).collect();
+        for part in ["# Paper: ", "# Command: ", "# Cost: ", "# Expected: "] {
+            assert!(head.iter().any(|line| line.starts_with(part)), "{}: {part}", experiment.path);
+        }
+    }
+}
+
+#[test]
+fn every_registered_method_is_used_by_every_preset() {
+    let registered: Vec<&str> = methods::registry().iter().map(|entry| entry.name).collect();
+    for experiment in Experiment::built_in() {
+        for preset in experiment.presets().unwrap() {
+            let resolved = config::resolve(&experiment, Some(&preset), &[]).unwrap();
+            assert_eq!(resolved.config.methods, registered, "{}", resolved.folder());
+        }
+    }
+}
+
+#[test]
+fn smoke_keeps_four_members_and_three_epochs() {
+    for name in ["quick", "cifar10", "cifar100", "tiny-imagenet"] {
+        let config = resolve(name, Some("smoke"), &[]).unwrap().config;
+        assert_eq!((config.members, config.teachers), (4, 4), "{name}");
+        assert!(config.teacher.epochs >= 3 && config.student.epochs >= 3, "{name}");
+    }
+}
+
+/// The numbers are those of protocol.md's table "Training".
+#[test]
+fn cifar100_paper_is_the_protocol() {
+    let resolved = resolve("cifar100", None, &[]).unwrap();
+    assert_eq!(resolved.preset, "paper");
+    insta::assert_snapshot!(toml::to_string(&resolved.config).unwrap());
+}
+
+#[test]
+fn the_laptop_preset_distils_at_temperature_one() {
+    for name in ["cifar10", "cifar100", "tiny-imagenet"] {
+        let config = resolve(name, Some("laptop"), &[]).unwrap().config;
+        for (method, settings) in &config.method {
+            assert_eq!(settings.get("tau").and_then(toml::Value::as_float), Some(1.0), "{name} {method}");
+        }
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_is_reported_at_once_with_the_nearest_name() {
+    insta::assert_snapshot!(message(
+        "quick",
+        None,
+        &[
+            "teachr.epochs=3",
+            "student.batch=many",
+            "method.kd.tow=1",
+            "method.kd.tau=0",
+            "teacher=1",
+            "network=rsnet-8",
+            "data.dataset=cifar",
+            "methods=[\"be-ods\"]",
+            "teacher.lr=-1",
+            "teacher.momentum=nan",
+            "student.schedule.milestones=[5,2,1]",
+            "members=8",
+            "seeds=0",
+        ]
+    ));
+}
+
+#[test]
+fn a_file_of_ones_own_is_held_to_the_same_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.toml");
+    let text = Experiment::find("quick").unwrap().text;
+    let good = path.display().to_string();
+    std::fs::write(&path, &text).unwrap();
+    assert_eq!(resolve(&good, None, &[]).unwrap().folder(), "mine-laptop");
+
+    let bad = text
+        .replace("bn_groups = 1", "bn_grups = 1")
+        .replace("members = 4", "members = \"four\"")
+        .replace("epochs = 3\n", "epoch = 3\n");
+    std::fs::write(&path, bad).unwrap();
+    let message = message(&good, Some("smoke"), &[]).replace(&good, "mine.toml");
+    insta::assert_snapshot!(message);
+
+    std::fs::write(&path, "members = [1\nseeds = ]\n").unwrap();
+    let message = resolve(&good, None, &[]).unwrap_err().to_string();
+    assert!(message.contains("mine.toml:2: "), "{message}");
+}
+
+#[test]
+fn unknown_experiments_and_presets_suggest_the_nearest() {
+    let quik = message("quik", None, &[]);
+    assert!(quik.starts_with("unknown experiment `quik`; did you mean `quick`?"), "{quik}");
+    let preset = message("cifar10", Some("labtop"), &[]);
+    assert!(preset.starts_with("unknown preset `labtop`; did you mean `laptop`?"), "{preset}");
+}
+
+#[test]
+fn overrides_convert_integers_and_bare_strings() {
+    let config =
+        resolve("quick", None, &["teacher.lr=1", "network=resnet-14", "data.augment=true"]).unwrap().config;
+    assert_eq!(config.teacher.lr, 1.0);
+    assert_eq!(config.network, "resnet-14");
+    assert!(config.data.augment);
+    assert!(Override::set("teacher.lr").is_err());
+    assert!(Override::set("=1").is_err());
+}
+
+#[test]
+fn validation_is_at_the_first_every_nth_and_the_last_epochs() {
+    let recipe = resolve("cifar100", None, &[]).unwrap().config.teacher;
+    let validated: Vec<usize> = (1..=300).filter(|epoch| recipe.validates(*epoch)).collect();
+    let expected: Vec<usize> = [1].into_iter().chain((30..=270).step_by(30)).chain(271..=300).collect();
+    assert_eq!(validated, expected);
+}
+
+#[test]
+fn a_run_depends_on_its_own_settings_only() {
+    let table = |set: &[&str]| resolve("quick", None, set).unwrap().table().unwrap();
+    let changed = |set: &[&str], row: &Row| {
+        config::differences(&config::relevant(&table(&[]), row), &config::relevant(&table(set), row))
+    };
+    let (teacher, kd) = (Row::Teacher(1), Row::Student("kd".to_owned()));
+    assert!(changed(&["seeds=5", "teachers=7", "methods=[\"kd\"]"], &kd).is_empty());
+    assert!(changed(&["student.lr=1", "method.kd.tau=2"], &teacher).is_empty());
+    assert!(changed(&["method.be-kd.tau=2"], &kd).is_empty());
+    assert_eq!(changed(&["method.kd.tau=2"], &kd), ["method.tau: was 1.0, is 2.0"]);
+    assert_eq!(changed(&["data.train_rows=7"], &teacher).len(), 1);
+}

@@ -1,0 +1,215 @@
+//! `reproduce quick --preset smoke` from nothing to the table: every file of the records, the same bytes on another
+//! number of threads, finished runs skipped, an interrupted one resumed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use results::record::{self, Predictions, RunInfo};
+
+const ROWS: [&str; 10] = [
+    "teacher-1",
+    "teacher-2",
+    "teacher-3",
+    "teacher-4",
+    "kd",
+    "be",
+    "be-kd",
+    "be-kd-gaussian",
+    "be-kd-ods",
+    "be-kd-conf-ods",
+];
+
+fn divkd(folder: &Path, threads: usize, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_divkd"))
+        .args(args)
+        .env("RAYON_NUM_THREADS", threads.to_string())
+        .current_dir(folder)
+        .output()
+        .expect("the binary runs")
+}
+
+fn reproduce(folder: &Path, threads: usize, more: &[&str]) -> Output {
+    let args = ["reproduce", "quick", "--preset", "smoke", "--device", "cpu"];
+    let output = divkd(folder, threads, &[&args[..], more].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    output
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn run_dir(folder: &Path, row: &str) -> PathBuf {
+    folder.join("runs/quick-smoke").join(row).join("seed-1")
+}
+
+/// The files that must not depend on time or threads, by row and name.
+fn results(folder: &Path) -> BTreeMap<(String, &'static str), Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for row in ROWS {
+        for name in [record::PREDICTIONS, record::METRICS, record::MODEL] {
+            files.insert((row.to_owned(), name), fs::read(run_dir(folder, row).join(name)).unwrap());
+        }
+    }
+    files
+}
+
+#[test]
+fn the_whole_pipeline() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = reproduce(folder.path(), 1, &[]);
+    let stdout = text(&first.stdout);
+    let kld = stdout.lines().next().unwrap();
+    let names: Vec<&str> = kld.split(' ').filter_map(|part| part.split('=').next()).collect();
+    assert_eq!(names, ["train-kld", "clean", "gaussian", "ods", "conf-ods"], "{kld}");
+    for row in ["de-1", "de-4", "kd", "be-kd-conf-ods"] {
+        assert!(stdout.contains(row), "{row}: {stdout}");
+    }
+
+    check_records(folder.path());
+    check_table(folder.path());
+
+    // Finished runs are skipped, and nothing is written again.
+    let before = results(folder.path());
+    let again = reproduce(folder.path(), 2, &[]);
+    assert_eq!(text(&again.stdout), stdout);
+    assert!(text(&again.stderr).contains("10 runs, 10 finished, 0 to train"), "{}", text(&again.stderr));
+    assert_eq!(results(folder.path()), before);
+
+    // Other settings do not mix with the records that are there.
+    let args = ["reproduce", "quick", "--preset", "smoke", "--set", "teacher.lr=0.2"];
+    let other = divkd(folder.path(), 2, &args);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(text(&other.stderr).contains("teacher.lr: was 0.1, is 0.2"), "{}", text(&other.stderr));
+
+    // Two threads, and one run begun anew in the middle of the others: the same bytes.
+    let second = tempfile::tempdir().unwrap();
+    reproduce(second.path(), 2, &[]);
+    assert!(results(second.path()) == before, "1 and 2 threads differ");
+    fs::remove_dir_all(run_dir(second.path(), "be-kd-ods")).unwrap();
+    reproduce(second.path(), 2, &[]);
+    assert!(results(second.path()) == before, "a run depends on what ran before it");
+}
+
+fn check_records(folder: &Path) {
+    for row in ROWS {
+        let dir = run_dir(folder, row);
+        let mut names: Vec<String> = fs::read_dir(&dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        let expected =
+            ["metrics.csv", "model.safetensors", "predictions.safetensors", "run.toml", "timing.csv"];
+        assert_eq!(names, expected, "{row}");
+        let siblings: Vec<_> = fs::read_dir(dir.parent().unwrap()).unwrap().collect();
+        assert_eq!(siblings.len(), 1, "{row}: a temporary folder was left");
+
+        let record = record::Record::open(&dir).unwrap();
+        let RunInfo { experiment, preset, seed, device, config, data, .. } = record.info().clone();
+        assert_eq!(
+            (experiment.as_str(), preset.as_str(), seed, device.as_str()),
+            ("quick", "smoke", 1, "cpu")
+        );
+        assert_eq!((data.rows.train, data.rows.val, data.rows.test), (96, 32, 64));
+        assert_eq!(config.get("members").and_then(toml::Value::as_integer), Some(4));
+
+        let epochs = record.epochs().unwrap();
+        assert_eq!(epochs.len(), 3, "{row}");
+        let distils = row.ends_with("kd") || row.contains("-kd-");
+        for (index, epoch) in epochs.iter().enumerate() {
+            assert_eq!(epoch.epoch as usize, index + 1);
+            assert!(epoch.loss.is_finite() && epoch.ce.is_some(), "{row}");
+            assert_eq!(epoch.kd.is_some(), distils, "{row}");
+            // Validated at epoch 1, at 2 as a multiple of 2, and at the last.
+            assert!(epoch.val_acc.is_some() && epoch.val_nll.is_some(), "{row}");
+        }
+        let Predictions { val, test } = record.predictions().unwrap();
+        let members = if row.starts_with("be") { 4 } else { 1 };
+        assert_eq!((val.m, val.n, val.k), (members, 32, 10), "{row}");
+        assert_eq!((test.m, test.n, test.k), (members, 64, 10), "{row}");
+
+        // The kept network's validation accuracy is the best of the epochs'.
+        let rows = metrics::Probs::mean_of_members(&val.logits, 1, val.m * val.n, val.k).unwrap();
+        let acc = metrics::acc(&rows, &val.labels.repeat(val.m)).unwrap();
+        let best = epochs.iter().filter_map(|epoch| epoch.val_acc).fold(0.0, f64::max);
+        assert_eq!(acc, best, "{row}");
+    }
+}
+
+fn check_table(folder: &Path) {
+    let output = divkd(folder, 2, &["table", "--format", "csv"]);
+    let table = text(&output.stdout);
+    let rows: Vec<&str> = table.lines().skip(1).map(|line| line.split(',').nth(1).unwrap()).collect();
+    assert_eq!(
+        rows,
+        [
+            "de-1",
+            "de-2",
+            "de-3",
+            "de-4",
+            "kd",
+            "be",
+            "be-kd",
+            "be-kd-gaussian",
+            "be-kd-ods",
+            "be-kd-conf-ods"
+        ]
+    );
+    assert!(table.lines().skip(1).all(|line| line.starts_with("quick-smoke,")), "{table}");
+
+    let run = run_dir(folder, "be-kd");
+    let eval = text(&divkd(folder, 2, &["eval", run.to_str().unwrap()]).stdout);
+    let nll = eval.lines().find_map(|line| line.strip_prefix("nll ")).unwrap().trim().to_owned();
+    let in_table = table.lines().find(|line| line.starts_with("quick-smoke,be-kd,")).unwrap();
+    assert_eq!(in_table.split(',').nth(4), Some(nll.as_str()));
+
+    // An exported model imports as the network that it is.
+    let network = ["--network", "resnet-8"];
+    let export = divkd(folder, 2, &["export", run.to_str().unwrap(), "--out", "model.safetensors"]);
+    assert_eq!(export.status.code(), Some(0), "{}", text(&export.stderr));
+    let import = [&["import", "model.safetensors"], &network[..], &["--out", "again.safetensors"]].concat();
+    let import = divkd(folder, 2, &import);
+    assert_eq!(import.status.code(), Some(0), "{}", text(&import.stderr));
+    assert!(text(&import.stderr).contains("BatchEnsemble of 4, 10 classes"), "{}", text(&import.stderr));
+    let bytes = |name: &str| fs::read(folder.join(name)).unwrap();
+    assert_eq!(bytes("model.safetensors"), bytes("again.safetensors"));
+}
+
+/// A run that is killed at any moment goes on from its checkpoint to the same bytes.
+#[test]
+fn a_killed_run_is_resumed_to_the_same_bytes() {
+    let teacher = ["--methods", "teacher", "--teachers", "4", "--set", "teacher.epochs=40"];
+    let whole = tempfile::tempdir().unwrap();
+    reproduce(whole.path(), 2, &teacher);
+    let folder = tempfile::tempdir().unwrap();
+    let args = [&["reproduce", "quick", "--preset", "smoke", "--device", "cpu"], &teacher[..]].concat();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_divkd"))
+        .args(&args)
+        .current_dir(folder.path())
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // Killed once the first checkpoint is there.
+    let checkpoints = folder.path().join("runs/quick-smoke/teacher-1/.tmp-checkpoints-seed-1");
+    let begun = || fs::read_dir(&checkpoints).is_ok_and(|entries| entries.count() > 0);
+    let start = std::time::Instant::now();
+    while !begun() && child.try_wait().unwrap().is_none() && start.elapsed().as_secs() < 60 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(checkpoints.is_dir(), "nothing to resume");
+    let resumed = reproduce(folder.path(), 2, &teacher);
+    let stderr = text(&resumed.stderr);
+    assert!(stderr.contains("resumed teacher-1/seed-1 at epoch "), "{stderr}");
+    for row in &ROWS[..4] {
+        for name in [record::PREDICTIONS, record::METRICS] {
+            let bytes = |folder: &Path| fs::read(run_dir(folder, row).join(name)).unwrap();
+            assert!(bytes(folder.path()) == bytes(whole.path()), "{row} {name}");
+        }
+    }
+}

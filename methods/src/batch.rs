@@ -1,0 +1,40 @@
+//! What a method is given in a step, and what it gives back.
+
+use candle_core::Tensor;
+use nn::Network;
+
+use crate::noise::Noise;
+
+/// A batch of training data.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// (B, C, H, W), in [0, 1].
+    pub images: Tensor,
+    /// (B,), u32 below K.
+    pub labels: Tensor,
+}
+
+/// The rest of a step: networks and randomness.
+pub struct Step<'a> {
+    /// The network in training.
+    pub student: &'a Network,
+    /// The trained teachers T_1 .. T_M, in the order of the subnetworks; empty where the method uses none.
+    pub teachers: &'a [Network],
+    /// Batch-norm groups of the student (protocol: `bn_groups`).
+    pub groups: usize,
+    /// Where random draws come from.
+    pub noise: &'a dyn Noise,
+}
+
+/// The loss of one step.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// What is minimised: a scalar.
+    pub total: Tensor,
+    /// Mean cross-entropy over the M * B rows of the clean pass: a scalar.
+    pub ce: Tensor,
+    /// tau^2 times the mean divergence from the teachers: a scalar; `None` where the method does not distill.
+    pub kd: Option<Tensor>,
+    /// Logits (M, B, K) of the clean pass, for the training accuracy.
+    pub logits: Tensor,
+}

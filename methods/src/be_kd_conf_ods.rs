@@ -1,0 +1,53 @@
+//! `be-kd-conf-ods`: one-to-one distillation on ConfODS-perturbed images, the method that the paper proposes.
+//!
+//! As `be-kd-ods`, with the step scaled by the perturbing teacher's confidence: clip(x + eta C_max sqrt(D) d), C_max the
+//! largest of its tempered probabilities.
+
+use nn::{NetworkSpec, Result};
+use serde::Deserialize;
+
+use crate::batch::{Batch, Loss, Step};
+use crate::distill::one_to_one;
+use crate::method::{Method, Recipe};
+use crate::perturb::ods;
+use crate::registry::Checked;
+use crate::settings::{check_distillation, check_eta};
+
+/// Settings of distillation under ConfODS.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BeKdConfOds {
+    /// Weight of the distillation term, in [0, 1].
+    pub alpha: f64,
+    /// Temperature.
+    pub tau: f64,
+    /// Step size of the perturbation in 1/255.
+    pub eta: f64,
+}
+
+impl Checked for BeKdConfOds {
+    fn check(&self) -> Result<(), String> {
+        check_distillation(self.alpha, self.tau)?;
+        check_eta(self.eta)
+    }
+}
+
+impl Method for BeKdConfOds {
+    fn student(&self, plain: &NetworkSpec, members: usize) -> NetworkSpec {
+        plain.clone().batch_ensemble(members)
+    }
+
+    fn uses_teachers(&self) -> bool {
+        true
+    }
+
+    fn recipe(&self) -> Recipe {
+        Recipe::Student
+    }
+
+    fn loss(&self, batch: &Batch, step: &Step<'_>) -> Result<Loss> {
+        let directions = ods(step.teachers, &batch.images, step.noise, step.groups, self.tau)?;
+        let perturbed = directions.perturb_by_confidence(self.eta)?;
+        one_to_one(batch, step, Some(&perturbed), self.alpha, self.tau)
+    }
+}

@@ -1,0 +1,52 @@
+//! `be-kd-gaussian`: one-to-one distillation on images with Gaussian noise.
+//!
+//! CE on x, KD on clip(x + eta z) with z ~ N(0, I) per pixel: noise of the same expected length as ODS, without its
+//! direction.
+
+use nn::{NetworkSpec, Result};
+use serde::Deserialize;
+
+use crate::batch::{Batch, Loss, Step};
+use crate::distill::one_to_one;
+use crate::method::{Method, Recipe};
+use crate::perturb::gaussian;
+use crate::registry::Checked;
+use crate::settings::{check_distillation, check_eta};
+
+/// Settings of distillation under Gaussian noise.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BeKdGaussian {
+    /// Weight of the distillation term, in [0, 1].
+    pub alpha: f64,
+    /// Temperature.
+    pub tau: f64,
+    /// Step size of the perturbation in 1/255.
+    pub eta: f64,
+}
+
+impl Checked for BeKdGaussian {
+    fn check(&self) -> Result<(), String> {
+        check_distillation(self.alpha, self.tau)?;
+        check_eta(self.eta)
+    }
+}
+
+impl Method for BeKdGaussian {
+    fn student(&self, plain: &NetworkSpec, members: usize) -> NetworkSpec {
+        plain.clone().batch_ensemble(members)
+    }
+
+    fn uses_teachers(&self) -> bool {
+        true
+    }
+
+    fn recipe(&self) -> Recipe {
+        Recipe::Student
+    }
+
+    fn loss(&self, batch: &Batch, step: &Step<'_>) -> Result<Loss> {
+        let perturbed = gaussian(&batch.images, step.noise, self.eta)?;
+        one_to_one(batch, step, Some(&perturbed), self.alpha, self.tau)
+    }
+}

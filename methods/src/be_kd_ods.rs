@@ -1,0 +1,52 @@
+//! `be-kd-ods`: one-to-one distillation on ODS-perturbed images (Tashiro et al. 2020; Section 3 of the paper).
+//!
+//! CE on x, KD on clip(x + eta sqrt(D) d), with d the unit gradient of a random combination of one random teacher's
+//! tempered probabilities.
+
+use nn::{NetworkSpec, Result};
+use serde::Deserialize;
+
+use crate::batch::{Batch, Loss, Step};
+use crate::distill::one_to_one;
+use crate::method::{Method, Recipe};
+use crate::perturb::ods;
+use crate::registry::Checked;
+use crate::settings::{check_distillation, check_eta};
+
+/// Settings of distillation under ODS.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BeKdOds {
+    /// Weight of the distillation term, in [0, 1].
+    pub alpha: f64,
+    /// Temperature.
+    pub tau: f64,
+    /// Step size of the perturbation in 1/255.
+    pub eta: f64,
+}
+
+impl Checked for BeKdOds {
+    fn check(&self) -> Result<(), String> {
+        check_distillation(self.alpha, self.tau)?;
+        check_eta(self.eta)
+    }
+}
+
+impl Method for BeKdOds {
+    fn student(&self, plain: &NetworkSpec, members: usize) -> NetworkSpec {
+        plain.clone().batch_ensemble(members)
+    }
+
+    fn uses_teachers(&self) -> bool {
+        true
+    }
+
+    fn recipe(&self) -> Recipe {
+        Recipe::Student
+    }
+
+    fn loss(&self, batch: &Batch, step: &Step<'_>) -> Result<Loss> {
+        let perturbed = ods(step.teachers, &batch.images, step.noise, step.groups, self.tau)?.perturb(self.eta)?;
+        one_to_one(batch, step, Some(&perturbed), self.alpha, self.tau)
+    }
+}

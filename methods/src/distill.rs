@@ -1,0 +1,80 @@
+//! The parts that distilling methods share: the teachers' targets, the student's passes, the weighted sum.
+
+use candle_core::Tensor;
+use nn::loss::{cross_entropy, tempered_kl, tempered_probs};
+use nn::{Error, Mode, Network, Result};
+
+use crate::batch::{Batch, Loss, Step};
+
+/// Logits (M, B, K) of the teachers, one plain network each, in eval mode and without any gradient.
+///
+/// # Errors
+/// [`Error::State`] where there is no teacher; the network's errors otherwise.
+pub fn teacher_logits(teachers: &[Network], images: &Tensor) -> Result<Tensor> {
+    if teachers.is_empty() {
+        return Err(Error::State("this method distills, but there are no teachers".to_owned()));
+    }
+    let images = images.detach();
+    let logits = teachers.iter().map(|t| t.frozen_logits(&images, Mode::Eval)).collect::<Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&logits, 0)?)
+}
+
+/// (1 - alpha) * CE + alpha * tau^2 * KL(targets || student), one-to-one: teacher j for subnetwork j.
+///
+/// CE is taken on the clean images. Without `perturbed` images KD is too, and the student runs once; with them it runs
+/// twice, clean first, each pass with its own batch statistics and each updating the running ones.
+///
+/// # Errors
+/// Where the teachers are not as many as the subnetworks, or shapes do not fit.
+pub fn one_to_one(
+    batch: &Batch,
+    step: &Step<'_>,
+    perturbed: Option<&Tensor>,
+    alpha: f64,
+    tau: f64,
+) -> Result<Loss> {
+    if step.teachers.len() != step.student.members() {
+        return Err(Error::State(format!(
+            "one-to-one distillation needs a teacher for each of {} subnetworks and has {}",
+            step.student.members(),
+            step.teachers.len()
+        )));
+    }
+    let mode = Mode::Train { groups: step.groups };
+    let target = teacher_logits(step.teachers, perturbed.unwrap_or(&batch.images))?;
+    let target = tempered_probs(&target, tau)?;
+    let logits = step.student.logits(&batch.images, mode)?;
+    let distilled = match perturbed {
+        Some(images) => step.student.logits(images, mode)?,
+        None => logits.clone(),
+    };
+    weighted(batch, logits, &distilled, &target, alpha, tau)
+}
+
+/// The weighted sum of cross-entropy on `logits` and divergence of `distilled` from the `target` probabilities.
+///
+/// # Errors
+/// Where shapes do not fit.
+pub fn weighted(
+    batch: &Batch,
+    logits: Tensor,
+    distilled: &Tensor,
+    target: &Tensor,
+    alpha: f64,
+    tau: f64,
+) -> Result<Loss> {
+    let ce = cross_entropy(&logits, &batch.labels)?;
+    let kd = (tempered_kl(target, distilled, tau)? * (tau * tau))?;
+    let total = ((&ce * (1.0 - alpha))? + (&kd * alpha)?)?;
+    Ok(Loss { total, ce: ce.detach(), kd: Some(kd.detach()), logits: logits.detach() })
+}
+
+/// Cross-entropy alone, on one clean pass.
+///
+/// # Errors
+/// Where shapes do not fit.
+pub fn cross_entropy_only(batch: &Batch, step: &Step<'_>) -> Result<Loss> {
+    let logits = step.student.logits(&batch.images, Mode::Train { groups: step.groups })?;
+    let total = cross_entropy(&logits, &batch.labels)?;
+    Ok(Loss { ce: total.detach(), total, kd: None, logits: logits.detach() })
+}

@@ -1,0 +1,24 @@
+//! The rows of the paper's table, one method a file.
+//!
+//! A [`Method`] says how a student is built and what one training step minimises. It touches no file and no network.
+//! To add one: a file with a settings struct that implements [`Method`], and a line in [`registry`].
+
+pub mod batch;
+pub mod be;
+pub mod be_kd;
+pub mod be_kd_conf_ods;
+pub mod be_kd_gaussian;
+pub mod be_kd_ods;
+pub mod distill;
+pub mod kd;
+pub mod method;
+pub mod noise;
+pub mod perturb;
+pub mod registry;
+pub mod settings;
+pub mod teacher;
+
+pub use batch::{Batch, Loss, Step};
+pub use method::{Method, Recipe};
+pub use noise::{Noise, Streams};
+pub use registry::{Entry, find, registry};

@@ -1,0 +1,70 @@
+//! The random draws of a step.
+
+use candle_core::{Device, Tensor};
+use nn::Result;
+use random::Stream;
+use rayon::prelude::*;
+
+/// Source of the perturbations' randomness. A trait, so that a test can hand in recorded draws.
+pub trait Noise {
+    /// For each of `groups` batch-norm groups the index of the teacher that perturbs it, uniform below `teachers`.
+    fn teachers(&self, groups: usize, teachers: usize) -> Vec<usize>;
+
+    /// w ~ U(-1, 1), shape (B, K).
+    ///
+    /// # Errors
+    /// Where the device has no memory.
+    fn direction_weights(&self, batch: usize, classes: usize, device: &Device) -> Result<Tensor>;
+
+    /// z ~ N(0, 1), of the given shape, whose first dimension is the batch.
+    ///
+    /// # Errors
+    /// Where the device has no memory.
+    fn gaussian(&self, shape: &[usize], device: &Device) -> Result<Tensor>;
+}
+
+/// Draws from the counter-based streams "ods-teacher", "ods" and "gaussian", keyed by (seed, epoch, step, row): they
+/// depend on nothing else, so a resumed run and another number of threads see the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Streams {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Epoch, from 1.
+    pub epoch: u32,
+    /// Step within the epoch.
+    pub step: u64,
+}
+
+impl Streams {
+    fn index(&self, row: usize) -> u64 {
+        self.step << 32 | row as u64
+    }
+}
+
+impl Noise for Streams {
+    fn teachers(&self, groups: usize, teachers: usize) -> Vec<usize> {
+        let mut draws = Stream::new(self.seed, "ods-teacher").draws(self.epoch, self.step);
+        (0..groups).map(|_| draws.below(teachers as u32) as usize).collect()
+    }
+
+    fn direction_weights(&self, batch: usize, classes: usize, device: &Device) -> Result<Tensor> {
+        let stream = Stream::new(self.seed, "ods");
+        let mut values = vec![0.0_f32; batch * classes];
+        for (row, values) in values.chunks_exact_mut(classes.max(1)).enumerate() {
+            let mut draws = stream.draws(self.epoch, self.index(row));
+            values.fill_with(|| draws.uniform_in(-1.0, 1.0));
+        }
+        Ok(Tensor::from_vec(values, (batch, classes), device)?)
+    }
+
+    fn gaussian(&self, shape: &[usize], device: &Device) -> Result<Tensor> {
+        let stream = Stream::new(self.seed, "gaussian");
+        let per_row = shape.iter().skip(1).product::<usize>().max(1);
+        let mut values = vec![0.0_f32; shape.iter().product()];
+        values.par_chunks_mut(per_row).enumerate().for_each(|(row, values)| {
+            let mut draws = stream.draws(self.epoch, self.index(row));
+            values.fill_with(|| draws.normal());
+        });
+        Ok(Tensor::from_vec(values, shape, device)?)
+    }
+}

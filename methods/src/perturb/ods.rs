@@ -1,0 +1,100 @@
+//! Output diversified sampling (Tashiro et al. 2020) and its confidence-scaled variant (Section 4 of the paper).
+
+use candle_core::{D, Tensor, Var};
+use nn::loss::tempered_probs;
+use nn::{Error, Mode, Network, Result};
+
+use super::{LEVELS, clip_sum};
+use crate::noise::Noise;
+
+/// Smallest length that a gradient is divided by: a zero gradient gives a zero direction, never NaN.
+const MIN_NORM: f64 = 1e-12;
+
+/// ODS directions of a batch.
+#[derive(Clone, Debug)]
+pub struct Directions {
+    /// The clean images (B, C, H, W).
+    pub images: Tensor,
+    /// Unit directions d (B, C, H, W); zero where the gradient vanishes.
+    pub directions: Tensor,
+    /// C_max (B,): the largest tempered probability of the perturbing teacher on the clean image.
+    pub confidence: Tensor,
+}
+
+/// Directions for `images` (B, C, H, W) in [0, 1].
+///
+/// For each of `groups` consecutive parts of the batch one teacher r is drawn, in eval mode; for each example weights
+/// w ~ U(-1, 1)^K; d is the gradient of sum_k w_k softmax(T_r(x) / tau)_k by x over its L2 norm. (The official runs have
+/// four processes, each with its own r: four groups.) Only the gradient by the images is computed.
+///
+/// # Errors
+/// [`Error::State`] where there is no teacher or an index names none; the network's errors otherwise.
+pub fn ods(
+    teachers: &[Network],
+    images: &Tensor,
+    noise: &dyn Noise,
+    groups: usize,
+    tau: f64,
+) -> Result<Directions> {
+    let batch = images.dim(0)?;
+    let groups = groups.clamp(1, batch.max(1));
+    let Some(classes) = teachers.first().map(|t| t.spec().classes) else {
+        return Err(Error::State("ODS draws one of the teachers, but there are none".to_owned()));
+    };
+    let images = images.detach();
+    let weights = noise.direction_weights(batch, classes, images.device())?;
+    let indices = noise.teachers(groups, teachers.len());
+    let (mut directions, mut confidences) = (Vec::new(), Vec::new());
+    for (group, &index) in indices.iter().enumerate() {
+        let Some(teacher) = teachers.get(index) else {
+            return Err(Error::State(format!("there is no teacher {index} among {}", teachers.len())));
+        };
+        let (start, end) = (group * batch / groups, (group + 1) * batch / groups);
+        let part = images.narrow(0, start, end - start)?;
+        let (direction, confidence) = direction(teacher, &part, &weights.narrow(0, start, end - start)?, tau)?;
+        directions.push(direction);
+        confidences.push(confidence);
+    }
+    Ok(Directions {
+        images,
+        directions: Tensor::cat(&directions, 0)?,
+        confidence: Tensor::cat(&confidences, 0)?,
+    })
+}
+
+/// Unit gradients (B, C, H, W) of w . softmax(T(x) / tau), and max softmax (B,).
+fn direction(teacher: &Network, images: &Tensor, weights: &Tensor, tau: f64) -> Result<(Tensor, Tensor)> {
+    let x = Var::from_tensor(&images.contiguous()?)?;
+    let probs = tempered_probs(&teacher.frozen_logits(&x, Mode::Eval)?.squeeze(0)?, tau)?;
+    let gradients = (&probs * weights)?.sum_all()?.backward()?;
+    let Some(gradient) = gradients.get(&x) else {
+        return Err(Error::State("the teacher's output does not depend on the image".to_owned()));
+    };
+    let norm = gradient.flatten_from(1)?.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(MIN_NORM)?;
+    let norm = norm.reshape((images.dim(0)?, 1, 1, 1))?;
+    Ok((gradient.broadcast_div(&norm)?.detach(), probs.max(D::Minus1)?.detach()))
+}
+
+impl Directions {
+    /// clip(x + eta / 255 * sqrt(D) * d), D = C * H * W; `eta` in 1/255.
+    ///
+    /// # Errors
+    /// Candle's, where the device fails.
+    pub fn perturb(&self, eta: f64) -> Result<Tensor> {
+        clip_sum(&self.images, &(&self.directions * (eta / LEVELS * self.root_dimension()))?)
+    }
+
+    /// clip(x + eta / 255 * C_max * sqrt(D) * d).
+    ///
+    /// # Errors
+    /// Candle's, where the device fails.
+    pub fn perturb_by_confidence(&self, eta: f64) -> Result<Tensor> {
+        let scale = (&self.confidence * (eta / LEVELS * self.root_dimension()))?;
+        let scale = scale.reshape((self.confidence.elem_count(), 1, 1, 1))?;
+        clip_sum(&self.images, &self.directions.broadcast_mul(&scale)?)
+    }
+
+    fn root_dimension(&self) -> f64 {
+        (self.images.elem_count() as f64 / self.images.dims().first().copied().unwrap_or(1).max(1) as f64).sqrt()
+    }
+}

@@ -1,0 +1,82 @@
+//! Diversity of an ensemble's members: the Kullback-Leibler divergence between their predictions, pair by pair
+//! (the paper's figure 3).
+
+use crate::Result;
+use crate::probs::{check_logits, log_softmax};
+
+/// Pairwise KL diversity of each example in nats, (N): the mean over ordered pairs i != j of
+/// sum_k p_j ln(p_j / p_i), from `logits` (M, N, K), member-major. Zero for a single member.
+///
+/// Computed from log-probabilities, so that a confident member gives large and finite values.
+///
+/// # Errors
+/// Where a dimension is zero, the length is not `m * n * k`, or a logit is not finite.
+pub fn pairwise_kl(logits: &[f32], m: usize, n: usize, k: usize) -> Result<Vec<f64>> {
+    check_logits(logits, m, n, k)?;
+    let mut log_probs = vec![0.0; m * k];
+    let per_example = (0..n).map(|example| {
+        for (member, out) in logits.chunks_exact(n * k).zip(log_probs.chunks_exact_mut(k)) {
+            let row = &member[example * k..][..k];
+            log_softmax(row.iter().map(|&z| f64::from(z)), out);
+        }
+        let sum: f64 = (0..m)
+            .flat_map(|j| (0..m).filter(move |i| *i != j).map(move |i| (i, j)))
+            .map(|(i, j)| kl(&log_probs[j * k..][..k], &log_probs[i * k..][..k]))
+            .sum();
+        sum / (m * (m - 1)).max(1) as f64
+    });
+    Ok(per_example.collect())
+}
+
+/// The mean of [`pairwise_kl`] over examples.
+///
+/// # Errors
+/// As [`pairwise_kl`].
+pub fn mean_pairwise_kl(logits: &[f32], m: usize, n: usize, k: usize) -> Result<f64> {
+    Ok(pairwise_kl(logits, m, n, k)?.iter().sum::<f64>() / n as f64)
+}
+
+/// sum_k p_k (ln p_k - ln q_k) from log-probabilities; a class with p_k = 0 adds nothing.
+fn kl(log_p: &[f64], log_q: &[f64]) -> f64 {
+    log_p.iter().zip(log_q).map(|(p, q)| p.exp() * (p - q)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn value_by_hand() {
+        // p_1 = (1/2, 1/2), p_2 = (3/4, 1/4): KL(p_1, p_2) = ln(2/3)/2 + ln(2)/2 = ln(4/3)/2,
+        // KL(p_2, p_1) = 3/4 ln(3/2) + 1/4 ln(1/2).
+        let expected = ((4.0_f64 / 3.0).ln() / 2.0 + 0.75 * 1.5_f64.ln() + 0.25 * 0.5_f64.ln()) / 2.0;
+        let kl = pairwise_kl(&[0.0, 0.0, 3.0_f32.ln(), 0.0], 2, 1, 2).unwrap();
+        assert!((kl[0] - expected).abs() < 1e-7, "{kl:?}");
+    }
+
+    #[test]
+    fn confident_members_give_finite_values() {
+        // Opposite one-hot predictions at logit distance 2000: the KL is 2000 to rounding, not infinite.
+        let kl = pairwise_kl(&[1000.0, -1000.0, -1000.0, 1000.0], 2, 1, 2).unwrap();
+        assert!((kl[0] - 2000.0).abs() < 1e-9, "{kl:?}");
+    }
+
+    #[test]
+    fn one_member_has_no_diversity() {
+        assert_eq!(pairwise_kl(&[0.0, 1.0, 2.0, 3.0], 1, 2, 2).unwrap(), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn members_come_first() {
+        // Members agree on the first example and differ on the second.
+        let kl = pairwise_kl(&[5.0, 0.0, 5.0, 0.0, 5.0, 0.0, 0.0, 5.0], 2, 2, 2).unwrap();
+        assert_eq!(kl[0], 0.0);
+        assert!(kl[1] > 4.0);
+        assert!(
+            (mean_pairwise_kl(&[5.0, 0.0, 5.0, 0.0, 5.0, 0.0, 0.0, 5.0], 2, 2, 2).unwrap() - kl[1] / 2.0)
+                .abs()
+                < 1e-15
+        );
+        assert!(pairwise_kl(&[0.0; 7], 2, 2, 2).is_err());
+    }
+}

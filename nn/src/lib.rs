@@ -1,0 +1,28 @@
+//! The training engine: networks, losses, optimiser, parameters and checkpoints, on candle.
+//!
+//! A [`Network`] turns images (B, C, H, W) in [0, 1] into logits (M, B, K); its forward and backward pass are one candle
+//! operator over hand-written CPU kernels ([`ops`]). Everything around it (losses, perturbations) is ordinary candle.
+
+pub use random;
+
+pub(crate) mod engine;
+pub mod error;
+pub mod layer;
+pub mod loss;
+pub mod network;
+pub mod ops;
+pub mod official;
+pub mod params;
+
+pub mod schedule;
+pub mod sgd;
+pub mod spec;
+pub mod state;
+
+pub use error::{Error, Result};
+pub use network::{Mode, Network};
+pub use params::Group;
+pub use schedule::Schedule;
+pub use sgd::{Sgd, SgdSettings};
+pub use spec::{Family, NetworkSpec, Shortcut};
+pub use state::NamedTensor;

@@ -1,0 +1,255 @@
+//! A network with its parameters: one custom operator of candle, from images and flat parameters to logits.
+//!
+//! The whole network is one operator because candle's automatic differentiation adds every gradient onto a freshly
+//! zeroed tensor, one for each argument of each operator; with an operator a layer that alone costs as much as the
+//! convolutions of a small network. Inside, [`crate::engine`] keeps activations and gradients in its own buffers.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::{CpuStorage, CustomOp2, Device, Layout as TensorLayout, Shape, Tensor, Var};
+
+use crate::engine::graph::Graph;
+use crate::engine::memory::Arena;
+use crate::engine::{backward, forward};
+use crate::error::{Error, Result};
+use crate::params::Layout;
+use crate::spec::NetworkSpec;
+
+/// Which statistics the batch norms use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Those of the batch, in `groups` consecutive parts of the images (protocol: `bn_groups`); the running statistics
+    /// follow the first part.
+    Train {
+        /// Number of parts.
+        groups: usize,
+    },
+    /// The running ones.
+    Eval,
+}
+
+/// A plain network (one member) or a BatchEnsemble of M subnetworks.
+pub struct Network {
+    spec: NetworkSpec,
+    body: Arc<Body>,
+    params: Var,
+}
+
+/// What the operator shares with its network.
+struct Body {
+    graph: Graph,
+    arena: Arena,
+    /// Running statistics.
+    buffers: Mutex<Vec<f32>>,
+}
+
+impl Body {
+    fn buffers(&self) -> MutexGuard<'_, Vec<f32>> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Network {
+    /// A freshly initialised network: parameters from the stream "init" of `seed`, running means 0 and variances 1.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] where the specification makes no network; candle's error where the device has no memory.
+    pub fn new(spec: &NetworkSpec, seed: u64, device: &Device) -> Result<Self> {
+        Self::of_graph(spec.clone(), spec.graph()?, seed, device)
+    }
+
+    pub(crate) fn of_graph(spec: NetworkSpec, graph: Graph, seed: u64, device: &Device) -> Result<Self> {
+        let (values, buffers) = graph.layout.initialize(seed);
+        let params = Var::from_vec(values, graph.layout.parameter_count(), device)?;
+        let body = Body { graph, arena: Arena::default(), buffers: Mutex::new(buffers) };
+        Ok(Self { spec, body: Arc::new(body), params })
+    }
+
+    /// What the network was built from.
+    pub fn spec(&self) -> &NetworkSpec {
+        &self.spec
+    }
+
+    /// Subnetworks: 1 for a plain network.
+    pub fn members(&self) -> usize {
+        self.body.graph.member_count()
+    }
+
+    /// Names, shapes and groups of parameters and running statistics.
+    pub fn layout(&self) -> &Layout {
+        &self.body.graph.layout
+    }
+
+    /// All parameters in one vector, in the layout's order.
+    pub fn params(&self) -> &Var {
+        &self.params
+    }
+
+    /// The device that holds the parameters.
+    pub fn device(&self) -> &Device {
+        self.params.device()
+    }
+
+    /// A copy of the running statistics, in the layout's order.
+    pub fn buffers(&self) -> Vec<f32> {
+        self.body.buffers().clone()
+    }
+
+    /// Replaces the running statistics.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where their number is another.
+    pub fn set_buffers(&self, values: &[f32]) -> Result<()> {
+        let mut buffers = self.body.buffers();
+        if values.len() != buffers.len() {
+            return Err(Error::Shape {
+                operation: "set_buffers",
+                expected: format!("{} running statistics", buffers.len()),
+                found: vec![values.len()],
+            });
+        }
+        buffers.copy_from_slice(values);
+        Ok(())
+    }
+
+    /// Logits (M, B, K) of images (B, C, H, W) in [0, 1], with gradients by images and parameters where those are
+    /// tracked. Every member sees every image.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the images have another shape; candle's error where the device fails.
+    pub fn logits(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.pass(images, &self.params, mode)
+    }
+
+    /// The same without gradients by the parameters: for frozen teachers, whose gradient by input then costs no
+    /// gradient by weight, and for predictions.
+    ///
+    /// # Errors
+    /// As [`Network::logits`].
+    pub fn frozen_logits(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.pass(images, &self.params.as_detached_tensor(), mode)
+    }
+
+    fn pass(&self, images: &Tensor, params: &Tensor, mode: Mode) -> Result<Tensor> {
+        let graph = &self.body.graph;
+        let image = graph.image;
+        let tiles = if graph.tiled_images { self.members() } else { 1 };
+        let batch = match images.dims() {
+            &[n, c, h, w] if n > 0 && n % tiles == 0 && (c, h, w) == (image.channels, image.height, image.width) => {
+                n / tiles
+            }
+            found => {
+                return Err(Error::Shape {
+                    operation: "network",
+                    expected: format!("images (B, {}, {}, {})", image.channels, image.height, image.width),
+                    found: found.to_vec(),
+                });
+            }
+        };
+        let images = images.contiguous()?;
+        let op = NetworkOp {
+            body: Arc::clone(&self.body),
+            batch,
+            mode,
+            keep: images.track_op() || params.track_op(),
+            saved: Mutex::new(None),
+        };
+        let output = images.apply_op2_arc(params, Arc::new(Box::new(op)))?;
+        let classes = graph.features[graph.output()].channels;
+        match output.dims() {
+            [_, _, 1, 1] => Ok(output.reshape((self.members(), batch, classes))?),
+            _ => Ok(output),
+        }
+    }
+}
+
+/// One pass through the network as an operator: images (B, C, H, W) and flat parameters to the output (M * B, K, 1, 1).
+struct NetworkOp {
+    body: Arc<Body>,
+    batch: usize,
+    mode: Mode,
+    /// Whether a gradient may be asked for.
+    keep: bool,
+    saved: Mutex<Option<forward::Saved>>,
+}
+
+impl CustomOp2 for NetworkOp {
+    fn name(&self) -> &'static str {
+        "network"
+    }
+
+    fn cpu_fwd(
+        &self,
+        images: &CpuStorage,
+        images_layout: &TensorLayout,
+        params: &CpuStorage,
+        params_layout: &TensorLayout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let images = contiguous(images, images_layout)?;
+        let params = contiguous(params, params_layout)?;
+        let groups = match self.mode {
+            Mode::Train { groups } => Some(groups),
+            Mode::Eval => None,
+        };
+        let graph = &self.body.graph;
+        let request = forward::Request { batch: self.batch, groups, keep: self.keep };
+        let (output, saved) =
+            forward::run(graph, &self.body.arena, params, &mut self.body.buffers(), images, request);
+        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = saved;
+        let shape = graph.features[graph.output()];
+        let rows = graph.member_count() * self.batch;
+        Ok((CpuStorage::F32(output), Shape::from((rows, shape.channels, shape.height, shape.width))))
+    }
+
+    fn bwd(
+        &self,
+        images: &Tensor,
+        params: &Tensor,
+        _output: &Tensor,
+        grad_output: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(saved) = saved.as_mut() else {
+            candle_core::bail!("network: the forward pass kept nothing to go back through")
+        };
+        let wanted = backward::Wanted { params: params.track_op(), images: images.track_op() };
+        let grad_output = grad_output.contiguous()?;
+        let gradients = with_values(images, |images| {
+            with_values(params, |params| {
+                with_values(&grad_output, |grad| {
+                    Ok(backward::run(
+                        &self.body.graph,
+                        &self.body.arena,
+                        params,
+                        images,
+                        saved,
+                        grad,
+                        wanted,
+                    ))
+                })
+            })
+        })?;
+        let images = gradients.images.map(|g| Tensor::from_vec(g, images.shape(), images.device())).transpose()?;
+        let params = gradients.params.map(|g| Tensor::from_vec(g, params.shape(), params.device())).transpose()?;
+        Ok((images, params))
+    }
+}
+
+fn contiguous<'a>(storage: &'a CpuStorage, layout: &TensorLayout) -> candle_core::Result<&'a [f32]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
+        None => candle_core::bail!("network: expected a contiguous tensor, found {layout:?}"),
+    }
+}
+
+/// Calls `f` on a CPU tensor's values without a copy.
+fn with_values<T>(
+    tensor: &Tensor,
+    f: impl FnOnce(&[f32]) -> candle_core::Result<T>,
+) -> candle_core::Result<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        candle_core::Storage::Cpu(cpu) => f(contiguous(cpu, layout)?),
+        _ => candle_core::bail!("network: expected a tensor on the CPU"),
+    }
+}

@@ -1,0 +1,24 @@
+//! The operators of a training step on the CPU: hand-blocked loops over channel-blocked images.
+//!
+//! Everything here works on one image (or a few) at a time and on plain memory; which image, which thread and in which
+//! order is the business of [`crate::engine`]. A feature map of C channels is stored as (C / 16, H, W, 16), rounded up,
+//! with zeros in the lanes that have no channel.
+
+pub(crate) mod correlate;
+pub(crate) mod geometry;
+pub(crate) mod pointwise;
+pub mod simd;
+pub(crate) mod weight_grad;
+
+/// Channels in a block: the lanes of a vector.
+pub(crate) const BLOCK: usize = 16;
+
+/// Blocks that `channels` take.
+pub(crate) const fn blocks(channels: usize) -> usize {
+    channels.div_ceil(BLOCK)
+}
+
+/// `channels` rounded up to whole blocks.
+pub(crate) const fn padded(channels: usize) -> usize {
+    blocks(channels) * BLOCK
+}

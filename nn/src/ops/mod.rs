@@ -1,0 +1,3 @@
+//! Operators, one folder a device.
+
+pub mod cpu;

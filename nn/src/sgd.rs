@@ -1,0 +1,149 @@
+//! Stochastic gradient descent with momentum, weight decay and the two groups of a BatchEnsemble.
+
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::network::Network;
+use crate::params::Group;
+
+/// What does not change from step to step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdSettings {
+    /// Momentum of both groups (protocol: 0.9).
+    pub momentum: f64,
+    /// Weight decay of the slow weights, norms and biases included (protocol: 5e-4).
+    pub weight_decay: f64,
+    /// Weight decay of the fast weights (protocol: 0).
+    pub weight_decay_fast: f64,
+    /// Nesterov's variant (protocol: no).
+    pub nesterov: bool,
+}
+
+/// The optimiser of one network: g += decay * p; v = momentum * v + g; p -= rate * v (g + momentum * v with Nesterov).
+///
+/// This is the order of PyTorch's SGD. Parameters, momentum and gradient are read once and written once a step.
+pub struct Sgd {
+    settings: SgdSettings,
+    velocity: Mutex<Vec<f32>>,
+    /// Neighbouring tensors of the same group.
+    segments: Vec<(std::ops::Range<usize>, Group)>,
+}
+
+impl Sgd {
+    /// An optimiser with zero velocity.
+    pub fn new(network: &Network, settings: SgdSettings) -> Self {
+        let mut segments: Vec<(std::ops::Range<usize>, Group)> = Vec::new();
+        for entry in network.layout().entries().iter().filter(|entry| entry.group != Group::Buffer) {
+            match segments.last_mut() {
+                Some((range, group)) if *group == entry.group && range.end == entry.offset => {
+                    range.end = entry.range().end;
+                }
+                _ => segments.push((entry.range(), entry.group)),
+            }
+        }
+        Self { settings, velocity: Mutex::new(vec![0.0; network.layout().parameter_count()]), segments }
+    }
+
+    /// Goes back from `loss` and takes one step at rate `lr` (slow) and `lr_fast`.
+    ///
+    /// # Errors
+    /// Where the loss does not depend on the network's parameters, or the device fails.
+    pub fn step(&mut self, network: &Network, loss: &Tensor, lr: f64, lr_fast: f64) -> Result<()> {
+        let gradients = loss.backward()?;
+        let Some(gradient) = gradients.get(network.params()) else {
+            return Err(Error::State("the loss does not depend on the network's parameters".to_owned()));
+        };
+        self.apply(network, gradient, lr, lr_fast)
+    }
+
+    /// Takes one step along a gradient of all parameters in the layout's order.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the gradient has another length.
+    pub fn apply(&mut self, network: &Network, gradient: &Tensor, lr: f64, lr_fast: f64) -> Result<()> {
+        let count = network.layout().parameter_count();
+        if gradient.dims() != [count] {
+            return Err(Error::Shape {
+                operation: "sgd",
+                expected: format!("a gradient of {count} parameters"),
+                found: gradient.dims().to_vec(),
+            });
+        }
+        Ok(network.params().inplace_op2(&gradient.contiguous()?, &Update { sgd: self, lr, lr_fast })?)
+    }
+
+    /// A copy of the velocity, for checkpoints.
+    pub fn momentum(&self) -> Vec<f32> {
+        self.velocity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the velocity.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where its length is another.
+    pub fn load_momentum(&mut self, values: &[f32]) -> Result<()> {
+        let mut velocity = self.velocity.lock().unwrap_or_else(PoisonError::into_inner);
+        if values.len() != velocity.len() {
+            return Err(Error::Shape {
+                operation: "load_momentum",
+                expected: format!("{} values", velocity.len()),
+                found: vec![values.len()],
+            });
+        }
+        velocity.copy_from_slice(values);
+        Ok(())
+    }
+}
+
+struct Update<'a> {
+    sgd: &'a Sgd,
+    lr: f64,
+    lr_fast: f64,
+}
+
+impl InplaceOp2 for Update<'_> {
+    fn name(&self) -> &'static str {
+        "sgd"
+    }
+
+    fn cpu_fwd(
+        &self,
+        params: &mut CpuStorage,
+        params_layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let (Some((p, p_end)), Some((g, g_end))) =
+            (params_layout.contiguous_offsets(), gradient_layout.contiguous_offsets())
+        else {
+            candle_core::bail!("sgd: expected contiguous tensors")
+        };
+        let CpuStorage::F32(params) = params else { candle_core::bail!("sgd: expected f32 parameters") };
+        let (params, gradient) = (&mut params[p..p_end], &gradient.as_slice::<f32>()?[g..g_end]);
+        let mut velocity = self.sgd.velocity.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = self.sgd.settings;
+        let momentum = settings.momentum as f32;
+        for (range, group) in &self.sgd.segments {
+            let (rate, decay) = match group {
+                Group::Fast => (self.lr_fast as f32, settings.weight_decay_fast as f32),
+                Group::Slow | Group::Buffer => (self.lr as f32, settings.weight_decay as f32),
+            };
+            const CHUNK: usize = 1 << 15;
+            let chunks = params[range.clone()]
+                .par_chunks_mut(CHUNK)
+                .zip(velocity[range.clone()].par_chunks_mut(CHUNK))
+                .zip(gradient[range.clone()].par_chunks(CHUNK));
+            chunks.for_each(|((params, velocity), gradient)| {
+                for ((p, v), g) in params.iter_mut().zip(velocity).zip(gradient) {
+                    let g = g + decay * *p;
+                    *v = momentum * *v + g;
+                    *p -= rate * if settings.nesterov { g + momentum * *v } else { *v };
+                }
+            });
+        }
+        Ok(())
+    }
+}

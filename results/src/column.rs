@@ -1,0 +1,83 @@
+//! The columns of the tables.
+
+/// A measured column, in the tables' order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Column {
+    /// Accuracy on test, a fraction (shown in percent).
+    Acc,
+    /// Negative log-likelihood, nats.
+    Nll,
+    /// Brier score, summed over classes.
+    Bs,
+    /// Expected calibration error.
+    Ece,
+    /// Negative log-likelihood after temperature scaling.
+    Cnll,
+    /// Brier score after temperature scaling.
+    Cbs,
+    /// Expected calibration error after temperature scaling.
+    Cece,
+    /// Deep-ensemble equivalent on [`Column::Cnll`].
+    Dee,
+    /// Mean pairwise KL between members on test, nats.
+    Kld,
+}
+
+impl Column {
+    /// Every column, in order: the index of a column is its discriminant.
+    pub const ALL: [Self; 9] =
+        [Self::Acc, Self::Nll, Self::Bs, Self::Ece, Self::Cnll, Self::Cbs, Self::Cece, Self::Dee, Self::Kld];
+
+    /// The name in commands and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Acc => "acc",
+            Self::Nll => "nll",
+            Self::Bs => "bs",
+            Self::Ece => "ece",
+            Self::Cnll => "cnll",
+            Self::Cbs => "cbs",
+            Self::Cece => "cece",
+            Self::Dee => "dee",
+            Self::Kld => "kld",
+        }
+    }
+
+    /// The name in tables for people.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Acc => "ACC %",
+            Self::Nll => "NLL",
+            Self::Bs => "BS",
+            Self::Ece => "ECE",
+            Self::Cnll => "cNLL",
+            Self::Cbs => "cBS",
+            Self::Cece => "cECE",
+            Self::Dee => "DEE",
+            Self::Kld => "KLD",
+        }
+    }
+
+    /// What a value is multiplied by in tables for people.
+    pub fn scale(self) -> f64 {
+        if self == Self::Acc { 100.0 } else { 1.0 }
+    }
+
+    /// Digits after the point in tables for people.
+    pub fn decimals(self) -> usize {
+        match self {
+            Self::Acc | Self::Dee => 2,
+            _ => 3,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_columns_index_is_its_discriminant() {
+        assert!(Column::ALL.iter().enumerate().all(|(index, column)| *column as usize == index));
+    }
+}

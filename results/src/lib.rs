@@ -1,0 +1,18 @@
+//! What finished runs leave on disk, and the tables made from it; no training engine.
+//!
+//! * [`record`]: one finished run is a folder `<out>/<experiment>-<preset>/<row>/seed-<n>/`.
+//! * [`table`]: the paper's table from the stored predictions of such folders, with mean and spread over seeds.
+//! * [`reference`](mod@reference): the published numbers that stand beside ours.
+//! * [`rows`]: the names of a table's rows, and their order.
+
+#![forbid(unsafe_code)]
+
+mod column;
+mod error;
+pub mod record;
+pub mod reference;
+pub mod rows;
+pub mod table;
+
+pub use column::Column;
+pub use error::{Error, Result};

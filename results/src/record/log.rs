@@ -1,0 +1,115 @@
+//! The two logs of a run: a CSV line an epoch, numbers in the shortest form that reads back to the same `f64`.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::Path;
+
+use csv::{Reader, Writer, WriterBuilder};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// An epoch of training in `metrics.csv`. No wall times: equal runs write equal bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRow {
+    /// The epoch, from 1.
+    pub epoch: u32,
+    /// The learning rate (of the slow weights).
+    pub lr: f64,
+    /// The training loss, averaged over the epoch's examples.
+    pub loss: f64,
+    /// Its cross-entropy part, where the method has parts.
+    pub ce: Option<f64>,
+    /// Its distillation part, where the method has one.
+    pub kd: Option<f64>,
+    /// Accuracy on the training batches, a fraction.
+    pub train_acc: f64,
+    /// Accuracy on the validation split, a fraction, where the epoch validated.
+    pub val_acc: Option<f64>,
+    /// Negative log-likelihood on the validation split, nats, where the epoch validated.
+    pub val_nll: Option<f64>,
+}
+
+/// An epoch's wall time in `timing.csv`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimingRow {
+    /// The epoch, from 1.
+    pub epoch: u32,
+    /// How long it took, seconds.
+    pub seconds: f64,
+    /// Training images a second.
+    pub images_per_s: f64,
+}
+
+/// A line of a log: written as the run goes, read back to draw curves. An absent value is an empty cell.
+pub trait LogRow: Serialize + DeserializeOwned {
+    /// The names of the columns, in order.
+    const COLUMNS: &'static [&'static str];
+
+    /// Appends the row to the log at `path`, after the header where the log is new or empty.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    fn append(&self, path: &Path) -> Result<()> {
+        let file =
+            OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("open", path))?;
+        let is_new = file.metadata().map_err(Error::io("read", path))?.len() == 0;
+        write(std::slice::from_ref(self), is_new, file, path)
+    }
+
+    /// Writes the log at `path` anew, with its header.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    fn write_all(rows: &[Self], path: &Path) -> Result<()> {
+        write(rows, true, File::create(path).map_err(Error::io("create", path))?, path)
+    }
+
+    /// Reads the log at `path`.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, its header is another, or a cell does not hold a number of its column's kind.
+    fn read_all(path: &Path) -> Result<Vec<Self>> {
+        let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let mut reader = Reader::from_reader(text.as_bytes());
+        let header = reader.headers().map_err(csv_error(path))?;
+        if header != Self::COLUMNS {
+            return Err(Error::Header {
+                path: path.to_owned(),
+                expected: Self::COLUMNS.join(","),
+                found: header.iter().collect::<Vec<_>>().join(","),
+            });
+        }
+        reader.deserialize().collect::<std::result::Result<_, _>>().map_err(csv_error(path))
+    }
+}
+
+impl LogRow for EpochRow {
+    const COLUMNS: &'static [&'static str] =
+        &["epoch", "lr", "loss", "ce", "kd", "train_acc", "val_acc", "val_nll"];
+}
+
+impl LogRow for TimingRow {
+    const COLUMNS: &'static [&'static str] = &["epoch", "seconds", "images_per_s"];
+}
+
+/// Writes `rows` to `file`, whose path is `path`, in one piece.
+fn write<R: LogRow>(rows: &[R], header: bool, file: File, path: &Path) -> Result<()> {
+    let mut lines = WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    if header {
+        lines.write_record(R::COLUMNS).map_err(csv_error(path))?;
+    }
+    for row in rows {
+        lines.serialize(row).map_err(csv_error(path))?;
+    }
+    finish(lines, file).map_err(Error::io("write", path))
+}
+
+fn finish(lines: Writer<Vec<u8>>, mut file: File) -> std::io::Result<()> {
+    let text = lines.into_inner().map_err(csv::IntoInnerError::into_error)?;
+    std::io::Write::write_all(&mut file, &text)
+}
+
+fn csv_error(path: &Path) -> impl Fn(csv::Error) -> Error {
+    move |source| Error::Csv { path: path.to_owned(), source: Box::new(source) }
+}

@@ -1,0 +1,87 @@
+//! `run.toml`: everything needed to know, and to repeat, what a run was.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The description of one run. Equal descriptions are written as equal bytes: keys have one order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunInfo {
+    /// Version of the experiment protocol that was followed.
+    pub protocol: String,
+    /// The experiment's name, such as `cifar100`.
+    pub experiment: String,
+    /// The preset's name: `paper`, `laptop` or `smoke`.
+    pub preset: String,
+    /// The row: `teacher-<n>` or a method's name.
+    pub row: String,
+    /// The repetition's seed.
+    pub seed: u64,
+    /// The command line that made the run.
+    pub command: String,
+    /// The code's revision.
+    pub revision: String,
+    /// The device, such as `cpu` or `cuda:0`.
+    pub device: String,
+    /// How many threads computed.
+    pub threads: usize,
+    /// Versions of the program and of what computes, by name.
+    pub versions: BTreeMap<String, String>,
+    /// What was trained and tested on.
+    pub data: DataInfo,
+    /// The resolved configuration: every setting, defaults included.
+    pub config: toml::Table,
+}
+
+/// Where a run's data came from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataInfo {
+    /// The source: a hub repository with its revision, a folder, or `synthetic` with its seed.
+    pub source: String,
+    /// How many examples each split has.
+    pub rows: SplitRows,
+    /// SHA-256 in hexadecimal of each file that was read, by file name; empty for synthetic data.
+    pub sha256: BTreeMap<String, String>,
+}
+
+/// Examples in each split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitRows {
+    /// Training examples.
+    pub train: usize,
+    /// Validation examples.
+    pub val: usize,
+    /// Test examples.
+    pub test: usize,
+}
+
+impl RunInfo {
+    /// Reads `run.toml`.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, a key is missing, unknown or of another type.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+        toml::from_str(&text).map_err(|source| Error::Toml {
+            what: "run description",
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Writes `run.toml`.
+    ///
+    /// # Errors
+    /// Where the file cannot be written, or a number does not fit TOML (seeds end at 2^63 - 1).
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = toml::to_string(self).map_err(|source| Error::Encode { path: path.to_owned(), source })?;
+        fs::write(path, text).map_err(Error::io("write", path))
+    }
+}

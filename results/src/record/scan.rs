@@ -1,0 +1,66 @@
+//! Finding finished records under a folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::layout::{name, seed_of};
+use crate::{Error, Result, rows};
+
+/// A finished record's place, read off its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordPath {
+    /// The folder of the experiment and its preset, such as `quick-smoke`.
+    pub folder: String,
+    /// The row, such as `teacher-1` or `be-kd`.
+    pub row: String,
+    /// The seed.
+    pub seed: u64,
+    /// The record's folder, absolute.
+    pub dir: PathBuf,
+}
+
+/// The records under `root`, which may be a folder of several `<experiment>-<preset>` folders, one of these, or one of
+/// their rows. Sorted by folder, then row in the tables' order ([`rows::order`]), then seed. Drafts and other names that
+/// begin with a dot are left out; so is everything that is not `seed-<n>` where that is expected.
+///
+/// # Errors
+/// Where a folder cannot be read.
+pub fn scan(root: &Path) -> Result<Vec<RecordPath>> {
+    // Names are those of the real folder: `.` and `..` have none.
+    let root = fs::canonicalize(root).map_err(Error::io("open", root))?;
+    let mut found = Vec::new();
+    let mut level = vec![root];
+    // A row is at most two folders below a folder of experiments.
+    for _ in 0..3 {
+        let mut below = Vec::new();
+        for dir in level {
+            for child in folders(&dir)? {
+                match seed_of(&child) {
+                    Some(seed) => found.extend(record_path(&dir, seed, child)),
+                    None => below.push(child),
+                }
+            }
+        }
+        level = below;
+    }
+    found.sort_by_cached_key(|at| (at.folder.clone(), rows::order(&at.row), at.seed));
+    Ok(found)
+}
+
+/// The visible folders in `dir`.
+fn folders(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
+        let entry = entry.map_err(Error::io("read", dir))?;
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        let path = entry.path();
+        if !hidden && path.is_dir() {
+            folders.push(path);
+        }
+    }
+    Ok(folders)
+}
+
+fn record_path(row: &Path, seed: u64, dir: PathBuf) -> Option<RecordPath> {
+    Some(RecordPath { folder: row.parent().and_then(name)?, row: name(row)?, seed, dir })
+}

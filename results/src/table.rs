@@ -1,0 +1,18 @@
+//! The paper's table from stored predictions: no training, no data set, no GPU.
+//!
+//! Within a seed, `de-n` averages teachers 1..n, temperature is fitted on validation, and DEE is read off that seed's own
+//! calibrated likelihoods of DE-1..DE-Nmax. Then mean and sample standard deviation (n - 1) over the seeds there are.
+
+mod build;
+mod csv;
+mod format;
+mod grid;
+mod latex;
+mod markdown;
+mod measure;
+mod model;
+mod notes;
+mod term;
+
+pub use format::Format;
+pub use model::{Cell, Experiment, Row, Table};

@@ -1,0 +1,87 @@
+//! From the records under a folder to the table.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::measure::{self, Measured, Seed};
+use super::model::{Cell, Experiment, Row, Table};
+use crate::record::{RUN, Record, RecordPath, scan};
+use crate::{Column, Error, Result, reference, rows};
+
+impl Table {
+    /// The table of the records that [`scan`] finds under `root`. A row is measured on the seeds it has.
+    ///
+    /// # Errors
+    /// Where there are no records, one is incomplete or not valid, runs of one seed were made on different examples, or
+    /// predictions cannot be scored.
+    pub fn build(root: &Path) -> Result<Self> {
+        let mut folders: BTreeMap<String, Vec<RecordPath>> = BTreeMap::new();
+        for path in scan(root)? {
+            folders.entry(path.folder.clone()).or_default().push(path);
+        }
+        if folders.is_empty() {
+            return Err(Error::NoRecords { root: root.to_owned() });
+        }
+        let experiments =
+            folders.into_iter().map(|(folder, paths)| experiment(folder, &paths)).collect::<Result<_>>()?;
+        Ok(Self { experiments })
+    }
+}
+
+fn experiment(folder: String, paths: &[RecordPath]) -> Result<Experiment> {
+    let records = paths.iter().map(|path| Record::open(&path.dir)).collect::<Result<Vec<_>>>()?;
+    let (name, preset) = one_experiment(&records)?;
+    let mut by_seed: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
+    for record in records {
+        by_seed.entry(record.info().seed).or_default().push(record);
+    }
+    let seeds: BTreeMap<u64, Seed> = by_seed
+        .par_iter()
+        .map(|(seed, records)| Ok((*seed, measure::seed(records)?)))
+        .collect::<Result<_>>()?;
+
+    let mut by_row: BTreeMap<&str, Vec<&Measured>> = BTreeMap::new();
+    for measured in seeds.values().flat_map(|seed| &seed.rows) {
+        by_row.entry(&measured.row).or_default().push(measured);
+    }
+    let mut rows: Vec<Row> = by_row.into_iter().map(|(name, seeds)| over_seeds(name, &seeds)).collect();
+    rows.sort_by_cached_key(|row| rows::order(&row.name));
+    Ok(Experiment {
+        folder,
+        preset,
+        members: seeds.values().map(|seed| seed.members).max().filter(|members| *members > 1),
+        teachers: seeds.iter().map(|(seed, measured)| (*seed, measured.teachers)).collect(),
+        rows,
+        reference: reference::find(&name)?,
+    })
+}
+
+/// The experiment and preset that all `records` of a folder are of.
+fn one_experiment(records: &[Record]) -> Result<(String, String)> {
+    let mut of = None;
+    for record in records {
+        let own = (record.info().experiment.clone(), record.info().preset.clone());
+        let (experiment, preset) = of.get_or_insert_with(|| own.clone());
+        if own != (experiment.clone(), preset.clone()) {
+            return Err(Error::Mismatch {
+                path: record.dir().join(RUN),
+                key: "experiment and preset",
+                expected: format!("{experiment}-{preset}"),
+                found: format!("{}-{}", own.0, own.1),
+                advice: "keep the records of one experiment and preset in a folder of their own",
+            });
+        }
+    }
+    Ok(of.unwrap_or_default())
+}
+
+fn over_seeds(name: &str, seeds: &[&Measured]) -> Row {
+    let cells = Column::ALL.map(|column| {
+        let values: Vec<f64> = seeds.iter().filter_map(|seed| seed.values[column as usize]).collect();
+        let at_least = column == Column::Dee && seeds.iter().any(|seed| seed.at_least);
+        Cell::over_seeds(&values, at_least)
+    });
+    Row::new(name.to_owned(), seeds.len(), cells)
+}

@@ -1,0 +1,137 @@
+//! The cells as people read them: mean and spread, and under a row the published numbers with the difference.
+
+use super::model::{Cell, Experiment, Row};
+use crate::Column;
+use crate::reference::{Published, Reference};
+
+/// How a format writes what is not a digit.
+pub(super) struct Symbols {
+    pub(super) plus_minus: &'static str,
+    pub(super) at_least: &'static str,
+    pub(super) minus: &'static str,
+}
+
+/// The symbols of plain text.
+pub(super) const PLAIN: Symbols = Symbols { plus_minus: " ± ", at_least: ">= ", minus: "-" };
+
+/// A line of a table.
+pub(super) struct Line {
+    /// Whether this is a row of ours, and not a published line under one.
+    pub(super) ours: bool,
+    /// The row's name, `published` or `difference`.
+    pub(super) label: String,
+    /// Seeds, then one cell a column; empty where there is no value.
+    pub(super) cells: Vec<String>,
+}
+
+/// The headings, one for the label and one for each cell.
+pub(super) fn headings() -> Vec<&'static str> {
+    ["row", "seeds"].into_iter().chain(Column::ALL.map(Column::heading)).collect()
+}
+
+/// The lines of `experiment`.
+pub(super) fn lines(experiment: &Experiment, symbols: &Symbols) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for row in &experiment.rows {
+        lines.push(ours(row, symbols));
+        if let Some(reference) = &experiment.reference
+            && let Some(published) = reference.rows.get(&row.name)
+        {
+            lines.push(printed(reference, published));
+            lines.push(difference(row, published, symbols));
+        }
+    }
+    lines
+}
+
+fn ours(row: &Row, symbols: &Symbols) -> Line {
+    let cells = Column::ALL.map(|column| match row.cell(column) {
+        Some(cell) => spread(column, cell, symbols),
+        None => String::new(),
+    });
+    line(true, row.name.clone(), row.seeds.to_string(), cells)
+}
+
+fn printed(reference: &Reference, published: &Published) -> Line {
+    let cells = Column::ALL.map(|column| match published.printed(column) {
+        Some(fraction) if fraction.starts_with('.') => format!("0{fraction}"),
+        Some(number) => number.to_owned(),
+        None => String::new(),
+    });
+    line(false, "published".into(), reference.seeds.to_string(), cells)
+}
+
+fn difference(row: &Row, published: &Published, symbols: &Symbols) -> Line {
+    let cells = Column::ALL.map(|column| match (row.cell(column), published.value(column)) {
+        (Some(cell), Some(value)) => signed(column, cell.mean - value, symbols),
+        _ => String::new(),
+    });
+    line(false, "difference".into(), String::new(), cells)
+}
+
+fn line(ours: bool, label: String, seeds: String, cells: [String; Column::ALL.len()]) -> Line {
+    Line { ours, label, cells: std::iter::once(seeds).chain(cells).collect() }
+}
+
+/// A value in the unit and with the digits of its column; zero has no sign.
+fn number(column: Column, value: f64) -> String {
+    let text = format!("{:.*}", column.decimals(), value * column.scale());
+    match text.strip_prefix('-') {
+        Some(zero) if is_zero(zero) => zero.to_owned(),
+        _ => text,
+    }
+}
+
+fn is_zero(digits: &str) -> bool {
+    digits.chars().all(|c| c == '0' || c == '.')
+}
+
+fn spread(column: Column, cell: Cell, symbols: &Symbols) -> String {
+    let mut text = number(column, cell.mean);
+    if cell.at_least {
+        // The bound is Nmax itself where every seed reaches it: no digits after the point then.
+        let whole = cell.mean.fract() == 0.0;
+        let bound = if whole { cell.mean.to_string() } else { text };
+        text = format!("{}{bound}", symbols.at_least);
+    }
+    match cell.std {
+        Some(std) => text + symbols.plus_minus + &number(column, std),
+        None => text,
+    }
+}
+
+/// A difference with its sign; without one where all its digits are zero.
+fn signed(column: Column, difference: f64, symbols: &Symbols) -> String {
+    let size = number(column, difference.abs());
+    if is_zero(&size) {
+        size
+    } else if difference < 0.0 {
+        format!("{}{size}", symbols.minus)
+    } else {
+        format!("+{size}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_has_no_sign() {
+        assert_eq!(signed(Column::Nll, -0.0004, &PLAIN), "0.000");
+        assert_eq!(signed(Column::Nll, -0.0006, &PLAIN), "-0.001");
+        assert_eq!(signed(Column::Acc, 0.0125, &PLAIN), "+1.25");
+        // A perfect prediction's NLL is -ln(1 + 1e-12), just under zero.
+        assert_eq!(number(Column::Nll, -1e-12), "0.000");
+    }
+
+    #[test]
+    fn bounds_are_marked() {
+        let cell = |mean, std, at_least| Cell { mean, std, at_least };
+        assert_eq!(spread(Column::Dee, cell(4.0, None, true), &PLAIN), ">= 4");
+        assert_eq!(spread(Column::Dee, cell(4.0, Some(0.0), true), &PLAIN), ">= 4 ± 0.00");
+        assert_eq!(spread(Column::Dee, cell(3.5, Some(0.5), true), &PLAIN), ">= 3.50 ± 0.50");
+        assert_eq!(spread(Column::Dee, cell(3.0, None, false), &PLAIN), "3.00");
+        assert_eq!(spread(Column::Acc, cell(0.8022, Some(0.0012), false), &PLAIN), "80.22 ± 0.12");
+    }
+}

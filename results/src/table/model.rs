@@ -1,0 +1,96 @@
+//! A table's content, before any format.
+
+use std::collections::BTreeMap;
+
+use crate::Column;
+use crate::reference::Reference;
+
+/// The tables of one or several experiments.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// One an experiment and preset, in the order of their folders' names.
+    pub experiments: Vec<Experiment>,
+}
+
+/// The table of one `<experiment>-<preset>` folder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experiment {
+    /// The folder's name.
+    pub folder: String,
+    /// The preset of its runs.
+    pub preset: String,
+    /// Members of its BatchEnsemble students, the most where they differ; none without such students.
+    pub members: Option<usize>,
+    /// How many teachers each seed has, from `teacher-1` without a gap.
+    pub teachers: BTreeMap<u64, usize>,
+    /// The rows, in the order of [`crate::rows::order`].
+    pub rows: Vec<Row>,
+    /// The published table of this experiment, if there is one.
+    pub reference: Option<Reference>,
+}
+
+/// One row: a network or an ensemble, over its seeds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The row's name, such as `de-4` or `be-kd-ods`.
+    pub name: String,
+    /// How many seeds it is measured on, at least 1.
+    pub seeds: usize,
+    cells: [Option<Cell>; Column::ALL.len()],
+}
+
+/// One value over seeds, in the files' units (accuracy as a fraction).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cell {
+    /// The mean.
+    pub mean: f64,
+    /// The sample standard deviation (n - 1); none with one seed.
+    pub std: Option<f64>,
+    /// Whether the mean is a lower bound: of a DEE that is, on some seed, at or beyond DE-Nmax.
+    pub at_least: bool,
+}
+
+impl Experiment {
+    /// Nmax of DE-1..DE-Nmax: the most teachers that a seed has, zero without teachers.
+    pub fn ensemble(&self) -> usize {
+        self.teachers.values().copied().max().unwrap_or(0)
+    }
+}
+
+impl Row {
+    /// The row `name` of `seeds` seeds with one cell a column.
+    pub(super) fn new(name: String, seeds: usize, cells: [Option<Cell>; Column::ALL.len()]) -> Self {
+        Self { name, seeds, cells }
+    }
+
+    /// The value in `column`; none where the column does not apply.
+    pub fn cell(&self, column: Column) -> Option<Cell> {
+        self.cells[column as usize]
+    }
+}
+
+impl Cell {
+    /// The cell of one value a seed; none without values.
+    pub(super) fn over_seeds(values: &[f64], at_least: bool) -> Option<Self> {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let std = (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt());
+        (!values.is_empty()).then_some(Self { mean, std, at_least })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spread_is_the_sample_standard_deviation() {
+        // 1, 2, 4: mean 7/3, squares 16/9 + 1/9 + 25/9 = 42/9, over n - 1 = 2: 7/3.
+        let cell = Cell::over_seeds(&[1.0, 2.0, 4.0], false).unwrap();
+        assert!((cell.mean - 7.0 / 3.0).abs() < 1e-15);
+        assert!((cell.std.unwrap() - (7.0_f64 / 3.0).sqrt()).abs() < 1e-15);
+        assert_eq!(Cell::over_seeds(&[0.1], true), Some(Cell { mean: 0.1, std: None, at_least: true }));
+        assert_eq!(Cell::over_seeds(&[], false), None);
+    }
+}
