@@ -208,7 +208,7 @@ static SYNTHETIC: Spec = Spec {
     classes: 10,
     image: 16,
     mean: [0.5, 0.5, 0.5],
-    std: [0.17, 0.17, 0.17],
+    std: [0.14, 0.14, 0.14],
     rows: SplitRows { train: 3_000, val: 500, test: 2_000 },
 };
 

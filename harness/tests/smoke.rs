@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use results::record::{self, Predictions, RunInfo};
 
@@ -178,38 +179,78 @@ fn check_table(folder: &Path) {
     assert_eq!(bytes("model.safetensors"), bytes("again.safetensors"));
 }
 
-/// A run that is killed at any moment goes on from its checkpoint to the same bytes.
+/// A run that is killed goes on from its checkpoint to the same bytes. The run is long enough for the kill to come in its
+/// middle.
 #[test]
 fn a_killed_run_is_resumed_to_the_same_bytes() {
-    let teacher = ["--methods", "teacher", "--teachers", "4", "--set", "teacher.epochs=40"];
+    let long = ["--methods", "teacher", "--members", "1", "--set", "teacher.epochs=300"];
     let whole = tempfile::tempdir().unwrap();
-    reproduce(whole.path(), 2, &teacher);
+    reproduce(whole.path(), 2, &long);
+
     let folder = tempfile::tempdir().unwrap();
-    let args = [&["reproduce", "quick", "--preset", "smoke", "--device", "cpu"], &teacher[..]].concat();
+    let args = [&["reproduce", "quick", "--preset", "smoke", "--device", "cpu"], &long[..]].concat();
     let mut child = Command::new(env!("CARGO_BIN_EXE_divkd"))
         .args(&args)
         .current_dir(folder.path())
-        .stderr(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    // Killed once the first checkpoint is there.
     let checkpoints = folder.path().join("runs/quick-smoke/teacher-1/.tmp-checkpoints-seed-1");
-    let begun = || fs::read_dir(&checkpoints).is_ok_and(|entries| entries.count() > 0);
-    let start = std::time::Instant::now();
-    while !begun() && child.try_wait().unwrap().is_none() && start.elapsed().as_secs() < 60 {
-        std::thread::sleep(std::time::Duration::from_millis(5));
+    let begun = || checkpoints.join("epoch-000001.safetensors").is_file();
+    while !begun() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(checkpoints.is_dir(), "nothing to resume");
-    let resumed = reproduce(folder.path(), 2, &teacher);
+    assert!(checkpoints.is_dir(), "the run was over before it was killed");
+
+    let resumed = reproduce(folder.path(), 2, &long);
     let stderr = text(&resumed.stderr);
     assert!(stderr.contains("resumed teacher-1/seed-1 at epoch "), "{stderr}");
-    for row in &ROWS[..4] {
-        for name in [record::PREDICTIONS, record::METRICS] {
-            let bytes = |folder: &Path| fs::read(run_dir(folder, row).join(name)).unwrap();
-            assert!(bytes(folder.path()) == bytes(whole.path()), "{row} {name}");
-        }
+    for name in [record::PREDICTIONS, record::METRICS] {
+        let bytes = |folder: &Path| fs::read(run_dir(folder, "teacher-1").join(name)).unwrap();
+        assert!(bytes(folder.path()) == bytes(whole.path()), "{name}");
     }
+}
+
+/// A checkpoint with a flipped bit is passed over for the one before; other settings are refused with the difference.
+#[test]
+fn damaged_checkpoints_and_other_settings_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = folder.path().join("runs/quick-smoke/teacher-1");
+    // A loss that is not finite stops the run; its checkpoints stay.
+    let short = ["--methods", "teacher", "--members", "1", "--set", "teacher.epochs=6"];
+    let failing =
+        [&short[..], &["--set", "teacher.schedule.milestones=[5,5,6]", "--set", "teacher.lr=1e30"]].concat();
+    let args = ["reproduce", "quick", "--preset", "smoke", "--device", "cpu"];
+    let stopped = divkd(
+        folder.path(),
+        2,
+        &[&args[..], &failing, &["--set", "teacher.schedule.warmup_factor=0"]].concat(),
+    );
+    assert_eq!(stopped.status.code(), Some(1), "{}", text(&stopped.stderr));
+    let stderr = text(&stopped.stderr);
+    assert!(stderr.contains("the loss is ") && stderr.contains("at epoch "), "{stderr}");
+
+    let other = divkd(folder.path(), 2, &[&args[..], &short].concat());
+    assert_eq!(other.status.code(), Some(1));
+    assert!(
+        text(&other.stderr).contains("teacher.lr: was 1000000000000000000000000000000.0, is 0.1"),
+        "{}",
+        text(&other.stderr)
+    );
+
+    let mut files: Vec<PathBuf> = fs::read_dir(row.join(".tmp-checkpoints-seed-1"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    let newest = files.pop().unwrap();
+    let mut bytes = fs::read(&newest).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&newest, bytes).unwrap();
+    let other = divkd(folder.path(), 2, &[&args[..], &failing].concat());
+    assert!(text(&other.stderr).contains("is damaged (its hash does not fit)"), "{}", text(&other.stderr));
 }

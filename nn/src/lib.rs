@@ -10,9 +10,10 @@ pub mod error;
 pub mod layer;
 pub mod loss;
 pub mod network;
-pub mod ops;
 pub mod official;
+pub mod ops;
 pub mod params;
+pub mod profile;
 
 pub mod schedule;
 pub mod sgd;

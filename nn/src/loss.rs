@@ -20,7 +20,11 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
             found: labels.dims().to_vec(),
         });
     }
-    let index = labels.to_dtype(DType::U32)?.reshape((1, batch, 1))?.broadcast_as((members, batch, 1))?.contiguous()?;
+    let index = labels
+        .to_dtype(DType::U32)?
+        .reshape((1, batch, 1))?
+        .broadcast_as((members, batch, 1))?
+        .contiguous()?;
     let log_probs = log_softmax(logits, D::Minus1)?;
     Ok(log_probs.gather(&index, 2)?.mean_all()?.neg()?)
 }

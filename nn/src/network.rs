@@ -135,7 +135,9 @@ impl Network {
         let image = graph.image;
         let tiles = if graph.tiled_images { self.members() } else { 1 };
         let batch = match images.dims() {
-            &[n, c, h, w] if n > 0 && n % tiles == 0 && (c, h, w) == (image.channels, image.height, image.width) => {
+            &[n, c, h, w]
+                if n > 0 && n % tiles == 0 && (c, h, w) == (image.channels, image.height, image.width) =>
+            {
                 n / tiles
             }
             found => {
@@ -217,20 +219,14 @@ impl CustomOp2 for NetworkOp {
         let gradients = with_values(images, |images| {
             with_values(params, |params| {
                 with_values(&grad_output, |grad| {
-                    Ok(backward::run(
-                        &self.body.graph,
-                        &self.body.arena,
-                        params,
-                        images,
-                        saved,
-                        grad,
-                        wanted,
-                    ))
+                    Ok(backward::run(&self.body.graph, &self.body.arena, params, images, saved, grad, wanted))
                 })
             })
         })?;
-        let images = gradients.images.map(|g| Tensor::from_vec(g, images.shape(), images.device())).transpose()?;
-        let params = gradients.params.map(|g| Tensor::from_vec(g, params.shape(), params.device())).transpose()?;
+        let images =
+            gradients.images.map(|g| Tensor::from_vec(g, images.shape(), images.device())).transpose()?;
+        let params =
+            gradients.params.map(|g| Tensor::from_vec(g, params.shape(), params.device())).transpose()?;
         Ok((images, params))
     }
 }

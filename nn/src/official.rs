@@ -49,7 +49,8 @@ pub fn read_pth(path: &Path, key: &str) -> Result<Vec<NamedTensor>> {
         let tensor = file.get(name).map_err(|e| fail(format!("`{name}`: {e}")))?;
         let Some(tensor) = tensor else { return Err(fail(format!("`{name}` has no data"))) };
         let shape = tensor.dims().to_vec();
-        let values = tensor.to_dtype(DType::F32).and_then(|t| t.flatten_all()).and_then(|t| t.to_vec1::<f32>());
+        let values =
+            tensor.to_dtype(DType::F32).and_then(|t| t.flatten_all()).and_then(|t| t.to_vec1::<f32>());
         let values = values.map_err(|e| fail(format!("`{name}`: {e}")))?;
         tensors.push(NamedTensor { name: name.clone(), shape, values });
     }

@@ -79,7 +79,9 @@ impl NetworkSpec {
             ["wrn", depth, widen] => {
                 let (depth, widen) = (number(depth)?, number(widen)?);
                 if depth < 10 || depth % 6 != 4 || widen > 64 {
-                    return Err(fail("the depth is 6 n + 4 (10, 16, 22, 28, ..), the factor 1 to 64".to_owned()));
+                    return Err(fail(
+                        "the depth is 6 n + 4 (10, 16, 22, 28, ..), the factor 1 to 64".to_owned(),
+                    ));
                 }
                 (Family::PreResNet, Shortcut::Projection, (depth - 4) / 6, widen)
             }
@@ -127,7 +129,9 @@ impl NetworkSpec {
         let fail = |reason: &str| Err(Error::Spec { name: format!("{self:?}"), reason: reason.to_owned() });
         let sizes = [self.in_planes, self.widen, self.channels, self.image, self.classes];
         if sizes.contains(&0) || self.members == Some(0) {
-            return fail("planes, widening factor, channels, image size, classes and members must be positive");
+            return fail(
+                "planes, widening factor, channels, image size, classes and members must be positive",
+            );
         }
         if self.blocks.is_empty() || self.blocks.contains(&0) {
             return fail("every stage needs at least one block");
@@ -174,7 +178,14 @@ impl NetworkSpec {
         Ok(graph)
     }
 
-    fn post_activation(&self, graph: &mut Graph, name: &str, x: usize, channels: usize, stride: usize) -> usize {
+    fn post_activation(
+        &self,
+        graph: &mut Graph,
+        name: &str,
+        x: usize,
+        channels: usize,
+        stride: usize,
+    ) -> usize {
         let first = graph.conv(&format!("{name}.conv1"), Source::Feature(x), channels, 3, stride, None);
         let norm = graph.norm(&format!("{name}.norm1"), first);
         let second = graph.conv(&format!("{name}.conv2"), Source::Normed(first, norm), channels, 3, 1, None);
@@ -184,13 +195,21 @@ impl NetworkSpec {
             Residual::Feature(x)
         } else {
             let name = format!("{name}.shortcut");
-            let projected = graph.conv(&format!("{name}.conv"), Source::Feature(x), channels, 1, stride, None);
+            let projected =
+                graph.conv(&format!("{name}.conv"), Source::Feature(x), channels, 1, stride, None);
             Residual::Normed(projected, graph.norm(&format!("{name}.norm"), projected))
         };
         graph.join(second, norm, Some(residual))
     }
 
-    fn pre_activation(&self, graph: &mut Graph, name: &str, x: usize, channels: usize, stride: usize) -> usize {
+    fn pre_activation(
+        &self,
+        graph: &mut Graph,
+        name: &str,
+        x: usize,
+        channels: usize,
+        stride: usize,
+    ) -> usize {
         let norm = graph.norm(&format!("{name}.norm1"), x);
         let same = stride == 1 && graph.features[x].channels == channels;
         let first = graph.conv(&format!("{name}.conv1"), Source::Normed(x, norm), channels, 3, stride, None);

@@ -24,7 +24,12 @@ pub fn run(args: &cli::Oracle) -> anyhow::Result<()> {
     if !args.json {
         println!("{} cases, {} passed, {failed} failed", outcomes.len(), outcomes.len() - failed);
     }
-    anyhow::ensure!(failed == 0, "{failed} of {} cases do not agree with {}", outcomes.len(), args.dir.display());
+    anyhow::ensure!(
+        failed == 0,
+        "{failed} of {} cases do not agree with {}",
+        outcomes.len(),
+        args.dir.display()
+    );
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! `divkd reproduce`: plans an experiment, trains what is missing, prints the teachers' diversity and the table.
 
 use anyhow::bail;
+use results::record::DataInfo;
 use results::table::{Format, Table};
 
 use crate::cli::Reproduce;
@@ -21,7 +22,7 @@ pub fn run(args: &Reproduce) -> anyhow::Result<()> {
     let resolved = config::resolve(&experiment, args.preset.as_deref(), &args.overrides())?;
     let chosen = device::choose(&args.device)?;
     let plan = Plan::new(&resolved, &args.out)?;
-    check_finished(&plan, &resolved)?;
+    check_finished(&plan, &resolved, None)?;
     let estimate = plan.estimate(&resolved.config, &chosen.device)?;
     let description = plan.describe(&resolved, &chosen.reason, Some(&estimate))?;
     if args.dry_run {
@@ -35,6 +36,7 @@ pub fn run(args: &Reproduce) -> anyhow::Result<()> {
     let missing: Vec<&Run> = plan.missing().collect();
     if !missing.is_empty() || kld.line(&seeds).is_none() {
         let splits = loading::splits(&resolved.config.data, args.data_dir.as_deref())?;
+        check_finished(&plan, &resolved, Some(&record::data(&splits)))?;
         let command = std::env::args().collect::<Vec<_>>().join(" ");
         let session = Session {
             resolved: &resolved,
@@ -65,17 +67,19 @@ fn seeds_with_teachers(plan: &Plan) -> Vec<u64> {
     plan.runs.iter().filter(|run| run.row == Row::Teacher(2)).map(|run| run.seed).collect()
 }
 
-/// Finished runs must be of the same settings: a table never mixes two.
-fn check_finished(plan: &Plan, resolved: &Resolved) -> anyhow::Result<()> {
+/// Finished runs must be of the same settings, and of the same data where those are loaded: a table never mixes two.
+fn check_finished(plan: &Plan, resolved: &Resolved, data: Option<&DataInfo>) -> anyhow::Result<()> {
     let now = resolved.table()?;
     for run in plan.runs.iter().filter(|run| run.finished) {
         let dir = run_dir(&plan.folder, &run.row, run.seed);
-        let was = record::read_info(&dir)?.config;
-        let differences =
-            config::differences(&config::relevant(&was, &run.row), &config::relevant(&now, &run.row));
+        let was = record::read_info(&dir)?;
+        let differences = config::differences(
+            &record::inputs(&was.config, &was.data, run),
+            &record::inputs(&now, data.unwrap_or(&was.data), run),
+        );
         if !differences.is_empty() {
             bail!(
-                "{} was made with other settings; name another --out, or move it away:\n  {}",
+                "{} was made with other settings or data; name another --out, or move it away:\n  {}",
                 dir.display(),
                 differences.join("\n  ")
             );

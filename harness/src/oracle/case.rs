@@ -110,7 +110,8 @@ impl Case {
     }
 
     pub(crate) fn count(&self, key: &str) -> anyhow::Result<usize> {
-        let count = self.settings[key].as_u64().with_context(|| format!("case.json: `{key}` should be a count"))?;
+        let count =
+            self.settings[key].as_u64().with_context(|| format!("case.json: `{key}` should be a count"))?;
         Ok(usize::try_from(count)?)
     }
 
@@ -176,7 +177,10 @@ impl Case {
 
     fn tolerance(&self, name: &str) -> anyhow::Result<f64> {
         let tolerances = &self.settings["tolerance"];
-        tolerances[name].as_f64().or_else(|| tolerances["default"].as_f64()).context("case.json: no tolerance")
+        tolerances[name]
+            .as_f64()
+            .or_else(|| tolerances["default"].as_f64())
+            .context("case.json: no tolerance")
     }
 
     /// Compares a tensor with the expected one, `out.<name>`.
@@ -220,9 +224,11 @@ impl Case {
 
     /// The worst comparison, once everything that the case expects has been compared.
     pub(crate) fn finish(self) -> anyhow::Result<Worst> {
-        let scalars = self.settings["expect"].as_object().into_iter().flatten().map(|(k, _)| format!("expect.{k}"));
+        let scalars =
+            self.settings["expect"].as_object().into_iter().flatten().map(|(k, _)| format!("expect.{k}"));
         let tensors = self.tensors.keys().filter(|name| name.starts_with("out.")).cloned();
-        let unchecked: Vec<String> = scalars.chain(tensors).filter(|name| !self.seen.contains(name)).collect();
+        let unchecked: Vec<String> =
+            scalars.chain(tensors).filter(|name| !self.seen.contains(name)).collect();
         ensure!(unchecked.is_empty(), "expected but not checked: {}", unchecked.join(", "));
         self.worst.context("the case expects nothing")
     }

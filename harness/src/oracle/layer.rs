@@ -14,11 +14,17 @@ pub(crate) fn check(case: &mut Case, device: &Device) -> anyhow::Result<()> {
         (1, 1, 1)
     } else {
         ensure!(input.shape.len() == 4 && weight.len() == 4, "expected `in.x` (N, C, H, W)");
-        ensure!(input.shape[2] == input.shape[3] && weight[2] == weight[3], "expected a square image and kernel");
+        ensure!(
+            input.shape[2] == input.shape[3] && weight[2] == weight[3],
+            "expected a square image and kernel"
+        );
         ensure!(case.count("padding")? == weight[2] / 2, "expected a padding of half the kernel");
         (weight[2], case.count("stride")?, input.shape[2])
     };
-    ensure!(weight.len() >= 2 && input.shape.len() >= 2, "expected `in.x` and `param.weight` of two dimensions or more");
+    ensure!(
+        weight.len() >= 2 && input.shape.len() >= 2,
+        "expected `in.x` and `param.weight` of two dimensions or more"
+    );
     let members = case.count("members")?;
     let spec = LayerSpec {
         channels_in: weight[1],

@@ -76,7 +76,9 @@ impl Noise for Recorded {
 fn recorded(values: Option<&Values>, name: &str, shape: &[usize], device: &Device) -> nn::Result<Tensor> {
     match values {
         Some(values) if values.shape == shape => Ok(Tensor::from_vec(values.f32(), shape, device)?),
-        Some(values) => Err(nn::Error::State(format!("`{name}` should be {shape:?} and is {:?}", values.shape))),
+        Some(values) => {
+            Err(nn::Error::State(format!("`{name}` should be {shape:?} and is {:?}", values.shape)))
+        }
         None => Err(nn::Error::State(format!("`{name}` is missing"))),
     }
 }

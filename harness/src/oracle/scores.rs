@@ -8,7 +8,9 @@ use super::case::{Case, Values};
 
 /// (N, M, K) to member-major (M, N, K).
 fn member_major(logits: &Values) -> anyhow::Result<(Vec<f32>, [usize; 3])> {
-    let [n, m, k] = logits.shape[..] else { anyhow::bail!("expected logits (N, M, K), found {:?}", logits.shape) };
+    let [n, m, k] = logits.shape[..] else {
+        anyhow::bail!("expected logits (N, M, K), found {:?}", logits.shape)
+    };
     let from = logits.f32();
     let mut to = Vec::with_capacity(from.len());
     for member in 0..m {
@@ -58,7 +60,8 @@ pub(crate) fn check(case: &mut Case) -> anyhow::Result<()> {
 pub(crate) fn check_schedule(case: &mut Case) -> anyhow::Result<()> {
     ensure!(case.text("name")? == "warmup_linear_decay", "unknown schedule `{}`", case.text("name")?);
     let milestones: Vec<usize> = serde_json::from_value(case.setting("milestones").clone())?;
-    let milestones = milestones.try_into().map_err(|m| anyhow::anyhow!("expected three milestones, found {m:?}"))?;
+    let milestones =
+        milestones.try_into().map_err(|m| anyhow::anyhow!("expected three milestones, found {m:?}"))?;
     let schedule =
         Schedule { milestones, warmup_factor: case.number("warmup_factor")?, gamma: case.number("gamma")? };
     let factors: Vec<f64> = (1..=case.count("epochs")?).map(|epoch| schedule.factor(epoch)).collect();

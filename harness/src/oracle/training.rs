@@ -23,16 +23,25 @@ struct Optimizer {
 }
 
 pub(crate) fn check(case: &mut Case, device: &Device) -> anyhow::Result<()> {
-    let settings: Optimizer = serde_json::from_value(case.setting("optimizer").clone()).context("`optimizer`")?;
+    let settings: Optimizer =
+        serde_json::from_value(case.setting("optimizer").clone()).context("`optimizer`")?;
     ensure!(settings.momentum == settings.momentum_fast, "expected one momentum for both groups");
-    ensure!(settings.fast_suffixes == ["alpha_be", "gamma_be"], "expected fast weights alpha_be and gamma_be");
+    ensure!(
+        settings.fast_suffixes == ["alpha_be", "gamma_be"],
+        "expected fast weights alpha_be and gamma_be"
+    );
     let images = case.tensor("in.images")?.clone();
     let size = image_size(&images)?;
     let student = case.network("student", size, Some("student."), device)?;
     let mut teachers: Vec<Network> = Vec::new();
     if !case.setting("teacher").is_null() {
         while !case.state(&format!("teacher.{}.", teachers.len())).is_empty() {
-            teachers.push(case.network("teacher", size, Some(&format!("teacher.{}.", teachers.len())), device)?);
+            teachers.push(case.network(
+                "teacher",
+                size,
+                Some(&format!("teacher.{}.", teachers.len())),
+                device,
+            )?);
         }
     }
     let (alpha, tau, eta) = (case.number("alpha")?, case.number("temperature")?, case.number("eta_255")?);

@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use anyhow::Context;
 use candle_core::{Device, Tensor};
 use datasets::{Dataset, Loader};
 use methods::{Batch, Method, Step, Streams};
@@ -102,7 +103,12 @@ impl Training {
         }
         let means = tally.read(epoch, lr)?;
         let seconds = start.elapsed().as_secs_f64();
-        let validation = if recipe.validates(epoch) { Some(self.validate(setting, epoch)?) } else { None };
+        let validation = if recipe.validates(epoch) {
+            let why = || format!("validation after epoch {epoch}, rate {lr}");
+            Some(self.validate(setting, epoch).with_context(why)?)
+        } else {
+            None
+        };
         let row = EpochRow {
             epoch: epoch as u32,
             lr,

@@ -8,7 +8,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::forward::{Context, Saved, block, fast_weights, member_weights, pack_weights, rows_of, source_into, unblock};
+use super::forward::{
+    Context, Saved, block, fast_weights, member_weights, pack_weights, rows_of, source_into, unblock,
+};
 use super::graph::{Conv, FeatureId, Graph, Join, Node, NormId, Pool, Residual, Source};
 use super::memory::{Arena, Buffer, Rows};
 use super::norm::Statistics;
@@ -16,6 +18,7 @@ use super::plan::{self, Plan};
 use crate::ops::cpu::pointwise::{self, GradAffine, SkipGrad};
 use crate::ops::cpu::simd::Level;
 use crate::ops::cpu::{BLOCK, padded};
+use crate::profile::{Kind, measure};
 
 /// Which gradients are asked for.
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +171,7 @@ pub(crate) fn run(
     wanted: Wanted,
 ) -> Gradients {
     let plan = saved.plan;
-    let packed = pack_weights(graph, arena, params, true);
+    let packed = measure(Kind::Weights, || pack_weights(graph, arena, params, true));
     let context = Context { graph, plan, level: Level::detect(), params, images, packed: &packed };
     let image_len = graph.image.channels * graph.image.height * graph.image.width;
     let mut image_storage = if wanted.images { vec![0.0; plan.rows() * image_len] } else { Vec::new() };
@@ -226,7 +229,8 @@ pub(crate) fn run(
                 .par_iter()
                 .map(|task| {
                     let mut scratch = Scratch::new(graph, arena, &plan);
-                    let mut weights = if wanted.params { weight_sums(graph, arena, &nodes) } else { Vec::new() };
+                    let mut weights =
+                        if wanted.params { weight_sums(graph, arena, &nodes) } else { Vec::new() };
                     for rows in plan.sub_batches(task) {
                         for &index in &nodes {
                             let weight = weights.iter_mut().find(|(node, _)| *node == index);
@@ -238,7 +242,9 @@ pub(crate) fn run(
                 })
                 .collect();
             if wanted.params {
-                reduce_weights(graph, &plan, params, &tasks, &weight_sums, &mut param_grads);
+                measure(Kind::Weights, || {
+                    reduce_weights(graph, &plan, params, &tasks, &weight_sums, &mut param_grads);
+                });
             }
             for &index in &nodes {
                 for norm in graph.nodes[index].norms() {
@@ -249,7 +255,9 @@ pub(crate) fn run(
                         unused.resize(graph.layout.parameter_count(), 0.0);
                         &mut unused
                     };
-                    let gradient = saved.statistics[norm].gradient(&graph.norms[norm], &plan, &sums[norm], grads);
+                    let gradient = measure(Kind::Statistics, || {
+                        saved.statistics[norm].gradient(&graph.norms[norm], &plan, &sums[norm], grads)
+                    });
                     if saved.batch_statistics {
                         coefficients[norm] = gradient;
                     }
@@ -406,14 +414,26 @@ impl Backward<'_> {
     }
 
     /// The row's sums of a norm, where they are wanted.
-    fn sums_of<'r>(&self, sums: &'r [Rows<'_>], norm: NormId, row: usize) -> Option<(&'r mut [f32], &'r mut [f32])> {
+    fn sums_of<'r>(
+        &self,
+        sums: &'r [Rows<'_>],
+        norm: NormId,
+        row: usize,
+    ) -> Option<(&'r mut [f32], &'r mut [f32])> {
         let lanes = padded(self.context.graph.norms[norm].channels);
         // SAFETY: this task's row.
         sums.get(norm).map(|rows| unsafe { rows.get_mut(row) }.split_at_mut(lanes))
     }
 
     /// The gradient of a feature map for one row, bordered, into `to`.
-    fn gradient_into(&self, feature: FeatureId, row: usize, grads: &GradRows<'_>, border: usize, to: &mut [f32]) {
+    fn gradient_into(
+        &self,
+        feature: FeatureId,
+        row: usize,
+        grads: &GradRows<'_>,
+        border: usize,
+        to: &mut [f32],
+    ) {
         let graph = self.context.graph;
         let shape = graph.features[feature];
         let extent = shape.extent(border);
@@ -460,7 +480,7 @@ impl Backward<'_> {
         let out_pixels = shape.out_height() * shape.out_width();
         for (n, row) in rows.clone().enumerate() {
             let to = &mut scratch.grads[n * out_len..(n + 1) * out_len];
-            self.gradient_into(conv.out, row, grads, border, to);
+            measure(Kind::Pointwise, || self.gradient_into(conv.out, row, grads, border, to));
             if let Some(Residual::Feature(f)) = conv.residual
                 && let Some(raw) = &grads.raw[f]
             {
@@ -488,18 +508,33 @@ impl Backward<'_> {
                 let to = &mut scratch.inputs[n * in_len..(n + 1) * in_len];
                 match conv.source {
                     // SAFETY: made by the forward pass, read only.
-                    Source::Feature(f) if border == 0 => to.copy_from_slice(unsafe { self.features[f].get(row) }),
+                    Source::Feature(f) if border == 0 => {
+                        to.copy_from_slice(unsafe { self.features[f].get(row) })
+                    }
                     _ => {
-                        source_into(self.context, conv.source, border, row, self.features, self.statistics, to);
+                        measure(Kind::Pointwise, || {
+                            source_into(
+                                self.context,
+                                conv.source,
+                                border,
+                                row,
+                                self.features,
+                                self.statistics,
+                                to,
+                            );
+                        });
                     }
                 }
             }
             let (packed, bias) = weight.split_at_mut(shape.packed_len());
-            conv.op.grad_weight(level, &scratch.inputs, &scratch.grads, rows.len(), packed);
+            measure(Kind::GradWeight, || {
+                conv.op.grad_weight(level, &scratch.inputs, &scratch.grads, rows.len(), packed);
+            });
             if conv.bias.is_some() {
                 for n in 0..rows.len() {
                     let grad = &scratch.grads[n * out_len..(n + 1) * out_len];
-                    for (block, to) in grad.chunks_exact(out_pixels * BLOCK).zip(bias.chunks_exact_mut(BLOCK)) {
+                    for (block, to) in grad.chunks_exact(out_pixels * BLOCK).zip(bias.chunks_exact_mut(BLOCK))
+                    {
                         for pixel in block.chunks_exact(BLOCK) {
                             for (to, value) in to.iter_mut().zip(pixel) {
                                 *to += value;
@@ -516,7 +551,9 @@ impl Backward<'_> {
                 Source::Image => {
                     if let Some(images) = self.image_grads {
                         let len = graph.image.len();
-                        conv.op.grad_input(level, grad_out, packed, &mut scratch.single[..len]);
+                        measure(Kind::GradInput, || {
+                            conv.op.grad_input(level, grad_out, packed, &mut scratch.single[..len]);
+                        });
                         // SAFETY: this task's row.
                         self.image_gradient(&scratch.single[..len], unsafe { images.get_mut(row) });
                     }
@@ -526,10 +563,10 @@ impl Backward<'_> {
                     // SAFETY: this task's row.
                     let raw = unsafe { raw.get_mut(row) };
                     if self.first_raw_writer(f) == Some(index) {
-                        conv.op.grad_input(level, grad_out, packed, raw);
+                        measure(Kind::GradInput, || conv.op.grad_input(level, grad_out, packed, raw));
                     } else {
                         let single = &mut scratch.single[..graph.features[f].len()];
-                        conv.op.grad_input(level, grad_out, packed, single);
+                        measure(Kind::GradInput, || conv.op.grad_input(level, grad_out, packed, single));
                         for (to, value) in raw.iter_mut().zip(single.iter()) {
                             *to += value;
                         }
@@ -539,11 +576,13 @@ impl Backward<'_> {
                     let Some(normed) = &grads.normed[f] else { continue };
                     // SAFETY: this task's row.
                     let (normed, z) = unsafe { (normed.get_mut(row), self.features[f].get(row)) };
-                    conv.op.grad_input(level, grad_out, packed, normed);
+                    measure(Kind::GradInput, || conv.op.grad_input(level, grad_out, packed, normed));
                     let affine = &self.statistics[norm].affine[plan.group(row)];
                     let sums = self.sums_of(sums, norm, row);
                     // SAFETY: the slices hold the feature map and its channels.
-                    unsafe { pointwise::relu_grad(level, normed, z, affine, sums, &graph.features[f].extent(0)) }
+                    measure(Kind::Pointwise, || unsafe {
+                        pointwise::relu_grad(level, normed, z, affine, sums, &graph.features[f].extent(0));
+                    });
                 }
             }
         }
@@ -593,16 +632,18 @@ impl Backward<'_> {
         unsafe {
             let grad = grad.get_mut(row);
             let (out, z) = (self.features[join.out].get(row), self.features[join.feature].get(row));
-            pointwise::join_grad(level, grad, skip, out, z, affine, self.sums_of(sums, join.norm, row), &extent);
+            let sums_of = self.sums_of(sums, join.norm, row);
+            measure(Kind::Pointwise, || {
+                pointwise::join_grad(level, grad, skip, out, z, affine, sums_of, &extent);
+            });
             if let Some(Residual::Normed(f, norm)) = join.residual
                 && let Some(other) = &grads.normed[f]
             {
                 let other = other.get_mut(row);
                 other.copy_from_slice(grad);
-                if let Some(sums) = self.sums_of(sums, norm, row) {
-                    let affine = &self.statistics[norm].affine[group];
-                    pointwise::grad_sums(level, other, self.features[f].get(row), affine, sums, &extent);
-                }
+                let affine = &self.statistics[norm].affine[group];
+                let sums = self.sums_of(sums, norm, row);
+                pointwise::grad_sums(level, other, self.features[f].get(row), affine, sums, &extent);
             }
         }
     }

@@ -11,6 +11,7 @@ use super::plan::{self, Plan};
 use crate::ops::cpu::pointwise::{self, Skip};
 use crate::ops::cpu::simd::Level;
 use crate::ops::cpu::{BLOCK, padded};
+use crate::profile::{Kind, measure};
 
 /// What the backward pass needs of a forward pass.
 pub(crate) struct Saved {
@@ -55,7 +56,7 @@ pub(crate) fn run(
     request: Request,
 ) -> (Vec<f32>, Option<Saved>) {
     let plan = Plan::new(graph, request.batch, request.groups.unwrap_or(1));
-    let packed = pack_weights(graph, arena, params, false);
+    let packed = measure(Kind::Weights, || pack_weights(graph, arena, params, false));
     let context = Context { graph, plan, level: Level::detect(), params, images, packed: &packed };
     let mut statistics: Vec<Statistics> = if request.groups.is_some() {
         vec![Statistics::default(); graph.norms.len()]
@@ -105,8 +106,16 @@ pub(crate) fn run(
                 if statistics[norm].affine.is_empty() {
                     let feature = graph.features[graph.norms[norm].feature];
                     let pixels = feature.height * feature.width;
-                    statistics[norm] =
-                        Statistics::of_batch(&graph.norms[norm], &plan, &moments[norm], pixels, params, buffers);
+                    statistics[norm] = measure(Kind::Statistics, || {
+                        Statistics::of_batch(
+                            &graph.norms[norm],
+                            &plan,
+                            &moments[norm],
+                            pixels,
+                            params,
+                            buffers,
+                        )
+                    });
                 }
             }
         }
@@ -120,7 +129,15 @@ pub(crate) fn run(
             let mut scratch = arena.take(scratch_len(graph, &plan));
             for rows in plan.sub_batches(task) {
                 for node in segment.clone() {
-                    node_forward(&context, node, rows.clone(), &features, &statistics, &moments, &mut scratch);
+                    node_forward(
+                        &context,
+                        node,
+                        rows.clone(),
+                        &features,
+                        &statistics,
+                        &moments,
+                        &mut scratch,
+                    );
                 }
             }
         });
@@ -142,7 +159,12 @@ pub(crate) fn rows_of<'a>(graph: &Graph, storage: &'a mut [Buffer]) -> Vec<Rows<
 }
 
 /// Every convolution's weights, times s r^T for each member, in the forward or the transposed order.
-pub(crate) fn pack_weights(graph: &Graph, arena: &Arena, params: &[f32], transposed: bool) -> Vec<Option<Buffer>> {
+pub(crate) fn pack_weights(
+    graph: &Graph,
+    arena: &Arena,
+    params: &[f32],
+    transposed: bool,
+) -> Vec<Option<Buffer>> {
     let members = graph.member_count();
     graph
         .nodes
@@ -166,7 +188,11 @@ pub(crate) fn pack_weights(graph: &Graph, arena: &Arena, params: &[f32], transpo
 }
 
 /// s (O) and r (I) of a member.
-pub(crate) fn fast_weights<'a>(conv: &Conv, params: &'a [f32], member: usize) -> Option<(&'a [f32], &'a [f32])> {
+pub(crate) fn fast_weights<'a>(
+    conv: &Conv,
+    params: &'a [f32],
+    member: usize,
+) -> Option<(&'a [f32], &'a [f32])> {
     conv.fast.map(|(s, r)| {
         let (o, i) = (conv.op.shape.channels_out, conv.op.shape.channels_in);
         (&params[s + member * o..][..o], &params[r + member * i..][..i])
@@ -207,14 +233,23 @@ fn node_forward(
     for row in rows {
         let group = plan.group(row);
         // SAFETY: a row is touched by one task at a time (see `Rows`); its inputs were made by earlier nodes.
-        let (input, out) =
-            unsafe { (|f: usize| features[f].get(row), features[node.out()].get_mut(row)) };
+        let (input, out) = unsafe { (|f: usize| features[f].get(row), features[node.out()].get_mut(row)) };
         match node {
             Node::Conv(conv) => {
                 let bordered = &mut scratch[..conv.op.shape.bordered_in_len()];
-                let read = source_into(context, conv.source, conv.op.shape.pad(), row, features, statistics, bordered);
+                let read = measure(Kind::Pointwise, || {
+                    source_into(
+                        context,
+                        conv.source,
+                        conv.op.shape.pad(),
+                        row,
+                        features,
+                        statistics,
+                        bordered,
+                    )
+                });
                 let packed = member_weights(context.packed, index, plan, plan.member(row));
-                conv.op.forward(level, read, packed, out);
+                measure(Kind::Forward, || conv.op.forward(level, read, packed, out));
                 if let Some(bias) = conv.bias {
                     let channels = conv.op.shape.channels_out;
                     let bias = bias + graph.members.map_or(0, |_| plan.member(row) * channels);
@@ -224,8 +259,9 @@ fn node_forward(
                 }
                 if let Some(residual) = conv.residual {
                     let skip = skip(graph, residual, conv.out, input(residual.feature()), statistics, group);
+                    let extent = graph.features[conv.out].extent(0);
                     // SAFETY: the slices are this row's images of the graph's shapes.
-                    unsafe { pointwise::add_skip(level, skip, out, &graph.features[conv.out].extent(0)) }
+                    measure(Kind::Pointwise, || unsafe { pointwise::add_skip(level, skip, out, &extent) });
                 }
             }
             Node::Join(join) => {
@@ -235,7 +271,9 @@ fn node_forward(
                 let extent = graph.features[join.out].extent(0);
                 let affine = &statistics[join.norm].affine[group];
                 // SAFETY: as above.
-                unsafe { pointwise::join(level, input(join.feature), affine, skip, out, &extent) }
+                measure(Kind::Pointwise, || unsafe {
+                    pointwise::join(level, input(join.feature), affine, skip, out, &extent);
+                });
             }
             Node::Pool(pool) => {
                 let read = source_into(context, pool.source, 0, row, features, statistics, scratch);
@@ -246,8 +284,9 @@ fn node_forward(
             for (norm, moments) in graph.norms.iter().zip(moments).filter(|(n, _)| n.feature == node.out()) {
                 // SAFETY: this task's row.
                 let (sum, square) = unsafe { moments.get_mut(row) }.split_at_mut(padded(norm.channels));
+                let extent = graph.features[norm.feature].extent(0);
                 // SAFETY: the slices hold the feature map's channels.
-                unsafe { pointwise::moments(level, out, sum, square, &graph.features[norm.feature].extent(0)) }
+                measure(Kind::Statistics, || unsafe { pointwise::moments(level, out, sum, square, &extent) });
             }
         }
     }
@@ -331,7 +370,8 @@ pub(crate) fn source_into<'a>(
 fn image_into(context: &Context<'_>, border: usize, row: usize, to: &mut [f32]) {
     let shape = context.graph.image;
     let pixels = shape.height * shape.width;
-    let image = &context.images[context.plan.image(row) * shape.channels * pixels..][..shape.channels * pixels];
+    let image =
+        &context.images[context.plan.image(row) * shape.channels * pixels..][..shape.channels * pixels];
     let width = shape.width + 2 * border;
     let plane = width * (shape.height + 2 * border);
     to.fill(0.0);

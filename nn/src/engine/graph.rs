@@ -228,7 +228,8 @@ impl Graph {
         let mut add = |suffix: &str, shape: Vec<usize>, group, init| {
             self.layout.add(Entry::new(format!("{name}.{suffix}"), shape, group, init))
         };
-        let weight = add("weight", dims, Group::Slow, Init::Normal { mean: 0.0, std: (2.0 / fan_out as f32).sqrt() });
+        let weight =
+            add("weight", dims, Group::Slow, Init::Normal { mean: 0.0, std: (2.0 / fan_out as f32).sqrt() });
         let fast = self.members.map(|m| {
             let init = Init::Normal { mean: 1.0, std: 0.5 };
             let r = add("alpha_be", vec![m, i], Group::Fast, init);
@@ -249,7 +250,12 @@ impl Graph {
     pub(crate) fn norm(&mut self, name: &str, feature: FeatureId) -> NormId {
         let channels = self.features[feature].channels;
         let mut add = |suffix: &str, group, value| {
-            self.layout.add(Entry::new(format!("{name}.{suffix}"), vec![channels], group, Init::Constant(value)))
+            self.layout.add(Entry::new(
+                format!("{name}.{suffix}"),
+                vec![channels],
+                group,
+                Init::Constant(value),
+            ))
         };
         let norm = Norm {
             feature,

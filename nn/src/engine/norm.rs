@@ -83,8 +83,7 @@ impl Statistics {
 
     fn push(&mut self, norm: &Norm, params: &[f32], means: &[f64], variances: &[f64], count: usize) {
         let lanes = padded(norm.channels);
-        let mut affine =
-            Affine { mean: vec![0.0; lanes], scale: vec![0.0; lanes], shift: vec![0.0; lanes] };
+        let mut affine = Affine { mean: vec![0.0; lanes], scale: vec![0.0; lanes], shift: vec![0.0; lanes] };
         let inverse: Vec<f64> = variances.iter().map(|v| 1.0 / (v + EPSILON).sqrt()).collect();
         for c in 0..norm.channels {
             affine.mean[c] = means[c] as f32;
@@ -111,7 +110,13 @@ impl Statistics {
 
     /// Coefficients of the gradient by the feature map, from each row's sums of g and g * (z - mean); adds the
     /// gradients of gamma and beta onto `grads`.
-    pub(crate) fn gradient(&self, norm: &Norm, plan: &Plan, sums: &[f32], grads: &mut [f32]) -> Vec<GradAffine> {
+    pub(crate) fn gradient(
+        &self,
+        norm: &Norm,
+        plan: &Plan,
+        sums: &[f32],
+        grads: &mut [f32],
+    ) -> Vec<GradAffine> {
         let lanes = padded(norm.channels);
         let mut coefficients = self.constant_gradient();
         for group in 0..plan.groups {

@@ -180,8 +180,10 @@ impl Convolution {
         let row = (width + 2 * pad) * BLOCK;
         let mut weights = packed;
         for parity in &self.parities {
-            let (rows, cols) =
-                ((shape.height - parity.row).div_ceil(shape.stride), (shape.width - parity.col).div_ceil(shape.stride));
+            let (rows, cols) = (
+                (shape.height - parity.row).div_ceil(shape.stride),
+                (shape.width - parity.col).div_ceil(shape.stride),
+            );
             let grid = Grid {
                 rows,
                 cols,
@@ -251,7 +253,8 @@ impl Convolution {
         let in_blocks = blocks(self.shape.channels_in);
         for o in 0..self.shape.channels_out {
             for i in 0..self.shape.channels_in {
-                let base = ((o / BLOCK * in_blocks + i / BLOCK) * square * BLOCK + i % BLOCK) * BLOCK + o % BLOCK;
+                let base =
+                    ((o / BLOCK * in_blocks + i / BLOCK) * square * BLOCK + i % BLOCK) * BLOCK + o % BLOCK;
                 for k in 0..square {
                     visit(o, i, k, packed[base + k * BLOCK * BLOCK]);
                 }

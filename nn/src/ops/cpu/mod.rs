@@ -22,3 +22,6 @@ pub(crate) const fn blocks(channels: usize) -> usize {
 pub(crate) const fn padded(channels: usize) -> usize {
     blocks(channels) * BLOCK
 }
+
+#[cfg(test)]
+mod tests;

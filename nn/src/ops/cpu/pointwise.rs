@@ -49,14 +49,24 @@ impl Extent {
 pub(crate) enum Skip<'a> {
     None,
     /// The image itself where the stride is 1; every second pixel, with zeros for the channels it lacks, otherwise.
-    Image { values: &'a [f32], blocks: usize, stride: usize, height: usize, width: usize },
+    Image {
+        values: &'a [f32],
+        blocks: usize,
+        stride: usize,
+        height: usize,
+        width: usize,
+    },
     /// A normalised image of the same extent.
-    Normed { values: &'a [f32], affine: &'a Affine },
+    Normed {
+        values: &'a [f32],
+        affine: &'a Affine,
+    },
 }
 
-/// Calls `pixel(block, source offset, destination offset)` for every pixel and zeroes the destination's border.
+/// Calls `row(block, source, destination)` with the float offsets of every row's first pixel, and zeroes the
+/// destination's border.
 #[inline(always)]
-unsafe fn into_bordered<V: Lanes>(to: *mut f32, extent: &Extent, mut pixel: impl FnMut(usize, usize, usize)) {
+unsafe fn into_bordered<V: Lanes>(to: *mut f32, extent: &Extent, mut row: impl FnMut(usize, usize, usize)) {
     let border = extent.border;
     let width = extent.width + 2 * border;
     let plane = (extent.height + 2 * border) * width;
@@ -70,18 +80,59 @@ unsafe fn into_bordered<V: Lanes>(to: *mut f32, extent: &Extent, mut pixel: impl
                 zero.store(to.add((base + plane - 1 - edge) * BLOCK));
             }
             for y in 0..extent.height {
-                let row = base + (y + border) * width;
+                let start = base + (y + border) * width;
                 for edge in 0..border {
-                    zero.store(to.add((row + edge) * BLOCK));
-                    zero.store(to.add((row + width - 1 - edge) * BLOCK));
+                    zero.store(to.add((start + edge) * BLOCK));
+                    zero.store(to.add((start + width - 1 - edge) * BLOCK));
                 }
-                let from = (block * extent.height + y) * extent.width;
-                for x in 0..extent.width {
-                    pixel(block, (from + x) * BLOCK, (row + border + x) * BLOCK);
-                }
+                row(block, (block * extent.height + y) * extent.width * BLOCK, (start + border) * BLOCK);
             }
         }
     }
+}
+
+/// Calls `row(block, y, offset)` with the float offset of every row's first pixel.
+#[inline(always)]
+fn each_row(extent: &Extent, mut row: impl FnMut(usize, usize, usize)) {
+    for block in 0..extent.blocks {
+        for y in 0..extent.height {
+            row(block, y, (block * extent.height + y) * extent.width * BLOCK);
+        }
+    }
+}
+
+/// One block's coefficients in registers.
+#[derive(Clone, Copy)]
+struct Coefficients<V> {
+    mean: V,
+    scale: V,
+    shift: V,
+}
+
+impl<V: Lanes> Coefficients<V> {
+    #[inline(always)]
+    unsafe fn of(affine: &Affine, block: usize) -> Self {
+        let at = block * BLOCK;
+        // SAFETY: the caller checked that `affine` has the block's lanes.
+        unsafe {
+            Self {
+                mean: V::load(affine.mean.as_ptr().add(at)),
+                scale: V::load(affine.scale.as_ptr().add(at)),
+                shift: V::load(affine.shift.as_ptr().add(at)),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn apply(self, z: V) -> V {
+        // SAFETY: arithmetic alone.
+        unsafe { self.shift.fma(z.sub(self.mean), self.scale) }
+    }
+}
+
+fn has_lanes(affine: &Affine, extent: &Extent) -> bool {
+    let lanes = extent.blocks * BLOCK;
+    affine.mean.len() >= lanes && affine.scale.len() >= lanes && affine.shift.len() >= lanes
 }
 
 simd_kernel! {
@@ -97,7 +148,13 @@ unsafe fn copy_lanes<V: Lanes>(from: &[f32], to: &mut [f32], extent: &Extent) {
     assert!(from.len() >= extent.len() && to.len() >= extent.bordered_len());
     let (from, to) = (from.as_ptr(), to.as_mut_ptr());
     // SAFETY: offsets come from `extent`, the lengths were checked.
-    unsafe { into_bordered::<V>(to, extent, |_, at, out| V::load(from.add(at)).store(to.add(out))) }
+    unsafe {
+        into_bordered::<V>(to, extent, |_, at, out| {
+            for x in 0..extent.width {
+                V::load(from.add(at + x * BLOCK)).store(to.add(out + x * BLOCK));
+            }
+        });
+    }
 }
 
 simd_kernel! {
@@ -110,24 +167,16 @@ simd_kernel! {
 
 #[inline(always)]
 unsafe fn norm_relu_lanes<V: Lanes>(from: &[f32], affine: &Affine, to: &mut [f32], extent: &Extent) {
-    assert!(from.len() >= extent.len() && to.len() >= extent.bordered_len());
-    assert!(affine.shift.len() >= extent.blocks * BLOCK);
+    assert!(from.len() >= extent.len() && to.len() >= extent.bordered_len() && has_lanes(affine, extent));
     let (from, to) = (from.as_ptr(), to.as_mut_ptr());
     // SAFETY: as above; channels of block b are lanes 16 b .. 16 b + 16.
     unsafe {
         into_bordered::<V>(to, extent, |block, at, out| {
-            normalize::<V>(V::load(from.add(at)), affine, block).relu().store(to.add(out));
-        })
-    }
-}
-
-#[inline(always)]
-unsafe fn normalize<V: Lanes>(z: V, affine: &Affine, block: usize) -> V {
-    // SAFETY: the caller checked that `affine` has the block's lanes.
-    unsafe {
-        let at = block * BLOCK;
-        V::load(affine.shift.as_ptr().add(at))
-            .fma(z.sub(V::load(affine.mean.as_ptr().add(at))), V::load(affine.scale.as_ptr().add(at)))
+            let norm = Coefficients::<V>::of(affine, block);
+            for x in 0..extent.width {
+                norm.apply(V::load(from.add(at + x * BLOCK))).relu().store(to.add(out + x * BLOCK));
+            }
+        });
     }
 }
 
@@ -141,14 +190,16 @@ simd_kernel! {
 
 #[inline(always)]
 unsafe fn join_lanes<V: Lanes>(z: &[f32], affine: &Affine, skip: Skip<'_>, out: &mut [f32], extent: &Extent) {
-    assert!(z.len() >= extent.len() && out.len() >= extent.len());
-    assert!(affine.shift.len() >= extent.blocks * BLOCK);
-    let out = out.as_mut_ptr();
+    assert!(z.len() >= extent.len() && out.len() >= extent.len() && has_lanes(affine, extent));
+    let (z, out) = (z.as_ptr(), out.as_mut_ptr());
     // SAFETY: offsets come from `extent`, the lengths were checked.
     unsafe {
-        each_pixel(extent, |block, y, x, at| {
-            let value = normalize::<V>(V::load(z.as_ptr().add(at)), affine, block);
-            value.add(skipped::<V>(skip, block, y, x, at)).relu().store(out.add(at));
+        each_row(extent, |block, y, at| {
+            let norm = Coefficients::<V>::of(affine, block);
+            skip_row::<V>(skip, block, y, at, extent.width, |at, skipped| {
+                let value = norm.apply(V::load(z.add(at)));
+                skipped.map_or(value, |s| value.add(s)).relu().store(out.add(at));
+            });
         });
     }
 }
@@ -167,38 +218,47 @@ unsafe fn add_skip_lanes<V: Lanes>(skip: Skip<'_>, out: &mut [f32], extent: &Ext
     let out = out.as_mut_ptr();
     // SAFETY: offsets come from `extent`, the lengths were checked.
     unsafe {
-        each_pixel(extent, |block, y, x, at| {
-            V::load(out.add(at)).add(skipped::<V>(skip, block, y, x, at)).store(out.add(at));
+        each_row(extent, |block, y, at| {
+            skip_row::<V>(skip, block, y, at, extent.width, |at, skipped| {
+                if let Some(skipped) = skipped {
+                    V::load(out.add(at)).add(skipped).store(out.add(at));
+                }
+            });
         });
     }
 }
 
+/// Calls `pixel(offset, what the skip adds there)` along one row.
 #[inline(always)]
-fn each_pixel(extent: &Extent, mut pixel: impl FnMut(usize, usize, usize, usize)) {
-    for block in 0..extent.blocks {
-        for y in 0..extent.height {
-            for x in 0..extent.width {
-                pixel(block, y, x, ((block * extent.height + y) * extent.width + x) * BLOCK);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn skipped<V: Lanes>(skip: Skip<'_>, block: usize, y: usize, x: usize, at: usize) -> V {
-    // SAFETY: the caller's slices hold the extent that (block, y, x) lies in.
+unsafe fn skip_row<V: Lanes>(
+    skip: Skip<'_>,
+    block: usize,
+    y: usize,
+    at: usize,
+    width: usize,
+    mut pixel: impl FnMut(usize, Option<V>),
+) {
+    // SAFETY: the caller's slices hold the extent that the row lies in.
     unsafe {
         match skip {
-            Skip::None => V::splat(0.0),
-            Skip::Image { values, blocks, stride, height, width } => {
-                if block < blocks {
-                    let at = ((block * height + y * stride) * width + x * stride) * BLOCK;
-                    V::load(values.as_ptr().add(at))
-                } else {
-                    V::splat(0.0)
+            Skip::Image { values, blocks, stride, height, width: from_width } if block < blocks => {
+                let from = values.as_ptr().add((block * height + y * stride) * from_width * BLOCK);
+                for x in 0..width {
+                    pixel(at + x * BLOCK, Some(V::load(from.add(x * stride * BLOCK))));
                 }
             }
-            Skip::Normed { values, affine } => normalize::<V>(V::load(values.as_ptr().add(at)), affine, block),
+            Skip::Normed { values, affine } => {
+                let norm = Coefficients::<V>::of(affine, block);
+                for x in 0..width {
+                    let at = at + x * BLOCK;
+                    pixel(at, Some(norm.apply(V::load(values.as_ptr().add(at)))));
+                }
+            }
+            Skip::None | Skip::Image { .. } => {
+                for x in 0..width {
+                    pixel(at + x * BLOCK, None);
+                }
+            }
         }
     }
 }
@@ -257,13 +317,16 @@ unsafe fn over_rows<V: Lanes>(rows: usize, cols: usize, mut value: impl FnMut(us
     }
 }
 
+/// Sums per channel of a gradient g and of g * (z - mean): where to put them.
+pub(crate) type GradSums<'a> = Option<(&'a mut [f32], &'a mut [f32])>;
+
 simd_kernel! {
     /// In place: grad = grad where norm(z) > 0 (the ReLU after a norm); per channel the sums of grad and grad * (z - mean).
     ///
     /// # Safety
     /// The slices must hold `extent`'s images and channels.
     pub(crate) unsafe fn relu_grad(
-        grad: &mut [f32], z: &[f32], affine: &Affine, sums: Option<(&mut [f32], &mut [f32])>, extent: &Extent,
+        grad: &mut [f32], z: &[f32], affine: &Affine, sums: GradSums<'_>, extent: &Extent,
     ) = relu_grad_lanes
 }
 
@@ -272,17 +335,17 @@ unsafe fn relu_grad_lanes<V: Lanes>(
     grad: &mut [f32],
     z: &[f32],
     affine: &Affine,
-    sums: Option<(&mut [f32], &mut [f32])>,
+    sums: GradSums<'_>,
     extent: &Extent,
 ) {
-    assert!(grad.len() >= extent.len() && z.len() >= extent.len());
-    assert!(affine.shift.len() >= extent.blocks * BLOCK);
+    assert!(grad.len() >= extent.len() && z.len() >= extent.len() && has_lanes(affine, extent));
     let grad = grad.as_mut_ptr();
     // SAFETY: offsets come from `extent`, the lengths were checked.
     unsafe {
-        gated::<V>(z, affine, sums, extent, |block, at, _, _| {
-            let value = V::load(grad.add(at)).where_positive(normalize::<V>(V::load(z.as_ptr().add(at)), affine, block));
-            value.store(grad.add(at));
+        summed::<V>(z, affine, sums, extent, |norm, _, _, at, x, z| {
+            let at = grad.add(at + x * BLOCK);
+            let value = V::load(at).where_positive(norm.apply(z));
+            value.store(at);
             value
         });
     }
@@ -297,6 +360,22 @@ pub(crate) struct SkipGrad<'a> {
     pub width: usize,
 }
 
+impl SkipGrad<'_> {
+    /// The transpose of [`Skip::Image`]: pixels that the stride left out get nothing.
+    #[inline(always)]
+    unsafe fn at<V: Lanes>(&self, block: usize, y: usize, x: usize) -> V {
+        // SAFETY: the skip image has at least the blocks of this one, and a pixel for each stride-th pixel.
+        unsafe {
+            if self.stride == 1 || (y.is_multiple_of(2) && x.is_multiple_of(2)) {
+                let row = block * self.height + y / self.stride;
+                V::load(self.values.as_ptr().add((row * self.width + x / self.stride) * BLOCK))
+            } else {
+                V::splat(0.0)
+            }
+        }
+    }
+}
+
 simd_kernel! {
     /// In place: grad = (grad + skip) where out > 0 (the ReLU that ends a post-activation block); sums as in `relu_grad`.
     ///
@@ -304,7 +383,7 @@ simd_kernel! {
     /// The slices must hold `extent`'s images and channels.
     pub(crate) unsafe fn join_grad(
         grad: &mut [f32], skip: Option<SkipGrad<'_>>, out: &[f32], z: &[f32], affine: &Affine,
-        sums: Option<(&mut [f32], &mut [f32])>, extent: &Extent,
+        sums: GradSums<'_>, extent: &Extent,
     ) = join_grad_lanes
 }
 
@@ -315,78 +394,97 @@ unsafe fn join_grad_lanes<V: Lanes>(
     out: &[f32],
     z: &[f32],
     affine: &Affine,
-    sums: Option<(&mut [f32], &mut [f32])>,
+    sums: GradSums<'_>,
     extent: &Extent,
 ) {
     assert!(grad.len() >= extent.len() && out.len() >= extent.len() && z.len() >= extent.len());
-    assert!(affine.mean.len() >= extent.blocks * BLOCK);
-    let grad = grad.as_mut_ptr();
+    assert!(has_lanes(affine, extent));
+    let (grad, out) = (grad.as_mut_ptr(), out.as_ptr());
     // SAFETY: offsets come from `extent`, the lengths were checked.
     unsafe {
-        gated::<V>(z, affine, sums, extent, |block, at, y, x| {
-            let mut value = V::load(grad.add(at));
-            if let Some(skip) = skip {
-                value = value.add(skip_grad_at::<V>(skip, block, y, x));
-            }
-            let value = value.where_positive(V::load(out.as_ptr().add(at)));
-            value.store(grad.add(at));
-            value
-        });
-    }
-}
-
-/// The transpose of [`Skip::Image`]: pixels that the stride left out get nothing.
-#[inline(always)]
-unsafe fn skip_grad_at<V: Lanes>(skip: SkipGrad<'_>, block: usize, y: usize, x: usize) -> V {
-    // SAFETY: the skip image has at least the blocks of this one, and a pixel for each stride-th pixel.
-    unsafe {
-        if y.is_multiple_of(skip.stride) && x.is_multiple_of(skip.stride) {
-            let at = ((block * skip.height + y / skip.stride) * skip.width + x / skip.stride) * BLOCK;
-            V::load(skip.values.as_ptr().add(at))
-        } else {
-            V::splat(0.0)
+        match skip {
+            None => summed::<V>(z, affine, sums, extent, |_, _, _, at, x, _| {
+                let at = at + x * BLOCK;
+                let value = V::load(grad.add(at)).where_positive(V::load(out.add(at)));
+                value.store(grad.add(at));
+                value
+            }),
+            Some(skip) => summed::<V>(z, affine, sums, extent, |_, block, y, at, x, _| {
+                let at = at + x * BLOCK;
+                let value =
+                    V::load(grad.add(at)).add(skip.at(block, y, x)).where_positive(V::load(out.add(at)));
+                value.store(grad.add(at));
+                value
+            }),
         }
     }
 }
 
-/// Runs `value` over every pixel and sums it, and it times (z - mean), per channel.
+simd_kernel! {
+    /// Per channel the sums of grad and grad * (z - mean), for a norm without a ReLU of its own.
+    ///
+    /// # Safety
+    /// The slices must hold `extent`'s images and channels.
+    pub(crate) unsafe fn grad_sums(
+        grad: &[f32], z: &[f32], affine: &Affine, sums: GradSums<'_>, extent: &Extent,
+    ) = grad_sums_lanes
+}
+
 #[inline(always)]
-unsafe fn gated<V: Lanes>(
+unsafe fn grad_sums_lanes<V: Lanes>(
+    grad: &[f32],
     z: &[f32],
     affine: &Affine,
-    sums: Option<(&mut [f32], &mut [f32])>,
+    sums: GradSums<'_>,
     extent: &Extent,
-    mut value: impl FnMut(usize, usize, usize, usize) -> V,
 ) {
+    assert!(grad.len() >= extent.len() && z.len() >= extent.len() && has_lanes(affine, extent));
+    let grad = grad.as_ptr();
+    // SAFETY: offsets come from `extent`, the lengths were checked.
+    unsafe { summed::<V>(z, affine, sums, extent, |_, _, _, at, x, _| V::load(grad.add(at + x * BLOCK))) }
+}
+
+/// Runs `value(norm, block, y, row offset, x, z)` over every pixel and sums it, and it times (z - mean), per channel.
+#[inline(always)]
+unsafe fn summed<V: Lanes>(
+    z: &[f32],
+    affine: &Affine,
+    sums: GradSums<'_>,
+    extent: &Extent,
+    mut value: impl FnMut(Coefficients<V>, usize, usize, usize, usize, V) -> V,
+) {
+    let z = z.as_ptr();
+    let sums = sums.map(|(sum, product)| {
+        assert!(sum.len() >= extent.blocks * BLOCK && product.len() >= extent.blocks * BLOCK);
+        (sum.as_mut_ptr(), product.as_mut_ptr())
+    });
     // SAFETY: the caller checked the lengths.
     unsafe {
-        match sums {
-            None => each_pixel(extent, |block, y, x, at| {
-                value(block, at, y, x);
-            }),
-            Some((sum, product)) => {
-                assert!(sum.len() >= extent.blocks * BLOCK && product.len() >= extent.blocks * BLOCK);
-                for block in 0..extent.blocks {
-                    let mean = V::load(affine.mean.as_ptr().add(block * BLOCK));
-                    let (mut total, mut total_product) = (V::splat(0.0), V::splat(0.0));
-                    for y in 0..extent.height {
-                        let (mut row, mut row_product) = (V::splat(0.0), V::splat(0.0));
-                        for x in 0..extent.width {
-                            let at = ((block * extent.height + y) * extent.width + x) * BLOCK;
-                            let g = value(block, at, y, x);
-                            row = row.add(g);
-                            row_product = row_product.fma(g, V::load(z.as_ptr().add(at)).sub(mean));
-                        }
-                        total = total.add(row);
-                        total_product = total_product.add(row_product);
-                    }
-                    total.store(sum.as_mut_ptr().add(block * BLOCK));
-                    total_product.store(product.as_mut_ptr().add(block * BLOCK));
+        for block in 0..extent.blocks {
+            let norm = Coefficients::<V>::of(affine, block);
+            let (mut total, mut total_product) = (V::splat(0.0), V::splat(0.0));
+            for y in 0..extent.height {
+                let at = (block * extent.height + y) * extent.width * BLOCK;
+                let (mut row, mut row_product) = (V::splat(0.0), V::splat(0.0));
+                for x in 0..extent.width {
+                    let z = V::load(z.add(at + x * BLOCK));
+                    let g = value(norm, block, y, at, x, z);
+                    row = row.add(g);
+                    row_product = row_product.fma(g, z.sub(norm.mean));
                 }
+                total = total.add(row);
+                total_product = total_product.add(row_product);
+            }
+            if let Some((sum, product)) = sums {
+                total.store(sum.add(block * BLOCK));
+                total_product.store(product.add(block * BLOCK));
             }
         }
     }
 }
+
+/// A gradient behind a norm: the gradient, the norm's input and the norm's coefficients.
+pub(crate) type NormedGrad<'a> = (&'a [f32], &'a [f32], &'a GradAffine);
 
 simd_kernel! {
     /// to (bordered) = gradient by z of the norm, where there is one, plus `raw`, where there is one.
@@ -394,43 +492,60 @@ simd_kernel! {
     /// # Safety
     /// The slices must hold `extent`'s images and channels.
     pub(crate) unsafe fn grad_into(
-        normed: Option<(&[f32], &[f32], &GradAffine)>, raw: Option<&[f32]>, to: &mut [f32], extent: &Extent,
+        normed: Option<NormedGrad<'_>>, raw: Option<&[f32]>, to: &mut [f32], extent: &Extent,
     ) = grad_into_lanes
 }
 
 #[inline(always)]
 unsafe fn grad_into_lanes<V: Lanes>(
-    normed: Option<(&[f32], &[f32], &GradAffine)>,
+    normed: Option<NormedGrad<'_>>,
     raw: Option<&[f32]>,
     to: &mut [f32],
     extent: &Extent,
 ) {
     assert!(to.len() >= extent.bordered_len());
     assert!(raw.is_none_or(|raw| raw.len() >= extent.len()));
-    if let Some((grad, z, affine)) = normed {
-        assert!(grad.len() >= extent.len() && z.len() >= extent.len());
-        assert!(affine.slope.len() >= extent.blocks * BLOCK);
-    }
     let to = to.as_mut_ptr();
+    let raw = raw.map(<[f32]>::as_ptr);
     // SAFETY: offsets come from `extent`, the lengths were checked.
     unsafe {
-        into_bordered::<V>(to, extent, |block, at, out| {
-            let mut value = match normed {
-                None => V::splat(0.0),
-                Some((grad, z, affine)) => {
-                    let c = block * BLOCK;
-                    let distance = V::load(z.as_ptr().add(at)).sub(V::load(affine.mean.as_ptr().add(c)));
-                    let centred = V::load(grad.as_ptr().add(at)).sub(V::load(affine.offset.as_ptr().add(c)));
-                    centred
-                        .sub(distance.mul(V::load(affine.slope.as_ptr().add(c))))
-                        .mul(V::load(affine.scale.as_ptr().add(c)))
-                }
-            };
-            if let Some(raw) = raw {
-                value = value.add(V::load(raw.as_ptr().add(at)));
+        match normed {
+            Some((grad, z, affine)) => {
+                let lanes = extent.blocks * BLOCK;
+                assert!(grad.len() >= extent.len() && z.len() >= extent.len());
+                assert!(affine.mean.len() >= lanes && affine.scale.len() >= lanes);
+                assert!(affine.offset.len() >= lanes && affine.slope.len() >= lanes);
+                let (grad, z) = (grad.as_ptr(), z.as_ptr());
+                into_bordered::<V>(to, extent, |block, at, out| {
+                    let of = |values: &[f32]| V::load(values.as_ptr().add(block * BLOCK));
+                    let (mean, scale) = (of(&affine.mean), of(&affine.scale));
+                    let (offset, slope) = (of(&affine.offset), of(&affine.slope));
+                    let by_norm = |at: usize| {
+                        let distance = V::load(z.add(at)).sub(mean);
+                        V::load(grad.add(at)).sub(offset).sub(distance.mul(slope)).mul(scale)
+                    };
+                    match raw {
+                        None => {
+                            for x in 0..extent.width {
+                                by_norm(at + x * BLOCK).store(to.add(out + x * BLOCK));
+                            }
+                        }
+                        Some(raw) => {
+                            for x in 0..extent.width {
+                                let at = at + x * BLOCK;
+                                by_norm(at).add(V::load(raw.add(at))).store(to.add(out + x * BLOCK));
+                            }
+                        }
+                    }
+                });
             }
-            value.store(to.add(out));
-        });
+            None => into_bordered::<V>(to, extent, |_, at, out| {
+                for x in 0..extent.width {
+                    let value = raw.map_or(V::splat(0.0), |raw| V::load(raw.add(at + x * BLOCK)));
+                    value.store(to.add(out + x * BLOCK));
+                }
+            }),
+        }
     }
 }
 
@@ -448,30 +563,10 @@ unsafe fn spread_lanes<V: Lanes>(skip: SkipGrad<'_>, to: &mut [f32], extent: &Ex
     let to = to.as_mut_ptr();
     // SAFETY: offsets come from `extent`, the lengths were checked.
     unsafe {
-        each_pixel(extent, |block, y, x, at| skip_grad_at::<V>(skip, block, y, x).store(to.add(at)));
+        each_row(extent, |block, y, at| {
+            for x in 0..extent.width {
+                skip.at::<V>(block, y, x).store(to.add(at + x * BLOCK));
+            }
+        });
     }
-}
-
-simd_kernel! {
-    /// Per channel the sums of grad and grad * (z - mean), for a norm without a ReLU of its own.
-    ///
-    /// # Safety
-    /// The slices must hold `extent`'s images and channels.
-    pub(crate) unsafe fn grad_sums(
-        grad: &[f32], z: &[f32], affine: &Affine, sums: (&mut [f32], &mut [f32]), extent: &Extent,
-    ) = grad_sums_lanes
-}
-
-#[inline(always)]
-unsafe fn grad_sums_lanes<V: Lanes>(
-    grad: &[f32],
-    z: &[f32],
-    affine: &Affine,
-    sums: (&mut [f32], &mut [f32]),
-    extent: &Extent,
-) {
-    assert!(grad.len() >= extent.len() && z.len() >= extent.len());
-    assert!(affine.mean.len() >= extent.blocks * BLOCK);
-    // SAFETY: offsets come from `extent`, the lengths were checked.
-    unsafe { gated::<V>(z, affine, Some(sums), extent, |_, at, _, _| V::load(grad.as_ptr().add(at))) }
 }

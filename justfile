@@ -1,0 +1,29 @@
+# Short forms of the project's commands. `just` alone lists them.
+
+_list:
+    @just --list --unsorted
+
+# Train what is missing of an experiment and print its table: `just reproduce cifar10 --preset laptop`.
+reproduce experiment='quick' *options:
+    cargo run --release -- reproduce {{experiment}} {{options}}
+
+# Print the table of stored records: `just table results/runs --format md`.
+table *arguments:
+    cargo run --release -- table {{arguments}}
+
+# Compare with recorded cases of the authors' implementation.
+oracle cases='harness/tests/data/oracle' *options:
+    cargo run --release -- oracle {{cases}} {{options}}
+
+# Run every test.
+test *options:
+    cargo test --workspace {{options}}
+
+# Check format and lints, as the continuous integration does.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Time the training engine's operators.
+bench *options:
+    cargo bench --package nn {{options}}

@@ -1,0 +1,69 @@
+//! Where a step's time goes, by kind of operator: counters that cost nothing unless switched on.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Kinds of work inside a network's passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Convolution, forward.
+    Forward,
+    /// Convolution, gradient by input.
+    GradInput,
+    /// Convolution, gradient by weight.
+    GradWeight,
+    /// Norm, ReLU, residual sums and copies into bordered images.
+    Pointwise,
+    /// Batch statistics and the sums of their gradients over the batch.
+    Statistics,
+    /// Packing of weights, and unpacking of their gradients.
+    Weights,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 6] =
+        [Kind::Forward, Kind::GradInput, Kind::GradWeight, Kind::Pointwise, Kind::Statistics, Kind::Weights];
+
+    /// A few words for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Forward => "convolution, forward",
+            Kind::GradInput => "convolution, by input",
+            Kind::GradWeight => "convolution, by weight",
+            Kind::Pointwise => "norm, ReLU, sums, copies",
+            Kind::Statistics => "batch statistics",
+            Kind::Weights => "weights: pack, reduce",
+        }
+    }
+}
+
+static ENABLED: AtomicBool = AtomicBool::new(false);
+static NANOSECONDS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
+
+/// Sets the counters to zero and starts, or stops, counting. The counters are the process's.
+pub fn enable(on: bool) {
+    for counter in &NANOSECONDS {
+        counter.store(0, Ordering::Relaxed);
+    }
+    ENABLED.store(on, Ordering::Relaxed);
+}
+
+/// Time spent in each kind since the last [`enable`], summed over threads.
+pub fn times() -> Vec<(Kind, Duration)> {
+    let time = |kind: Kind| Duration::from_nanos(NANOSECONDS[kind as usize].load(Ordering::Relaxed));
+    Kind::ALL.iter().map(|kind| (*kind, time(*kind))).collect()
+}
+
+/// Runs `work`, counted as `kind`.
+#[inline]
+pub(crate) fn measure<T>(kind: Kind, work: impl FnOnce() -> T) -> T {
+    if !ENABLED.load(Ordering::Relaxed) {
+        return work();
+    }
+    let start = Instant::now();
+    let result = work();
+    let nanoseconds = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    NANOSECONDS[kind as usize].fetch_add(nanoseconds, Ordering::Relaxed);
+    result
+}
