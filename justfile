@@ -24,6 +24,6 @@ check:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
 
-# Time the training engine's operators.
-bench *options:
-    cargo bench --package nn {{options}}
+# Time training steps and show where their time goes: `just bench step --network resnet-32 --batch 64`.
+bench *arguments:
+    cargo run --release -- bench {{arguments}}

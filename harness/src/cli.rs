@@ -38,6 +38,8 @@ pub enum Command {
     Eval(Eval),
     /// Check this program against recorded cases of the official implementation.
     Oracle(Oracle),
+    /// Time training steps, and show where their time goes.
+    Bench(Bench),
 }
 
 /// Arguments of `reproduce`.
@@ -177,4 +179,71 @@ pub struct Oracle {
     /// auto, cpu or cuda:0.
     #[arg(long, default_value = "auto")]
     pub device: String,
+}
+
+/// Arguments of `bench`; alone it prints a table of the default steps by kind of operator.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// What to time.
+    #[command(subcommand)]
+    pub what: Option<BenchWhat>,
+}
+
+/// What `bench` can time.
+#[derive(Debug, Subcommand)]
+pub enum BenchWhat {
+    /// Training steps on random images.
+    Step(BenchStep),
+}
+
+/// Arguments of `bench step`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchStep {
+    /// resnet-<depth> or wrn-<depth>-<widen>.
+    #[arg(long, default_value = "resnet-32")]
+    pub network: String,
+    /// Methods, separated by commas.
+    #[arg(long, value_name = "A,B", value_delimiter = ',', default_value = "teacher,be-kd,be-kd-conf-ods")]
+    pub methods: Vec<String>,
+    /// Training images a step.
+    #[arg(long, default_value_t = 128)]
+    pub batch: usize,
+    /// Classes.
+    #[arg(long, default_value_t = 10)]
+    pub classes: usize,
+    /// Subnetworks and teachers.
+    #[arg(long, default_value_t = 4)]
+    pub members: usize,
+    /// Height and width of an image.
+    #[arg(long, default_value_t = 32)]
+    pub image: usize,
+    /// auto, cpu or cuda:0.
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Untimed steps before the timed ones.
+    #[arg(long, default_value_t = 2)]
+    pub warmup: usize,
+    /// Timed steps; the median counts.
+    #[arg(long, default_value_t = 6)]
+    pub steps: usize,
+    /// One JSON object a line instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Default for BenchStep {
+    fn default() -> Self {
+        Self {
+            network: "resnet-32".to_owned(),
+            methods: ["teacher", "be-kd", "be-kd-conf-ods"].map(str::to_owned).to_vec(),
+            batch: 128,
+            classes: 10,
+            members: 4,
+            image: 32,
+            device: "auto".to_owned(),
+            warmup: 2,
+            steps: 6,
+            json: false,
+        }
+    }
 }

@@ -6,6 +6,7 @@
 //! * [`diversity`]: the teachers' diversity on training images
 //! * [`cli`], [`commands`]: what the user types and what it does
 
+pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -46,7 +46,8 @@ impl Method for BeKdOds {
     }
 
     fn loss(&self, batch: &Batch, step: &Step<'_>) -> Result<Loss> {
-        let perturbed = ods(step.teachers, &batch.images, step.noise, step.groups, self.tau)?.perturb(self.eta)?;
+        let perturbed =
+            ods(step.teachers, &batch.images, step.noise, step.groups, self.tau)?.perturb(self.eta)?;
         one_to_one(batch, step, Some(&perturbed), self.alpha, self.tau)
     }
 }

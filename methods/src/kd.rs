@@ -44,7 +44,8 @@ impl Method for Kd {
     }
 
     fn loss(&self, batch: &Batch, step: &Step<'_>) -> Result<Loss> {
-        let target = tempered_probs(&teacher_logits(step.teachers, &batch.images)?, self.tau)?.mean_keepdim(0)?;
+        let target =
+            tempered_probs(&teacher_logits(step.teachers, &batch.images)?, self.tau)?.mean_keepdim(0)?;
         let logits = step.student.logits(&batch.images, Mode::Train { groups: step.groups })?;
         weighted(batch, logits.clone(), &logits, &target, self.alpha, self.tau)
     }

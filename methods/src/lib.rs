@@ -1,7 +1,7 @@
 //! The rows of the paper's table, one method a file.
 //!
 //! A [`Method`] says how a student is built and what one training step minimises. It touches no file and no network.
-//! To add one: a file with a settings struct that implements [`Method`], and a line in [`registry`].
+//! To add one: a file with a settings struct that implements [`Method`], and a line in [`registry()`].
 
 pub mod batch;
 pub mod be;

@@ -22,7 +22,10 @@ pub trait Checked {
     fn check(&self) -> Result<(), String>;
 }
 
-fn entry<M: Method + Checked + DeserializeOwned + 'static>(name: &'static str, summary: &'static str) -> Entry {
+fn entry<M: Method + Checked + DeserializeOwned + 'static>(
+    name: &'static str,
+    summary: &'static str,
+) -> Entry {
     Entry {
         name,
         summary,
@@ -44,8 +47,14 @@ pub fn registry() -> &'static [Entry] {
             entry::<be::Be>("be", "BatchEnsemble from scratch: cross-entropy"),
             entry::<be_kd::BeKd>("be-kd", "BatchEnsemble distilled one-to-one on clean images"),
             entry::<be_kd_gaussian::BeKdGaussian>("be-kd-gaussian", "the same on images with Gaussian noise"),
-            entry::<be_kd_ods::BeKdOds>("be-kd-ods", "the same on images perturbed by output diversified sampling"),
-            entry::<be_kd_conf_ods::BeKdConfOds>("be-kd-conf-ods", "the same with ODS scaled by the confidence"),
+            entry::<be_kd_ods::BeKdOds>(
+                "be-kd-ods",
+                "the same on images perturbed by output diversified sampling",
+            ),
+            entry::<be_kd_conf_ods::BeKdConfOds>(
+                "be-kd-conf-ods",
+                "the same with ODS scaled by the confidence",
+            ),
         ]
     })
 }

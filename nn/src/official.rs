@@ -26,26 +26,24 @@ pub fn read_pth(path: &Path, key: &str) -> Result<Vec<NamedTensor>> {
     let fail = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
     let file = PthTensors::new(path, Some(key))
         .map_err(|e| fail(format!("not a PyTorch checkpoint with tensors under `{key}`: {e}")))?;
+    // The reader's map has no fixed order.
+    let mut infos: Vec<_> = file.tensor_infos().iter().collect();
+    infos.retain(|(name, _)| !name.ends_with("num_batches_tracked"));
+    infos.sort_by_key(|(name, _)| *name);
     let mut total = 0_u64;
-    let mut names: Vec<(&String, usize)> = Vec::new();
-    for (name, info) in file.tensor_infos() {
-        if name.ends_with("num_batches_tracked") {
-            continue;
-        }
+    for (name, info) in &infos {
         let elements = info.layout.shape().dims().iter().try_fold(1_usize, |n, d| n.checked_mul(*d));
         let elements = elements.ok_or_else(|| fail(format!("`{name}` declares an impossible shape")))?;
         total = total.saturating_add(elements as u64 * 2);
-        names.push((name, elements));
     }
     if total > size {
         return Err(fail(format!("its tensors declare more than {total} bytes, the file has {size}")));
     }
-    if names.is_empty() {
+    if infos.is_empty() {
         return Err(fail(format!("there are no tensors under `{key}`")));
     }
-    names.sort();
-    let mut tensors = Vec::with_capacity(names.len());
-    for (name, _) in names {
+    let mut tensors = Vec::with_capacity(infos.len());
+    for (name, _) in infos {
         let tensor = file.get(name).map_err(|e| fail(format!("`{name}`: {e}")))?;
         let Some(tensor) = tensor else { return Err(fail(format!("`{name}` has no data"))) };
         let shape = tensor.dims().to_vec();

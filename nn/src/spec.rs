@@ -139,7 +139,7 @@ impl NetworkSpec {
         if self.pixel_mean.len() != self.channels || self.pixel_std.len() != self.channels {
             return fail("pixel mean and standard deviation need one value a channel");
         }
-        if self.pixel_std.iter().any(|std| !(*std > 0.0)) {
+        if !self.pixel_std.iter().all(|std| *std > 0.0) {
             return fail("the pixels' standard deviation must be positive");
         }
         Ok(())
@@ -158,7 +158,7 @@ impl NetworkSpec {
         }
         let mut layer = 1;
         for (stage, &blocks) in self.blocks.iter().enumerate() {
-            let channels = self.in_planes * self.widen << stage;
+            let channels = (self.in_planes * self.widen) << stage;
             for block in 0..blocks {
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
                 let name = format!("backbone.layers.{layer}");

@@ -20,8 +20,12 @@ pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for _ in 0..10 {
         let a = u64::from(MULTIPLIERS[0]) * u64::from(counter[0]);
         let b = u64::from(MULTIPLIERS[1]) * u64::from(counter[2]);
-        counter =
-            [(b >> 32) as u32 ^ counter[1] ^ key[0], b as u32, (a >> 32) as u32 ^ counter[3] ^ key[1], a as u32];
+        counter = [
+            (b >> 32) as u32 ^ counter[1] ^ key[0],
+            b as u32,
+            (a >> 32) as u32 ^ counter[3] ^ key[1],
+            a as u32,
+        ];
         key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
     }
     counter
@@ -39,9 +43,9 @@ impl Stream {
     /// The stream `name` of `seed`.
     pub fn new(seed: u64, name: &str) -> Self {
         // FNV-1a of the name, then one SplitMix64 finalisation of name and seed: neighbouring seeds share no key bits.
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3));
         let mixed = split_mix(split_mix(seed) ^ hash);
         Self { key: [mixed as u32, (mixed >> 32) as u32] }
     }
@@ -53,7 +57,12 @@ impl Stream {
 
     /// The draws for `index` (an example, a step, a parameter ..) in `epoch`, from their beginning.
     pub fn draws(&self, epoch: u32, index: u64) -> Draws {
-        Draws { key: self.key, counter: [0, epoch, index as u32, (index >> 32) as u32], block: [0; 4], used: 4 }
+        Draws {
+            key: self.key,
+            counter: [0, epoch, index as u32, (index >> 32) as u32],
+            block: [0; 4],
+            used: 4,
+        }
     }
 }
 
@@ -146,10 +155,7 @@ mod tests {
             [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
         );
         assert_eq!(
-            philox4x32(
-                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
-                [0xa409_3822, 0x299f_31d0]
-            ),
+            philox4x32([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
         );
     }

@@ -1,5 +1,6 @@
 //! The commands, one module each: what they read, do and print.
 
+pub mod bench;
 pub mod data;
 pub mod eval;
 pub mod export;

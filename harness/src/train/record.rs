@@ -42,11 +42,13 @@ pub fn data(splits: &datasets::Splits) -> DataInfo {
     let provenance = &splits.provenance;
     let source = match &provenance.revision {
         Some(revision) => format!("{} {} at {revision}", provenance.source, provenance.dataset),
+        None if provenance.dataset == datasets::Id::Synthetic => provenance.source.clone(),
         None => format!("{} {}", provenance.source, provenance.dataset),
     };
     let rows = splits.rows();
     DataInfo {
         source,
+        note: provenance.note.clone(),
         rows: SplitRows { train: rows.train, val: rows.val, test: rows.test },
         sha256: provenance.sha256.clone(),
     }

@@ -51,7 +51,8 @@ pub fn ods(
         };
         let (start, end) = (group * batch / groups, (group + 1) * batch / groups);
         let part = images.narrow(0, start, end - start)?;
-        let (direction, confidence) = direction(teacher, &part, &weights.narrow(0, start, end - start)?, tau)?;
+        let (direction, confidence) =
+            direction(teacher, &part, &weights.narrow(0, start, end - start)?, tau)?;
         directions.push(direction);
         confidences.push(confidence);
     }
@@ -95,6 +96,7 @@ impl Directions {
     }
 
     fn root_dimension(&self) -> f64 {
-        (self.images.elem_count() as f64 / self.images.dims().first().copied().unwrap_or(1).max(1) as f64).sqrt()
+        (self.images.elem_count() as f64 / self.images.dims().first().copied().unwrap_or(1).max(1) as f64)
+            .sqrt()
     }
 }

@@ -248,13 +248,7 @@ pub(crate) fn run(
             }
             for &index in &nodes {
                 for norm in graph.nodes[index].norms() {
-                    let mut unused = Vec::new();
-                    let grads = if wanted.params {
-                        &mut param_grads
-                    } else {
-                        unused.resize(graph.layout.parameter_count(), 0.0);
-                        &mut unused
-                    };
+                    let grads = wanted.params.then_some(&mut param_grads[..]);
                     let gradient = measure(Kind::Statistics, || {
                         saved.statistics[norm].gradient(&graph.norms[norm], &plan, &sums[norm], grads)
                     });
@@ -266,7 +260,6 @@ pub(crate) fn run(
             }
         }
     }
-    drop(image_rows);
     Gradients {
         params: wanted.params.then_some(param_grads),
         images: wanted.images.then(|| sum_over_members(&plan, &image_storage, image_len)),
@@ -414,6 +407,7 @@ impl Backward<'_> {
     }
 
     /// The row's sums of a norm, where they are wanted.
+    #[allow(clippy::mut_from_ref)]
     fn sums_of<'r>(
         &self,
         sums: &'r [Rows<'_>],

@@ -109,17 +109,17 @@ impl Statistics {
     }
 
     /// Coefficients of the gradient by the feature map, from each row's sums of g and g * (z - mean); adds the
-    /// gradients of gamma and beta onto `grads`.
+    /// gradients of gamma and beta onto `grads`, where they are wanted.
     pub(crate) fn gradient(
         &self,
         norm: &Norm,
         plan: &Plan,
         sums: &[f32],
-        grads: &mut [f32],
+        mut grads: Option<&mut [f32]>,
     ) -> Vec<GradAffine> {
         let lanes = padded(norm.channels);
         let mut coefficients = self.constant_gradient();
-        for group in 0..plan.groups {
+        for (group, coefficients) in coefficients.iter_mut().enumerate() {
             let mut totals = vec![0.0_f64; norm.channels];
             let mut products = vec![0.0_f64; norm.channels];
             for row in (0..plan.rows()).filter(|&row| plan.group(row) == group) {
@@ -132,11 +132,13 @@ impl Statistics {
             let count = self.counts[group];
             for c in 0..norm.channels {
                 let inverse = self.inverse_std[group][c];
-                grads[norm.gamma + c] += (products[c] * inverse) as f32;
-                grads[norm.beta + c] += totals[c] as f32;
+                if let Some(grads) = grads.as_deref_mut() {
+                    grads[norm.gamma + c] += (products[c] * inverse) as f32;
+                    grads[norm.beta + c] += totals[c] as f32;
+                }
                 if count > 0 {
-                    coefficients[group].offset[c] = (totals[c] / count as f64) as f32;
-                    coefficients[group].slope[c] = (products[c] * inverse * inverse / count as f64) as f32;
+                    coefficients.offset[c] = (totals[c] / count as f64) as f32;
+                    coefficients.slope[c] = (products[c] * inverse * inverse / count as f64) as f32;
                 }
             }
         }

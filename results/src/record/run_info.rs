@@ -44,9 +44,11 @@ pub struct RunInfo {
 pub struct DataInfo {
     /// The source: a hub repository with its revision, a folder, or `synthetic` with its seed.
     pub source: String,
+    /// How rows were split and reduced, and whether hashes were compared or recorded, as sentences.
+    pub note: String,
     /// How many examples each split has.
     pub rows: SplitRows,
-    /// SHA-256 in hexadecimal of each file that was read, by file name; empty for synthetic data.
+    /// SHA-256 in hexadecimal of each file that was read, by file name; of each split where images were made.
     pub sha256: BTreeMap<String, String>,
 }
 

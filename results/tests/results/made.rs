@@ -56,6 +56,7 @@ impl Made {
             threads: 2,
             versions: BTreeMap::from([("divkd".into(), "0.1.0".into()), ("candle".into(), "0.11.1".into())]),
             data: DataInfo {
+                note: "all rows".to_owned(),
                 source: "synthetic".into(),
                 rows: SplitRows { train: 100, val: 40, test: 60 },
                 sha256: BTreeMap::from([("train.parquet".into(), "00ff".into())]),

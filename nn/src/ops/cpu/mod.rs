@@ -6,6 +6,7 @@
 
 pub(crate) mod correlate;
 pub(crate) mod geometry;
+pub mod peak;
 pub(crate) mod pointwise;
 pub mod simd;
 pub(crate) mod weight_grad;

@@ -1,0 +1,86 @@
+//! `divkd bench`: how fast training steps are, and where their time goes.
+
+use nn::ops::cpu::peak::peak_gflops;
+use nn::profile;
+use serde_json::json;
+
+use crate::bench::{StepBench, peak_mib};
+use crate::nearest::UnknownName;
+use crate::{cli, device};
+
+/// Times the steps and prints a JSON line a method, or a table by kind of operator.
+///
+/// # Errors
+/// Unknown methods, networks and devices; failures of the device.
+pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
+    let settings = match &args.what {
+        Some(cli::BenchWhat::Step(step)) => step.clone(),
+        None => cli::BenchStep::default(),
+    };
+    let chosen = device::choose(&settings.device)?;
+    let bench = StepBench {
+        network: settings.network.clone(),
+        batch: settings.batch,
+        classes: settings.classes,
+        members: settings.members,
+        image: settings.image,
+        warmup: settings.warmup,
+        steps: settings.steps,
+    };
+    for method in &settings.methods {
+        if methods::find(method).is_none() {
+            return Err(UnknownName::new("method", method, methods::registry().iter().map(|e| e.name)).into());
+        }
+    }
+    let threads = rayon::current_num_threads();
+    let peak = if settings.json { 0.0 } else { peak_gflops() };
+    if !settings.json {
+        println!("{} on {}, {threads} threads, measured peak {peak:.0} GFLOP/s", bench.network, chosen.name);
+    }
+    for method in &settings.methods {
+        profile::enable(!settings.json);
+        let measured = bench.run(method, &chosen.device)?;
+        let images_per_s = bench.batch as f64 / measured.seconds;
+        let gflops = measured.operations / measured.seconds / 1e9;
+        if settings.json {
+            let line = json!({
+                "method": method, "network": bench.network, "device": chosen.name, "dtype": "f32",
+                "batch": bench.batch, "threads": threads, "step_ms": round(measured.seconds * 1e3, 2),
+                "images_per_s": round(images_per_s, 1), "gflops": round(gflops, 1), "peak_mib": peak_mib(),
+            });
+            println!("{line}");
+            continue;
+        }
+        println!(
+            "\n{method}, batch {}: {:.1} ms a step, {images_per_s:.1} images/s, {gflops:.0} GFLOP/s, {:.0}% of the peak",
+            bench.batch,
+            measured.seconds * 1e3,
+            100.0 * gflops / peak,
+        );
+        let steps = (bench.warmup + bench.steps.max(1)) as f64;
+        let busy = |time: std::time::Duration| time.as_secs_f64() / steps / threads as f64;
+        let mut rest = measured.seconds;
+        for (kind, time) in profile::times() {
+            rest -= busy(time);
+            println!(
+                "  {:<26} {:8.1} ms  {:5.1}%",
+                kind.name(),
+                busy(time) * 1e3,
+                100.0 * busy(time) / measured.seconds
+            );
+        }
+        println!(
+            "  {:<26} {:8.1} ms  {:5.1}%",
+            "everything else",
+            rest * 1e3,
+            100.0 * rest / measured.seconds
+        );
+    }
+    profile::enable(false);
+    Ok(())
+}
+
+fn round(value: f64, digits: i32) -> f64 {
+    let scale = 10_f64.powi(digits);
+    (value * scale).round() / scale
+}
