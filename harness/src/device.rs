@@ -1,6 +1,6 @@
 //! Which device computes, and why.
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use candle_core::Device;
 
 use crate::nearest::UnknownName;
@@ -16,46 +16,18 @@ pub struct Chosen {
     pub reason: String,
 }
 
-/// The device for `--device`: `cpu`, `cuda` or `cuda:<n>`, or `auto`, which takes the first GPU that works and else
-/// the CPU.
+/// The device for `--device`: `auto` and `cpu` take the CPU, the only one that the training engine has operators for.
 ///
 /// # Errors
-/// An unknown name; a GPU that was asked for and does not work, or that this build has no code for.
+/// An unknown name; `cuda` or `cuda:<n>`, which this version cannot train on.
 pub fn choose(name: &str) -> anyhow::Result<Chosen> {
-    if name == "cpu" {
-        return Ok(cpu("cpu, as asked"));
-    }
-    if name == "auto" {
-        return Ok(match cuda(0) {
-            Ok(device) => {
-                Chosen { device, name: "cuda:0".to_owned(), reason: "cuda:0, found by auto".to_owned() }
-            }
-            Err(why) => cpu(&format!("cpu: {why:#}")),
-        });
-    }
-    let ordinal = match name.strip_prefix("cuda") {
-        Some("") => Some(0),
-        Some(rest) => rest.strip_prefix(':').and_then(|number| number.parse().ok()),
-        None => None,
+    let reason = match name {
+        "cpu" => "cpu, as asked",
+        "auto" => "cpu: the only device that this version has operators for",
+        _ if name == "cuda" || name.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok()) => {
+            bail!("--device {name}: this version has operators for the CPU only; leave the option out or write cpu")
+        }
+        _ => return Err(UnknownName::new("device", name, ["auto", "cpu", "cuda:0"]).into()),
     };
-    let Some(ordinal) = ordinal else {
-        return Err(UnknownName::new("device", name, ["auto", "cpu", "cuda:0"]).into());
-    };
-    let device = cuda(ordinal).with_context(|| format!("--device {name}"))?;
-    Ok(Chosen { device, name: format!("cuda:{ordinal}"), reason: format!("cuda:{ordinal}, as asked") })
-}
-
-fn cpu(reason: &str) -> Chosen {
-    Chosen { device: Device::Cpu, name: "cpu".to_owned(), reason: reason.to_owned() }
-}
-
-fn cuda(ordinal: usize) -> anyhow::Result<Device> {
-    if !cfg!(feature = "cuda") {
-        bail!("this build has no CUDA code (build it with --features cudnn)");
-    }
-    let device = Device::new_cuda(ordinal).context("no usable NVIDIA GPU")?;
-    // A driver that starts may still lack the kernels: one small product tells.
-    let probe = candle_core::Tensor::ones((2, 2), candle_core::DType::F32, &device)?;
-    probe.matmul(&probe).and_then(|product| product.to_vec2::<f32>()).context("the GPU does not compute")?;
-    Ok(device)
+    Ok(Chosen { device: Device::Cpu, name: "cpu".to_owned(), reason: reason.to_owned() })
 }

@@ -37,7 +37,8 @@ fn edit_json(folder: &Path, from: &str, to: &str) {
 
 #[test]
 fn an_altered_number_fails() {
-    let scalar = altered("metrics-c10", |folder| edit_json(folder, "0.6316666603088379", "0.6326666603088379"));
+    let scalar =
+        altered("metrics-c10", |folder| edit_json(folder, "0.6316666603088379", "0.6326666603088379"));
     assert!(!scalar.passed(), "{scalar:?}");
     // The last byte of the file is the sign and exponent of an expected or given float.
     let tensor = altered("train-be-kd", |folder| {

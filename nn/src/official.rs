@@ -24,7 +24,9 @@ pub fn read_pth(path: &Path, key: &str) -> Result<Vec<NamedTensor>> {
     let io = |source| Error::Io { path: path.to_owned(), source };
     let size = std::fs::metadata(path).map_err(io)?.len();
     let fail = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
-    let file = PthTensors::new(path, Some(key))
+    // The reader takes the pickle's tuples apart without counting their elements: damaged ones make it panic.
+    let file = std::panic::catch_unwind(|| PthTensors::new(path, Some(key)))
+        .map_err(|_| fail("its pickle is damaged: a tensor is described by too few values".to_owned()))?
         .map_err(|e| fail(format!("not a PyTorch checkpoint with tensors under `{key}`: {e}")))?;
     // The reader's map has no fixed order.
     let mut infos: Vec<_> = file.tensor_infos().iter().collect();

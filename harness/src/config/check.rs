@@ -128,8 +128,16 @@ fn settings(config: &Config, check: &mut Check<'_>) {
     for entry in methods::registry() {
         let table = config.method.get(entry.name).cloned().unwrap_or_default();
         if let Err(error) = (entry.from_toml)(table) {
-            let key = format!("method.{}", entry.name);
-            check.problem(&key, format!("[{key}] {}", error.message()));
+            let table = format!("method.{}", entry.name);
+            let message = error.message();
+            // The methods' messages name the setting that they mean.
+            let named = |key: &&String| {
+                let setting = key.strip_prefix(&table).and_then(|key| key.strip_prefix('.'));
+                setting
+                    .is_some_and(|setting| message.split(|c| " `,".contains(c)).any(|word| word == setting))
+            };
+            let key = check.leaves.keys().find(named).unwrap_or(&table);
+            check.problem(key, format!("[{table}] {message}"));
         }
     }
     let known = || methods::registry().iter().map(|entry| entry.name);

@@ -60,9 +60,14 @@ pub(super) fn measure(plan: &Plan, config: &Config, device: &Device) -> anyhow::
         };
         let small = (2 * config.bn_groups).clamp(8, recipe.batch.max(8)).min(recipe.batch);
         let scale = recipe.batch as f64 / small as f64;
-        let mut seconds = timed(small)? * scale;
+        // The first step also starts threads and reserves memory: it counts only where it is too slow to repeat.
+        let mut seconds = timed(small)?;
         if seconds <= PATIENCE_SECONDS {
-            // The first step of a size also reserves memory: the fastest of three is a step of training.
+            seconds = timed(small)?;
+        }
+        seconds *= scale;
+        if seconds <= PATIENCE_SECONDS {
+            // The fastest of three, the first of which reserves memory for its size.
             seconds = f64::INFINITY;
             for _ in 0..3 {
                 seconds = seconds.min(timed(recipe.batch)?);

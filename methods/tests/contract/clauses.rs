@@ -20,8 +20,11 @@ pub(crate) const CLAUSES: [(&str, Check); 9] = [
     ("wrong_settings_are_errors", wrong_settings_are_errors),
 ];
 
-/// A method with the fixture's settings, its student, and its teachers.
-fn setup(entry: &Entry) -> Result<(Box<dyn Method>, Network, Vec<Network>), String> {
+/// A method, its student, and its teachers.
+type Setup = (Box<dyn Method>, Network, Vec<Network>);
+
+/// With the fixture's settings.
+fn setup(entry: &Entry) -> Result<Setup, String> {
     let method = fixture::method(entry, fixture::settings(entry)?)?;
     let student = fixture::network(&method.student(&fixture::plain(), MEMBERS), 1)?;
     let teachers = fixture::teachers(if method.uses_teachers() { MEMBERS } else { 0 })?;

@@ -1,0 +1,69 @@
+//! The draws of a step depend on seed, epoch, step and row, and on nothing else.
+
+use candle_core::Device;
+use methods::{Noise, Streams};
+
+use crate::fixture::{bits, values};
+
+const STEP: Streams = Streams { seed: 1, epoch: 2, step: 3 };
+
+#[test]
+fn equal_keys_give_equal_draws() {
+    let of = |streams: Streams| {
+        let weights = bits(&streams.direction_weights(6, 4, &Device::Cpu).unwrap());
+        let noise = bits(&streams.gaussian(&[6, 3, 4, 4], &Device::Cpu).unwrap());
+        (weights, noise)
+    };
+    assert_eq!(of(STEP), of(STEP));
+    for other in [Streams { seed: 2, ..STEP }, Streams { epoch: 3, ..STEP }, Streams { step: 4, ..STEP }] {
+        assert_ne!(of(STEP).0, of(other).0, "{other:?}");
+        assert_ne!(of(STEP).1, of(other).1, "{other:?}");
+    }
+}
+
+/// A row's draws are the same in a larger batch, and no two rows' are.
+#[test]
+fn rows_have_their_own_draws() {
+    let (small, large) = (3, 50);
+    let w = |batch| bits(&STEP.direction_weights(batch, 4, &Device::Cpu).unwrap());
+    let z = |batch| bits(&STEP.gaussian(&[batch, 3, 2, 2], &Device::Cpu).unwrap());
+    assert_eq!(w(small), w(large)[..small * 4]);
+    assert_eq!(z(small), z(large)[..small * 12]);
+    for (all, len) in [(w(large), 4), (z(large), 12)] {
+        let mut rows: Vec<&[u32]> = all.chunks(len).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        assert_eq!(rows.len(), large);
+    }
+}
+
+/// Within five standard errors: mean and variance of U(-1, 1) are 0 and 1/3, of N(0, 1) 0 and 1.
+#[test]
+fn distributions() {
+    let moments = |values: Vec<f32>| {
+        let count = values.len() as f64;
+        let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
+        (mean, values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count)
+    };
+    let w = values(&STEP.direction_weights(1000, 20, &Device::Cpu).unwrap());
+    assert!(w.iter().all(|v| (-1.0..1.0).contains(v)));
+    let (mean, variance) = moments(w);
+    assert!(mean.abs() < 5.0 * 0.0041 && (variance - 1.0 / 3.0).abs() < 5.0 * 0.0021, "{mean} {variance}");
+    let (mean, variance) = moments(values(&STEP.gaussian(&[1000, 20], &Device::Cpu).unwrap()));
+    assert!(mean.abs() < 5.0 * 0.0071 && (variance - 1.0).abs() < 5.0 * 0.01, "{mean} {variance}");
+}
+
+/// Every teacher is drawn, about as often as the others.
+#[test]
+fn teachers_are_uniform() {
+    let mut counts = [0; 4];
+    for step in 0..1000 {
+        for teacher in (Streams { step, ..STEP }).teachers(2, 4) {
+            counts[teacher] += 1;
+        }
+    }
+    // 500 each; five standard deviations of a binomial are 97.
+    assert!(counts.iter().all(|count| (403..=597).contains(count)), "{counts:?}");
+    assert_eq!(STEP.teachers(3, 4), STEP.teachers(3, 4));
+    assert!(STEP.teachers(8, 1).iter().all(|teacher| *teacher == 0));
+}

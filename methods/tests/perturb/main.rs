@@ -1,0 +1,8 @@
+//! Perturbations, and what distillation on perturbed images adds to it.
+
+mod directions;
+mod draws;
+mod fixture;
+mod gaussian;
+mod jacobian;
+mod remainder;
