@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
+use datasets::{Dataset, Loader};
 use methods::{Batch, Method, Step, Streams};
 use nn::{Network, NetworkSpec, Sgd, SgdSettings};
 use random::Stream;
@@ -32,16 +33,18 @@ pub struct StepBench {
 pub struct Measured {
     /// Median time of a step, in seconds.
     pub seconds: f64,
+    /// Mean time of a step, in seconds.
+    pub mean: f64,
     /// Floating-point operations of a step's convolutions and classifiers.
     pub operations: f64,
 }
 
 impl StepBench {
-    /// Times `method`.
+    /// Times `method`; with `profiled`, [`nn::profile`] then holds the timed steps' work by kind.
     ///
     /// # Errors
     /// An unknown method or network; failures of the device.
-    pub fn run(&self, method: &str, device: &Device) -> anyhow::Result<Measured> {
+    pub fn run(&self, method: &str, device: &Device, profiled: bool) -> anyhow::Result<Measured> {
         let settings = distillation_settings(method);
         let entry = methods::find(method).with_context(|| format!("unknown method `{method}`"))?;
         let method = (entry.from_toml)(settings)?;
@@ -58,6 +61,9 @@ impl StepBench {
         let mut sgd = Sgd::new(&student, settings);
         let mut times = Vec::new();
         for index in 0..self.warmup + self.steps.max(1) {
+            if index == self.warmup {
+                nn::profile::enable(profiled);
+            }
             let start = Instant::now();
             let noise = Streams { seed: 0, epoch: 1, step: index as u64 };
             let step = Step { student: &student, teachers: &teachers, groups: 1, noise: &noise };
@@ -68,11 +74,30 @@ impl StepBench {
                 times.push(start.elapsed().as_secs_f64());
             }
         }
+        let mean = times.iter().sum::<f64>() / times.len() as f64;
         times.sort_by(f64::total_cmp);
         let middle = times.len() / 2;
         let seconds =
             if times.len() % 2 == 1 { times[middle] } else { (times[middle - 1] + times[middle]) / 2.0 };
-        Ok(Measured { seconds, operations: self.operations(method.as_ref(), entry.name, &plain)? })
+        Ok(Measured { seconds, mean, operations: self.operations(method.as_ref(), entry.name, &plain)? })
+    }
+
+    /// Time to make one augmented batch from decoded images in memory, in seconds: the mean over an epoch.
+    pub fn loading_seconds(&self) -> f64 {
+        const BATCHES: usize = 16;
+        let mut draws = Stream::new(0, "bench").draws(0, 1);
+        let examples = BATCHES * self.batch;
+        let dataset = Dataset {
+            images: (0..examples * 3 * self.image * self.image).map(|_| draws.next_u32() as u8).collect(),
+            labels: (0..examples).map(|_| draws.below(self.classes as u32)).collect(),
+            classes: self.classes,
+            size: self.image,
+            posterior: None,
+        };
+        let loader = Loader::new(&dataset, self.batch, 0, Some(4));
+        let start = Instant::now();
+        let made: usize = loader.epoch(1).map(|batch| batch.labels.len()).sum();
+        start.elapsed().as_secs_f64() * self.batch as f64 / made.max(1) as f64
     }
 
     fn random_batch(&self, device: &Device) -> anyhow::Result<Batch> {

@@ -11,7 +11,12 @@
 
 pub(crate) mod backward;
 pub(crate) mod forward;
+pub(crate) mod gradients;
 pub(crate) mod graph;
+pub(crate) mod layout;
 pub(crate) mod memory;
+pub(crate) mod node_backward;
+pub(crate) mod node_forward;
 pub(crate) mod norm;
 pub(crate) mod plan;
+pub(crate) mod weights;
