@@ -38,8 +38,7 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
         println!("{} on {}, {threads} threads, measured peak {peak:.0} GFLOP/s", bench.network, chosen.name);
     }
     for method in &settings.methods {
-        profile::enable(!settings.json);
-        let measured = bench.run(method, &chosen.device)?;
+        let measured = bench.run(method, &chosen.device, !settings.json)?;
         let images_per_s = bench.batch as f64 / measured.seconds;
         let gflops = measured.operations / measured.seconds / 1e9;
         if settings.json {
@@ -57,24 +56,20 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
             measured.seconds * 1e3,
             100.0 * gflops / peak,
         );
-        let steps = (bench.warmup + bench.steps.max(1)) as f64;
-        let busy = |time: std::time::Duration| time.as_secs_f64() / steps / threads as f64;
-        let mut rest = measured.seconds;
+        let busy =
+            |time: std::time::Duration| time.as_secs_f64() / bench.steps.max(1) as f64 / threads as f64;
+        let line = |name: &str, seconds: f64| {
+            println!("  {name:<26} {:8.1} ms  {:5.1}%", seconds * 1e3, 100.0 * seconds / measured.mean);
+        };
+        let mut rest = measured.mean;
         for (kind, time) in profile::times() {
             rest -= busy(time);
-            println!(
-                "  {:<26} {:8.1} ms  {:5.1}%",
-                kind.name(),
-                busy(time) * 1e3,
-                100.0 * busy(time) / measured.seconds
-            );
+            line(kind.name(), busy(time));
         }
-        println!(
-            "  {:<26} {:8.1} ms  {:5.1}%",
-            "everything else",
-            rest * 1e3,
-            100.0 * rest / measured.seconds
-        );
+        line("everything else", rest);
+        let loading = bench.loading_seconds();
+        let share = 100.0 * loading / measured.mean;
+        println!("  {:<26} {:8.2} ms  {share:5.2}%  (not in the step)", "crop, flip, gather", loading * 1e3);
     }
     profile::enable(false);
     Ok(())
