@@ -28,7 +28,8 @@ pub struct LayerSpec {
 
 impl LayerSpec {
     /// The layer with parameters named `weight`, `alpha_be` (r), `gamma_be` (s), and `bias` or `ensemble_bias`, each
-    /// after `layer.`. Its output is (M * B, C', H', W'), for a classifier (M, B, K).
+    /// after `layer.`. Its output is (M * B, C', H', W'), and (M, B, C') where
+    /// that is a single pixel, as for a classifier.
     ///
     /// # Errors
     /// [`Error::Spec`] where a size is zero, the kernel even or the stride neither 1 nor 2.

@@ -63,9 +63,10 @@ impl NetworkSpec {
             return Err(fail(format!("image size {image} and {classes} classes must both be positive")));
         }
         let number = |text: &str| {
-            text.parse::<usize>().ok().filter(|n| (1..=4096).contains(n)).ok_or_else(|| {
-                fail(format!("`{text}` is not a number; write resnet-<depth> or wrn-<depth>-<widen>"))
-            })
+            let canonical = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
+            let number = text.parse::<usize>().ok().filter(|n| canonical && (1..=4096).contains(n));
+            let advice = "is not a number; write resnet-<depth> or wrn-<depth>-<widen>";
+            number.ok_or_else(|| fail(format!("`{text}` {advice}")))
         };
         let parts: Vec<&str> = name.split('-').collect();
         let (family, shortcut, blocks, widen) = match parts.as_slice() {

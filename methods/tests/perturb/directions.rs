@@ -216,9 +216,9 @@ fn each_group_has_its_teacher() {
     let teachers = [teacher(3, 1), teacher(3, 2), teacher(3, 3)];
     let images = random_images(4, 5, 0.0, 1.0);
     let w = uniforms(&mut draws(4), 15, -1.0, 1.0);
-    let chosen = vec![2, 0];
-    let found = ods(&teachers, &images, &Given { teachers: chosen, values: w.clone() }, 2, 4.0).unwrap();
-    for (rows, teacher) in [(0..2, 2), (2..5, 0)] {
+    let chosen = vec![2, 0, 2];
+    let found = ods(&teachers, &images, &Given { teachers: chosen, values: w.clone() }, 3, 4.0).unwrap();
+    for (rows, teacher) in [(0..1, 2), (1..3, 0), (3..5, 2)] {
         let part = images.narrow(0, rows.start, rows.len()).unwrap();
         let noise = Given { teachers: vec![teacher], values: w[rows.start * 3..rows.end * 3].to_vec() };
         let expected = ods(&teachers, &part, &noise, 1, 4.0).unwrap();

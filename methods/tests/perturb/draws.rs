@@ -21,19 +21,20 @@ fn equal_keys_give_equal_draws() {
     }
 }
 
-/// A row's draws are the same in a larger batch, and no two rows' are.
+/// A row's draws are the same in a larger batch, and no two rows' are, in the next step neither.
 #[test]
 fn rows_have_their_own_draws() {
     let (small, large) = (3, 50);
-    let w = |batch| bits(&STEP.direction_weights(batch, 4, &Device::Cpu).unwrap());
-    let z = |batch| bits(&STEP.gaussian(&[batch, 3, 2, 2], &Device::Cpu).unwrap());
-    assert_eq!(w(small), w(large)[..small * 4]);
-    assert_eq!(z(small), z(large)[..small * 12]);
-    for (all, len) in [(w(large), 4), (z(large), 12)] {
-        let mut rows: Vec<&[u32]> = all.chunks(len).collect();
+    let next = Streams { step: STEP.step + 1, ..STEP };
+    let w = |streams: Streams, batch| bits(&streams.direction_weights(batch, 4, &Device::Cpu).unwrap());
+    let z = |streams: Streams, batch| bits(&streams.gaussian(&[batch, 3, 2, 2], &Device::Cpu).unwrap());
+    assert_eq!(w(STEP, small), w(STEP, large)[..small * 4]);
+    assert_eq!(z(STEP, small), z(STEP, large)[..small * 12]);
+    for (all, len) in [([w(STEP, large), w(next, large)], 4), ([z(STEP, large), z(next, large)], 12)] {
+        let mut rows: Vec<&[u32]> = all.iter().flat_map(|step| step.chunks(len)).collect();
         rows.sort_unstable();
         rows.dedup();
-        assert_eq!(rows.len(), large);
+        assert_eq!(rows.len(), 2 * large);
     }
 }
 

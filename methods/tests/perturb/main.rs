@@ -5,4 +5,5 @@ mod draws;
 mod fixture;
 mod gaussian;
 mod jacobian;
+mod losses;
 mod remainder;

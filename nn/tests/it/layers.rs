@@ -123,10 +123,8 @@ fn check(spec: LayerSpec, batch: usize, seed: u64) -> Result<(), String> {
 
     let images = Var::from_vec(inputs, (members * batch, channels_in, image, image), &Device::Cpu).unwrap();
     let output = network.logits(&images, Mode::Train { groups: 1 }).unwrap();
-    let dims = if spec.linear {
-        vec![members, batch, channels_out]
-    } else if shape.out_height() == 1 {
-        // A map of one pixel is handed out as logits, whatever the layer.
+    // A map of one pixel is handed out as logits, whatever the layer.
+    let dims = if shape.out_height() == 1 {
         vec![members, batch, channels_out]
     } else {
         vec![members * batch, channels_out, shape.out_height(), shape.out_width()]
