@@ -274,11 +274,18 @@ fn read_all<T: DataType>(
         }
         read += records;
     }
-    if max_level == 0 {
-        return Ok(values.into_iter().map(Some).collect());
+    let all: Vec<Option<T::T>> = if max_level == 0 {
+        values.into_iter().map(Some).collect()
+    } else {
+        let mut values = values.into_iter();
+        levels.into_iter().map(|level| if level == max_level { values.next() } else { None }).collect()
+    };
+    // The counts of damaged pages need not fit together.
+    if all.len() == rows {
+        Ok(all)
+    } else {
+        Err(ParquetError::General(format!("{} values where the row group declares {rows}", all.len())))
     }
-    let mut values = values.into_iter();
-    Ok(levels.into_iter().map(|level| if level == max_level { values.next() } else { None }).collect())
 }
 
 /// Runs a part of the parquet reader; its errors and its panics both become text.

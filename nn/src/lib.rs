@@ -13,6 +13,7 @@ pub mod network;
 pub mod official;
 pub mod ops;
 pub mod params;
+mod pickle;
 pub mod profile;
 
 pub mod schedule;

@@ -55,6 +55,20 @@ pub fn tempered_kl(target: &Tensor, logits: &Tensor, temperature: f64) -> Result
     Ok((target.broadcast_mul(&difference)?.sum_all()? / rows)?)
 }
 
+/// -sum target ln softmax(logits / temperature), summed over classes, averaged over the M * B rows: the divergence of
+/// [`tempered_kl`] and the target's entropy, whose gradients by the logits are the same.
+///
+/// `target` are probabilities (M, B, K); no gradient flows into them.
+///
+/// # Errors
+/// Candle's, where the shapes do not fit.
+pub fn tempered_cross_entropy(target: &Tensor, logits: &Tensor, temperature: f64) -> Result<Tensor> {
+    let (members, batch, _) = logits.dims3()?;
+    let log_student = log_softmax(&(logits / temperature)?, D::Minus1)?;
+    let rows = (members * batch) as f64;
+    Ok((target.detach().broadcast_mul(&log_student)?.sum_all()? / -rows)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -130,6 +130,22 @@ impl Network {
         self.pass(images, &self.params.as_detached_tensor(), mode)
     }
 
+    /// Logits with `params` (in the layout's order) in the place of the network's own, such as some that are computed
+    /// from those; with gradients by images and `params` where those are tracked.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where images or `params` have another shape; candle's error where the device fails.
+    pub fn logits_with(&self, params: &Tensor, images: &Tensor, mode: Mode) -> Result<Tensor> {
+        if params.dims() != self.params.dims() {
+            return Err(Error::Shape {
+                operation: "network",
+                expected: format!("{} parameters", self.layout().parameter_count()),
+                found: params.dims().to_vec(),
+            });
+        }
+        self.pass(images, &params.contiguous()?, mode)
+    }
+
     fn pass(&self, images: &Tensor, params: &Tensor, mode: Mode) -> Result<Tensor> {
         let graph = &self.body.graph;
         let image = graph.image;

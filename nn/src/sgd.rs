@@ -27,6 +27,8 @@ pub struct SgdSettings {
 /// This is the order of PyTorch's SGD. Parameters, momentum and gradient are read once and written once a step.
 pub struct Sgd {
     settings: SgdSettings,
+    /// What the fast weights decay towards.
+    centre: f32,
     velocity: Mutex<Vec<f32>>,
     /// Neighbouring tensors of the same group.
     segments: Vec<(std::ops::Range<usize>, Group)>,
@@ -44,7 +46,14 @@ impl Sgd {
                 _ => segments.push((entry.range(), entry.group)),
             }
         }
-        Self { settings, velocity: Mutex::new(vec![0.0; network.layout().parameter_count()]), segments }
+        let velocity = Mutex::new(vec![0.0; network.layout().parameter_count()]);
+        Self { settings, centre: 0.0, velocity, segments }
+    }
+
+    /// The same with the fast weights decaying towards `centre` instead of 0 (LatentBE: 1).
+    #[must_use]
+    pub fn decaying_towards(self, centre: f64) -> Self {
+        Self { centre: centre as f32, ..self }
     }
 
     /// Goes back from `loss` and takes one step at rate `lr` (slow) and `lr_fast`.
@@ -127,9 +136,9 @@ impl InplaceOp2 for Update<'_> {
         let settings = self.sgd.settings;
         let momentum = settings.momentum as f32;
         for (range, group) in &self.sgd.segments {
-            let (rate, decay) = match group {
-                Group::Fast => (self.lr_fast as f32, settings.weight_decay_fast as f32),
-                Group::Slow | Group::Buffer => (self.lr as f32, settings.weight_decay as f32),
+            let (rate, decay, centre) = match group {
+                Group::Fast => (self.lr_fast as f32, settings.weight_decay_fast as f32, self.sgd.centre),
+                Group::Slow | Group::Buffer => (self.lr as f32, settings.weight_decay as f32, 0.0),
             };
             const CHUNK: usize = 1 << 15;
             let chunks = params[range.clone()]
@@ -138,7 +147,7 @@ impl InplaceOp2 for Update<'_> {
                 .zip(gradient[range.clone()].par_chunks(CHUNK));
             chunks.for_each(|((params, velocity), gradient)| {
                 for ((p, v), g) in params.iter_mut().zip(velocity).zip(gradient) {
-                    let g = g + decay * *p;
+                    let g = g + decay * (*p - centre);
                     *v = momentum * *v + g;
                     *p -= rate * if settings.nesterov { g + momentum * *v } else { *v };
                 }

@@ -1,6 +1,9 @@
 //! A network's tensors by name: to and from memory, safetensors files and PyTorch checkpoints.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::Path;
 
 use candle_core::Tensor;
@@ -106,7 +109,7 @@ fn summary(faults: &[String]) -> String {
     text
 }
 
-/// Writes named f32 tensors; equal tensors give equal bytes.
+/// Writes named f32 tensors; equal tensors give equal bytes. The file gets its name when it is whole.
 ///
 /// # Errors
 /// [`Error::Io`] where the file cannot be written.
@@ -120,7 +123,17 @@ pub fn write_safetensors(tensors: &[NamedTensor], path: &Path) -> Result<()> {
         views.push((tensor.name.as_str(), view.map_err(|e| fail(format!("`{}`: {e}", tensor.name)))?));
     }
     let file = safetensors::serialize(views, None).map_err(|e| fail(e.to_string()))?;
-    std::fs::write(path, file).map_err(|source| Error::Io { path: path.to_owned(), source })
+    let mut draft_name = OsString::from(".tmp-");
+    draft_name.push(path.file_name().unwrap_or_default());
+    let draft = path.with_file_name(draft_name);
+    File::create(&draft)
+        .and_then(|mut draft| draft.write_all(&file).and_then(|()| draft.sync_all()))
+        .and_then(|()| fs::rename(&draft, path))
+        .inspect_err(|_| {
+            // On a full disk half a file only takes space.
+            let _ = fs::remove_file(&draft);
+        })
+        .map_err(|source| Error::Io { path: path.to_owned(), source })
 }
 
 /// Reads every tensor of a safetensors file, in the order of their names. f32 only.
@@ -128,7 +141,7 @@ pub fn write_safetensors(tensors: &[NamedTensor], path: &Path) -> Result<()> {
 /// # Errors
 /// [`Error::Io`], or [`Error::Checkpoint`] where the file is no safetensors or holds another type.
 pub fn read_safetensors(path: &Path) -> Result<Vec<NamedTensor>> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    let bytes = fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
     let fail = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
     let file = SafeTensors::deserialize(&bytes).map_err(|e| fail(format!("not a safetensors file: {e}")))?;
     let mut tensors: Vec<NamedTensor> = Vec::new();

@@ -2,6 +2,7 @@
 
 mod decode;
 mod folder;
+mod fuzz;
 mod hub;
 mod properties;
 mod support;

@@ -6,6 +6,7 @@ mod naive;
 mod names;
 mod not_finite;
 mod official;
+mod official_hostile;
 mod passes;
 mod reference;
 mod schedule;

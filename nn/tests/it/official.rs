@@ -61,7 +61,8 @@ fn truncated_checkpoints_are_errors() {
     }
 }
 
-/// One byte of the pickle each, found by random damage: tuples that come out too short, on which candle's reader panics.
+/// One byte of the pickle each, found by random damage: the archive's checksum does not fit, and without it the tensors are
+/// described by too few values.
 #[test]
 fn short_tuples_are_errors() {
     let folder = tempfile::tempdir().unwrap();
