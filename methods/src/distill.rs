@@ -19,6 +19,21 @@ pub fn teacher_logits(teachers: &[Network], images: &Tensor) -> Result<Tensor> {
     Ok(Tensor::cat(&logits, 0)?)
 }
 
+/// Holds the teachers to one for each subnetwork.
+///
+/// # Errors
+/// [`Error::State`] where there are more or fewer.
+pub fn check_one_to_one(step: &Step<'_>) -> Result<()> {
+    if step.teachers.len() == step.student.members() {
+        return Ok(());
+    }
+    Err(Error::State(format!(
+        "one-to-one distillation needs a teacher for each of {} subnetworks and has {}",
+        step.student.members(),
+        step.teachers.len()
+    )))
+}
+
 /// (1 - alpha) * CE + alpha * tau^2 * KL(targets || student), one-to-one: teacher j for subnetwork j.
 ///
 /// CE is taken on the clean images. Without `perturbed` images KD is too, and the student runs once; with them it runs
@@ -33,13 +48,7 @@ pub fn one_to_one(
     alpha: f64,
     tau: f64,
 ) -> Result<Loss> {
-    if step.teachers.len() != step.student.members() {
-        return Err(Error::State(format!(
-            "one-to-one distillation needs a teacher for each of {} subnetworks and has {}",
-            step.student.members(),
-            step.teachers.len()
-        )));
-    }
+    check_one_to_one(step)?;
     let mode = Mode::Train { groups: step.groups };
     let target = teacher_logits(step.teachers, perturbed.unwrap_or(&batch.images))?;
     let target = tempered_probs(&target, tau)?;

@@ -1,8 +1,9 @@
 //! The trait that a row of the table implements.
 
-use nn::{NetworkSpec, Result};
+use nn::{Network, NetworkSpec, Result};
 
 use crate::batch::{Batch, Loss, Step};
+use crate::optimiser::Optimiser;
 
 /// Whose batch size, rates and schedule a method trains with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,27 @@ pub trait Method: Send + Sync {
 
     /// The recipe that it trains with.
     fn recipe(&self) -> Recipe;
+
+    /// Changes a freshly initialised student before its first step, such as where its fast weights start.
+    ///
+    /// # Errors
+    /// Where the student is not of [`Method::student`], or the device fails.
+    fn prepare(&self, _student: &Network) -> Result<()> {
+        Ok(())
+    }
+
+    /// The optimiser, given what the recipe says and the ensemble's size M.
+    fn optimiser(&self, recipe: Optimiser, _members: usize) -> Optimiser {
+        recipe
+    }
+
+    /// The network that validates, predicts and is kept, where that is not the student itself.
+    ///
+    /// # Errors
+    /// Where the student is not of [`Method::student`], or the device fails.
+    fn inference(&self, _student: &Network) -> Result<Option<Network>> {
+        Ok(None)
+    }
 
     /// The loss of one batch, with its named parts.
     ///

@@ -3,7 +3,9 @@
 use serde::de::{DeserializeOwned, Error as _};
 
 use crate::method::Method;
-use crate::{be, be_kd, be_kd_conf_ods, be_kd_gaussian, be_kd_ods, kd, teacher};
+use crate::{
+    be, be_kd, be_kd_conf_ods, be_kd_gaussian, be_kd_ods, kd, latent_be, teacher,
+};
 
 /// A method as commands, files and tables know it.
 pub struct Entry {
@@ -54,6 +56,10 @@ pub fn registry() -> &'static [Entry] {
             entry::<be_kd_conf_ods::BeKdConfOds>(
                 "be-kd-conf-ods",
                 "the same with ODS scaled by the confidence",
+            ),
+            entry::<latent_be::LatentBe>(
+                "latent-be",
+                "a BatchEnsemble near one plain network, folded into it to predict",
             ),
         ]
     })

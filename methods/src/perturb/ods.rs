@@ -4,11 +4,8 @@ use candle_core::{D, Tensor, Var};
 use nn::loss::tempered_probs;
 use nn::{Error, Mode, Network, Result};
 
-use super::{LEVELS, clip_sum};
+use super::{LEVELS, clip_sum, root_dimension, unit};
 use crate::noise::Noise;
-
-/// Smallest length that a gradient is divided by: a zero gradient gives a zero direction, never NaN.
-const MIN_NORM: f64 = 1e-12;
 
 /// ODS directions of a batch.
 #[derive(Clone, Debug)]
@@ -71,9 +68,7 @@ fn direction(teacher: &Network, images: &Tensor, weights: &Tensor, tau: f64) -> 
     let Some(gradient) = gradients.get(&x) else {
         return Err(Error::State("the teacher's output does not depend on the image".to_owned()));
     };
-    let norm = gradient.flatten_from(1)?.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(MIN_NORM)?;
-    let norm = norm.reshape((images.dim(0)?, 1, 1, 1))?;
-    Ok((gradient.broadcast_div(&norm)?.detach(), probs.max(D::Minus1)?.detach()))
+    Ok((unit(gradient)?, probs.max(D::Minus1)?.detach()))
 }
 
 impl Directions {
@@ -82,7 +77,7 @@ impl Directions {
     /// # Errors
     /// Candle's, where the device fails.
     pub fn perturb(&self, eta: f64) -> Result<Tensor> {
-        clip_sum(&self.images, &(&self.directions * (eta / LEVELS * self.root_dimension()))?)
+        clip_sum(&self.images, &(&self.directions * (eta / LEVELS * root_dimension(&self.images)))?)
     }
 
     /// clip(x + eta / 255 * C_max * sqrt(D) * d).
@@ -90,13 +85,8 @@ impl Directions {
     /// # Errors
     /// Candle's, where the device fails.
     pub fn perturb_by_confidence(&self, eta: f64) -> Result<Tensor> {
-        let scale = (&self.confidence * (eta / LEVELS * self.root_dimension()))?;
+        let scale = (&self.confidence * (eta / LEVELS * root_dimension(&self.images)))?;
         let scale = scale.reshape((self.confidence.elem_count(), 1, 1, 1))?;
         clip_sum(&self.images, &self.directions.broadcast_mul(&scale)?)
-    }
-
-    fn root_dimension(&self) -> f64 {
-        (self.images.elem_count() as f64 / self.images.dims().first().copied().unwrap_or(1).max(1) as f64)
-            .sqrt()
     }
 }

@@ -237,3 +237,17 @@ fn no_teacher_is_an_error() {
     let outside = Given { teachers: vec![1], values: w };
     assert!(ods(&[teacher(3, 1)], &images, &outside, 1, 1.0).is_err());
 }
+
+/// An image of one value everywhere, black and white included, is perturbed like any other: finite, and within [0, 1].
+#[test]
+fn a_constant_image_gives_finite_images() {
+    for value in [0.0, 0.5, 1.0] {
+        let (teacher, w) = drawn(3, 4, 5);
+        let images = random_images(5, 4, value, value + 1e-6).clamp(value, value).unwrap();
+        let directions = ods(&[teacher], &images, &weights(&w), 1, 1.0).unwrap();
+        assert!(norms(&directions.directions).iter().all(|norm| *norm < 1.0 + 1e-5));
+        for perturbed in [directions.perturb(8.0).unwrap(), directions.perturb_by_confidence(8.0).unwrap()] {
+            assert!(values(&perturbed).iter().all(|v| (0.0..=1.0).contains(v)));
+        }
+    }
+}

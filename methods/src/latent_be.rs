@@ -1,0 +1,66 @@
+//! `latent-be`: LatentBE (Nam et al., ICML 2022), a BatchEnsemble that is folded into one plain network to predict.
+//!
+//! r and s start at 1 and decay towards 1; their gradients are multiplied by M. Loss (1 - alpha) CE + alpha tau^2
+//! H(softmax(T_j / tau), softmax(S_j / tau)) on clean images, teacher j for subnetwork j. Validated, kept and scored is
+//! the plain network with the members' mean r and s in its weights ([`latent`]).
+//!
+//! Epochs, batch, rate and schedule are those of the experiment's students, where the paper has 200 epochs of batch
+//! 128 at rate 0.1, warmed up from 0 over 5 epochs and lowered to 0 along a cosine, step by step.
+
+use nn::{Network, NetworkSpec, Result};
+use serde::Deserialize;
+
+use crate::batch::{Batch, Loss, Step};
+use crate::distill::check_one_to_one;
+use crate::latent;
+use crate::method::{Method, Recipe};
+use crate::optimiser::Optimiser;
+use crate::registry::Checked;
+use crate::settings::check_distillation;
+
+/// Settings of LatentBE.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatentBe {
+    /// Weight of the distillation term, in [0, 1]; 1 in the paper.
+    pub alpha: f64,
+    /// Temperature; 4 in the paper.
+    pub tau: f64,
+}
+
+impl Checked for LatentBe {
+    fn check(&self) -> Result<(), String> {
+        check_distillation(self.alpha, self.tau)
+    }
+}
+
+impl Method for LatentBe {
+    fn student(&self, plain: &NetworkSpec, members: usize) -> NetworkSpec {
+        plain.clone().batch_ensemble(members)
+    }
+
+    fn uses_teachers(&self) -> bool {
+        true
+    }
+
+    fn recipe(&self) -> Recipe {
+        Recipe::Student
+    }
+
+    fn prepare(&self, student: &Network) -> Result<()> {
+        latent::start(student)
+    }
+
+    fn optimiser(&self, recipe: Optimiser, members: usize) -> Optimiser {
+        latent::optimiser(recipe, members)
+    }
+
+    fn inference(&self, student: &Network) -> Result<Option<Network>> {
+        latent::fold(student).map(Some)
+    }
+
+    fn loss(&self, batch: &Batch, step: &Step<'_>) -> Result<Loss> {
+        check_one_to_one(step)?;
+        latent::loss(step, &batch.images, &batch.labels, self.alpha, self.tau)
+    }
+}
