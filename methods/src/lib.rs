@@ -13,6 +13,7 @@ pub mod distill;
 pub mod kd;
 pub mod latent;
 pub mod latent_be;
+pub mod latent_be_tdiv_sdiv;
 pub mod method;
 pub mod noise;
 pub mod optimiser;

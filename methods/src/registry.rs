@@ -4,7 +4,7 @@ use serde::de::{DeserializeOwned, Error as _};
 
 use crate::method::Method;
 use crate::{
-    be, be_kd, be_kd_conf_ods, be_kd_gaussian, be_kd_ods, kd, latent_be, teacher,
+    be, be_kd, be_kd_conf_ods, be_kd_gaussian, be_kd_ods, kd, latent_be, latent_be_tdiv_sdiv, teacher,
 };
 
 /// A method as commands, files and tables know it.
@@ -60,6 +60,10 @@ pub fn registry() -> &'static [Entry] {
             entry::<latent_be::LatentBe>(
                 "latent-be",
                 "a BatchEnsemble near one plain network, folded into it to predict",
+            ),
+            entry::<latent_be_tdiv_sdiv::LatentBeTdivSdiv>(
+                "latent-be-tdiv-sdiv",
+                "the same on images where two teachers differ and their students do not",
             ),
         ]
     })

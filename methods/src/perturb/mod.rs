@@ -2,9 +2,11 @@
 
 mod gaussian;
 mod ods;
+mod tdiv_sdiv;
 
 pub use gaussian::gaussian;
 pub use ods::{Directions, ods};
+pub use tdiv_sdiv::tdiv_sdiv;
 
 use candle_core::Tensor;
 use nn::Result;
