@@ -63,6 +63,15 @@ impl Column {
         if self == Self::Acc { 100.0 } else { 1.0 }
     }
 
+    /// Whether more is better; `None` where neither is.
+    pub fn more_is_better(self) -> Option<bool> {
+        match self {
+            Self::Acc | Self::Dee => Some(true),
+            Self::Kld => None,
+            _ => Some(false),
+        }
+    }
+
     /// Digits after the point in tables for people.
     pub fn decimals(self) -> usize {
         match self {

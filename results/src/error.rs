@@ -78,6 +78,16 @@ pub enum Error {
         /// The file's first line.
         found: String,
     },
+    /// A cell of a stored table is no number.
+    #[error("{}: {cell}: expected a finite number, found `{found}`", path.display())]
+    Number {
+        /// The file.
+        path: PathBuf,
+        /// Its column and row.
+        cell: String,
+        /// What it holds.
+        found: String,
+    },
     /// A record contradicts its place or its neighbours.
     #[error("{}: {key}: expected {expected}, found {found}; {advice}", path.display())]
     Mismatch {

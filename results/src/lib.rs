@@ -2,11 +2,13 @@
 //!
 //! * [`record`]: one finished run is a folder `<out>/<experiment>-<preset>/<row>/seed-<n>/`.
 //! * [`table`]: the paper's table from the stored predictions of such folders, with mean and spread over seeds.
+//! * [`check`]: what moved between such a table and published numbers, earlier records or a stored table.
 //! * [`reference`](mod@reference): the published numbers that stand beside ours.
 //! * [`rows`]: the names of a table's rows, and their order.
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 mod column;
 mod error;
 pub mod record;

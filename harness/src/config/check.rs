@@ -4,6 +4,15 @@ use super::layers::Leaves;
 use super::{Config, Problem, RecipeConfig};
 use crate::nearest::UnknownName;
 
+/// Members, teachers and seeds: far beyond what is ever trained.
+const MOST_NETWORKS: usize = 1000;
+/// Images of a split: twenty times the largest data set's.
+const MOST_IMAGES: usize = 2_000_000;
+/// Epochs of a recipe.
+const MOST_EPOCHS: usize = 1_000_000;
+/// Images of a batch.
+const MOST_BATCH: usize = 65_536;
+
 /// Everything that is out of range or does not fit together. `leaves` tells where each key was written.
 pub(crate) fn problems(config: &Config, leaves: &Leaves) -> Vec<Problem> {
     let mut check = Check { leaves, problems: Vec::new() };
@@ -42,6 +51,11 @@ impl Check<'_> {
         self.that(key, value >= least, || format!("must be at least {least}, found {value}"));
     }
 
+    /// A count of something that takes memory, or a line of the plan, each: a slip must not exhaust the machine.
+    fn count(&mut self, key: &str, value: usize, most: usize) {
+        self.that(key, (1..=most).contains(&value), || format!("must be 1 to {most}, found {value}"));
+    }
+
     fn within(&mut self, key: &str, value: f64, low: f64, high: f64) {
         let holds = value.is_finite() && (low..=high).contains(&value);
         self.that(key, holds, || match high {
@@ -72,11 +86,14 @@ fn names(config: &Config, check: &mut Check<'_>) {
 }
 
 fn sizes(config: &Config, check: &mut Check<'_>) {
-    check.at_least("members", config.members, 1);
+    check.count("members", config.members, MOST_NETWORKS);
     check.that("teachers", config.teachers >= config.members, || {
         format!("must be at least members = {}, found {}", config.members, config.teachers)
     });
-    check.that("seeds", config.seeds >= 1, || format!("must be at least 1, found {}", config.seeds));
+    check.that("teachers", config.teachers <= MOST_NETWORKS, || {
+        format!("must be at most {MOST_NETWORKS}, found {}", config.teachers)
+    });
+    check.count("seeds", usize::try_from(config.seeds).unwrap_or(usize::MAX), MOST_NETWORKS);
     check.at_least("bn_groups", config.bn_groups, 1);
     let data = &config.data;
     for (key, rows) in [
@@ -84,7 +101,7 @@ fn sizes(config: &Config, check: &mut Check<'_>) {
         ("data.val_rows", data.val_rows),
         ("data.test_rows", data.test_rows),
     ] {
-        check.at_least(key, rows, 1);
+        check.count(key, rows, MOST_IMAGES);
     }
     check.that("data.pad", data.pad < data.image.max(1), || {
         format!("must be below data.image = {}, found {}", data.image, data.pad)
@@ -100,10 +117,13 @@ fn sizes(config: &Config, check: &mut Check<'_>) {
 
 fn recipe(name: &str, recipe: &RecipeConfig, config: &Config, check: &mut Check<'_>) {
     let key = |key: &str| format!("{name}.{key}");
-    check.at_least(&key("epochs"), recipe.epochs, 1);
+    check.count(&key("epochs"), recipe.epochs, MOST_EPOCHS);
     check.that(&key("batch"), recipe.batch >= config.bn_groups.max(1), || {
         let least = config.bn_groups.max(1);
         format!("must be at least bn_groups = {least}, found {}", recipe.batch)
+    });
+    check.that(&key("batch"), recipe.batch <= MOST_BATCH, || {
+        format!("must be at most {MOST_BATCH}, found {}", recipe.batch)
     });
     check.within(&key("lr"), recipe.lr, 0.0, f64::MAX);
     check.within(&key("lr_fast"), recipe.lr_fast, 0.0, f64::MAX);
@@ -125,7 +145,9 @@ fn recipe(name: &str, recipe: &RecipeConfig, config: &Config, check: &mut Check<
 
 /// The methods read their own tables, and every table belongs to a method.
 fn settings(config: &Config, check: &mut Check<'_>) {
-    for entry in methods::registry() {
+    let used =
+        |name: &str| config.method.contains_key(name) || config.methods.iter().any(|used| used == name);
+    for entry in methods::registry().iter().filter(|entry| used(entry.name)) {
         let table = config.method.get(entry.name).cloned().unwrap_or_default();
         if let Err(error) = (entry.from_toml)(table) {
             let table = format!("method.{}", entry.name);

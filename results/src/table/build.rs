@@ -42,9 +42,11 @@ fn experiment(folder: String, paths: &[RecordPath]) -> Result<Experiment> {
         .map(|(seed, records)| Ok((*seed, measure::seed(records)?)))
         .collect::<Result<_>>()?;
 
-    let mut by_row: BTreeMap<&str, Vec<&Measured>> = BTreeMap::new();
-    for measured in seeds.values().flat_map(|seed| &seed.rows) {
-        by_row.entry(&measured.row).or_default().push(measured);
+    let mut by_row: BTreeMap<&str, BTreeMap<u64, &Measured>> = BTreeMap::new();
+    for (seed, measured) in &seeds {
+        for row in &measured.rows {
+            by_row.entry(&row.row).or_default().insert(*seed, row);
+        }
     }
     let mut rows: Vec<Row> = by_row.into_iter().map(|(name, seeds)| over_seeds(name, &seeds)).collect();
     rows.sort_by_cached_key(|row| rows::order(&row.name));
@@ -77,11 +79,12 @@ fn one_experiment(records: &[Record]) -> Result<(String, String)> {
     Ok(of.unwrap_or_default())
 }
 
-fn over_seeds(name: &str, seeds: &[&Measured]) -> Row {
+fn over_seeds(name: &str, seeds: &BTreeMap<u64, &Measured>) -> Row {
     let cells = Column::ALL.map(|column| {
-        let values: Vec<f64> = seeds.iter().filter_map(|seed| seed.values[column as usize]).collect();
-        let at_least = column == Column::Dee && seeds.iter().any(|seed| seed.at_least);
+        let values: Vec<f64> = seeds.values().filter_map(|seed| seed.values[column as usize]).collect();
+        let at_least = column == Column::Dee && seeds.values().any(|seed| seed.at_least);
         Cell::over_seeds(&values, at_least)
     });
-    Row::new(name.to_owned(), seeds.len(), cells)
+    let values = seeds.iter().map(|(seed, measured)| (*seed, measured.values)).collect();
+    Row::new(name.to_owned(), values, cells)
 }

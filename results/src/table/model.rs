@@ -37,6 +37,8 @@ pub struct Row {
     /// How many seeds it is measured on, at least 1.
     pub seeds: usize,
     cells: [Option<Cell>; Column::ALL.len()],
+    /// The values of each seed.
+    by_seed: BTreeMap<u64, [Option<f64>; Column::ALL.len()]>,
 }
 
 /// One value over seeds, in the files' units (accuracy as a fraction).
@@ -58,9 +60,21 @@ impl Experiment {
 }
 
 impl Row {
-    /// The row `name` of `seeds` seeds with one cell a column.
-    pub(super) fn new(name: String, seeds: usize, cells: [Option<Cell>; Column::ALL.len()]) -> Self {
-        Self { name, seeds, cells }
+    /// The row `name` with the values of each seed and one cell a column.
+    pub(super) fn new(
+        name: String,
+        by_seed: BTreeMap<u64, [Option<f64>; Column::ALL.len()]>,
+        cells: [Option<Cell>; Column::ALL.len()],
+    ) -> Self {
+        Self { name, seeds: by_seed.len(), cells, by_seed }
+    }
+
+    /// The values of each seed in `column`, where it applies.
+    pub fn values(&self, column: Column) -> BTreeMap<u64, f64> {
+        let value = |(seed, values): (&u64, &[Option<f64>; Column::ALL.len()])| {
+            values[column as usize].map(|value| (*seed, value))
+        };
+        self.by_seed.iter().filter_map(value).collect()
     }
 
     /// The value in `column`; none where the column does not apply.

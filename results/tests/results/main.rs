@@ -1,5 +1,7 @@
 //! Records and tables from the outside: written to a folder and read back.
 
+mod check;
+mod fuzz;
 mod made;
 mod record;
 mod table;

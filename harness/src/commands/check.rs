@@ -1,0 +1,164 @@
+//! `divkd check`: the gate on metrics. Exits with 0 where all is as it should be, 1 where something is not, 2 where
+//! there are too few seeds to tell.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, ensure};
+use results::check::claims::{self, TrainKld};
+use results::check::golden::{self, Golden};
+use results::check::{Report, Verdict, spread};
+use results::table::{Experiment as Measured, Table};
+use thiserror::Error;
+
+use crate::cli::Check;
+use crate::diversity;
+use crate::experiments::Experiment;
+use crate::machine;
+
+/// The folder of the goldens, under the current one.
+const GOLDEN: &str = "results/golden";
+
+/// The golden that `--bless` makes where there is none.
+const FIRST: &str = "quick-smoke";
+
+/// A check that did not pass, which decides the exit code.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum NotPassed {
+    /// Something is not as it should be.
+    #[error("the check fails")]
+    Fails,
+    /// There is too little to tell.
+    #[error("the check is inconclusive")]
+    Inconclusive,
+}
+
+impl NotPassed {
+    /// 1 or 2.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Fails => 1,
+            Self::Inconclusive => 2,
+        }
+    }
+}
+
+/// Prints what was checked.
+///
+/// # Errors
+/// [`NotPassed`]; records or goldens that are missing or damaged, and whatever stops a run.
+pub fn run(args: &Check) -> anyhow::Result<()> {
+    let report = if args.golden { check_golden(args)? } else { check_records(args)? };
+    print!("{}", report.render());
+    match report.verdict() {
+        // What was blessed is right from now on, whatever it was before.
+        _ if args.bless => Ok(()),
+        Verdict::Fail => Err(NotPassed::Fails.into()),
+        Verdict::Inconclusive => Err(NotPassed::Inconclusive.into()),
+        Verdict::Pass | Verdict::New => Ok(()),
+    }
+}
+
+/// Tier 1: runs the experiments of the goldens anew, in a temporary folder.
+fn check_golden(args: &Check) -> anyhow::Result<Report> {
+    let mut report = Report::default();
+    for folder in goldens(args.bless)? {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let now = Golden::new(&rerun(&name, args)?, &machine::class())?;
+        let section = match Golden::read(&folder) {
+            Ok(golden) => golden.compare(&name, &now),
+            Err(error) if args.bless => {
+                eprintln!("{:#}: blessing a new one", anyhow::Error::from(error));
+                now.compare(&name, &now)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if args.bless {
+            now.write(&folder)?;
+            eprintln!("blessed {}", folder.display());
+        }
+        report.sections.push(section);
+    }
+    Ok(report)
+}
+
+/// The folders of the goldens, sorted.
+fn goldens(bless: bool) -> anyhow::Result<Vec<PathBuf>> {
+    let mut folders: Vec<PathBuf> = std::fs::read_dir(GOLDEN)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join(golden::TABLE).is_file())
+        .collect();
+    folders.sort();
+    if folders.is_empty() && bless {
+        folders.push(Path::new(GOLDEN).join(FIRST));
+    }
+    ensure!(
+        !folders.is_empty(),
+        "no {GOLDEN}/<experiment>-<preset>/{} under the current folder: run this in the repository, or make one with \
+         --bless",
+        golden::TABLE
+    );
+    Ok(folders)
+}
+
+/// Trains everything of `<experiment>-<preset>` and gives its table.
+fn rerun(name: &str, args: &Check) -> anyhow::Result<Table> {
+    let (experiment, preset) = split(name)?;
+    let out = tempfile::tempdir().context("cannot make a temporary folder")?;
+    // A process of its own, so that what is gated is the program as a user runs it.
+    let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
+    command
+        .args(["reproduce", &experiment, "--preset", &preset, "--device", &args.device])
+        .arg("--out")
+        .arg(out.path());
+    command.args(args.set.iter().flat_map(|set| ["--set", set.as_str()])).stdout(Stdio::null());
+    let status = command.status().context("cannot run this program")?;
+    ensure!(status.success(), "the run of {name} has failed ({status})");
+    Ok(Table::build(&out.path().join(name))?)
+}
+
+/// The built-in experiment and preset of a folder's name: either may have a hyphen.
+fn split(name: &str) -> anyhow::Result<(String, String)> {
+    for experiment in Experiment::built_in() {
+        let preset = name.strip_prefix(&experiment.name).and_then(|rest| rest.strip_prefix('-'));
+        if let Some(preset) = preset
+            && experiment.presets()?.iter().any(|known| known == preset)
+        {
+            return Ok((experiment.name, preset.to_owned()));
+        }
+    }
+    anyhow::bail!("{GOLDEN}/{name} is not named after an experiment and its preset, such as {FIRST}")
+}
+
+/// Tiers 2 and 3: stored records against published numbers, earlier records and the paper's claims.
+fn check_records(args: &Check) -> anyhow::Result<Report> {
+    let mut report = Report::default();
+    let earlier = args.against.as_deref().map(Table::build).transpose()?;
+    for experiment in &Table::build(&args.runs)?.experiments {
+        report.sections.extend(spread::against_published(experiment));
+        if let Some(earlier) = &earlier {
+            let same = earlier.experiments.iter().find(|earlier| earlier.folder == experiment.folder);
+            match same {
+                Some(earlier) => report.sections.push(spread::against_earlier(experiment, earlier)),
+                None => eprintln!("{}: not among the earlier records", experiment.folder),
+            }
+        }
+        let folder = experiment_folder(&args.runs, &experiment.folder)?;
+        report.sections.push(claims::evaluate(experiment, &train_kld(&folder, experiment)?));
+    }
+    Ok(report)
+}
+
+/// The folder of an experiment's records: `runs` itself, one below it, or the one that holds it.
+fn experiment_folder(runs: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let runs = runs.canonicalize().with_context(|| format!("cannot open {}", runs.display()))?;
+    let named = |path: &&Path| path.file_name().is_some_and(|own| own == name);
+    Ok(runs.ancestors().find(named).map_or_else(|| runs.join(name), Path::to_owned))
+}
+
+fn train_kld(folder: &Path, experiment: &Measured) -> anyhow::Result<TrainKld> {
+    let stored = diversity::TrainKld::open(folder)?;
+    Ok(experiment.teachers.keys().filter_map(|seed| Some((*seed, stored.get(*seed)?))).collect())
+}
