@@ -36,8 +36,12 @@ pub enum Command {
     Export(Export),
     /// Print every metric of a run or of a predictions file.
     Eval(Eval),
+    /// Copy finished records without their weights, for committing, and write their tables.
+    Keep(Keep),
     /// Check this program against recorded cases of the official implementation.
     Oracle(Oracle),
+    /// Hold numbers to goldens, earlier records, published tables and the paper's claims.
+    Check(Check),
     /// Time training steps, and show where their time goes.
     Bench(Bench),
 }
@@ -168,6 +172,16 @@ pub struct Eval {
     pub path: PathBuf,
 }
 
+/// Arguments of `keep`.
+#[derive(Debug, Args)]
+pub struct Keep {
+    /// The folder of records, such as runs/cifar10-laptop.
+    pub runs: PathBuf,
+    /// Where the copies go.
+    #[arg(long, value_name = "DIR", default_value = "results/runs")]
+    pub out: PathBuf,
+}
+
 /// Arguments of `oracle`.
 #[derive(Debug, Args)]
 pub struct Oracle {
@@ -178,6 +192,29 @@ pub struct Oracle {
     pub json: bool,
     /// auto, cpu or cuda:0.
     #[arg(long, default_value = "auto")]
+    pub device: String,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// A folder of records, as for `table`.
+    #[arg(default_value = "runs", conflicts_with = "golden")]
+    pub runs: PathBuf,
+    /// Earlier records to compare with, seed by seed.
+    #[arg(long, value_name = "RUNS", conflicts_with = "golden")]
+    pub against: Option<PathBuf>,
+    /// Run the experiments of results/golden again and compare their tables.
+    #[arg(long)]
+    pub golden: bool,
+    /// Store the new tables in results/golden and show what moved.
+    #[arg(long, requires = "golden")]
+    pub bless: bool,
+    /// Change a setting of the run, such as method.be-kd.tau=2, to see the gate fail. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "golden")]
+    pub set: Vec<String>,
+    /// auto, cpu or cuda:0.
+    #[arg(long, default_value = "auto", requires = "golden")]
     pub device: String,
 }
 
@@ -199,7 +236,7 @@ pub enum BenchWhat {
 /// Arguments of `bench step`.
 #[derive(Clone, Debug, Args)]
 pub struct BenchStep {
-    /// resnet-<depth> or wrn-<depth>-<widen>.
+    /// A network by name, such as resnet-32 or wrn-28-10.
     #[arg(long, default_value = "resnet-32")]
     pub network: String,
     /// Methods, separated by commas.

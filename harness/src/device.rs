@@ -25,7 +25,9 @@ pub fn choose(name: &str) -> anyhow::Result<Chosen> {
         "cpu" => "cpu, as asked",
         "auto" => "cpu: the only device that this version has operators for",
         _ if name == "cuda" || name.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok()) => {
-            bail!("--device {name}: this version has operators for the CPU only; leave the option out or write cpu")
+            bail!(
+                "--device {name}: this version has operators for the CPU only; leave the option out or write cpu"
+            )
         }
         _ => return Err(UnknownName::new("device", name, ["auto", "cpu", "cuda:0"]).into()),
     };

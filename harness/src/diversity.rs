@@ -6,7 +6,8 @@
 //! each batch-norm group of a batch. Values are stored
 //! as `train-kld.csv` beside the records, a line a seed, so that they are computed once.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -18,10 +19,14 @@ use methods::distill::teacher_logits;
 use methods::perturb::{gaussian, ods};
 use random::Stream;
 
+use crate::interrupt;
 use crate::model;
 use crate::plan::Row;
 use crate::train::evaluate::{self, Logits};
 use crate::train::run::{self, Session};
+
+/// File of the teachers' diversity, beside an experiment's rows.
+pub const TRAIN_KLD: &str = "train-kld.csv";
 
 /// The file's header.
 const HEADER: &str = "seed,clean,gaussian,ods,conf-ods";
@@ -47,6 +52,7 @@ pub fn measure(session: &Session<'_>, seed: u64) -> anyhow::Result<[f64; 4]> {
     let mut all = [empty(), empty(), empty(), empty()];
     let noise_seed = Stream::new(seed, "train-kld").draws(0, 0).next_u64();
     for (step, start) in (0..data.len()).step_by(batch).enumerate() {
+        interrupt::check()?;
         let images = evaluate::images(data, start, batch, device)?;
         let noise = Streams { seed: noise_seed, epoch: 0, step: step as u64 };
         let directions = |tau| ods(&teachers, &images, &noise, config.bn_groups, tau);
@@ -81,7 +87,7 @@ impl TrainKld {
     /// # Errors
     /// Where the file is not what [`TrainKld::insert`] writes.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
-        let path = folder.join("train-kld.csv");
+        let path = folder.join(TRAIN_KLD);
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             text => text.with_context(|| format!("cannot read {}", path.display()))?,
@@ -122,7 +128,8 @@ impl TrainKld {
             text.push_str(&format!("{seed},{values}\n"));
         }
         let draft = self.path.with_file_name(".tmp-train-kld.csv");
-        fs::write(&draft, text)
+        File::create(&draft)
+            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&draft, &self.path))
             .with_context(|| format!("cannot write {}", self.path.display()))
     }

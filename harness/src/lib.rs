@@ -4,6 +4,7 @@
 //! * [`plan`]: the graph of runs, which of them are finished, and how long the others take
 //! * [`train`]: one run from its seed to its record; [`checkpoint`](train::checkpoint) lets it go on after a crash
 //! * [`diversity`]: the teachers' diversity on training images
+//! * [`interrupt`]: what happens when the user or the scheduler asks it to stop
 //! * [`cli`], [`commands`]: what the user types and what it does
 
 pub mod bench;
@@ -13,7 +14,9 @@ pub mod config;
 pub mod device;
 pub mod diversity;
 pub mod experiments;
+pub mod interrupt;
 pub mod loading;
+pub mod machine;
 pub mod model;
 pub mod nearest;
 pub mod oracle;
@@ -24,8 +27,12 @@ pub mod train;
 /// Exit code of a command line or configuration that is wrong (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
 
-/// The exit code of a failed command: [`EXIT_USAGE`] where a name or the configuration is wrong, else 1.
+/// The exit code of a failed command: [`EXIT_USAGE`] where a name or the configuration is wrong, that of a check that has
+/// not passed, else 1.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(check) = error.downcast_ref::<commands::check::NotPassed>() {
+        return check.exit_code();
+    }
     let usage = error.is::<nearest::UnknownName>() || error.is::<config::ConfigError>();
     if usage { EXIT_USAGE } else { 1 }
 }

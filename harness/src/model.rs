@@ -1,6 +1,7 @@
 //! From names and numbers of the configuration to data sets, network shapes and optimiser settings.
 
 use datasets::Id;
+use methods::{Method, Optimiser};
 use nn::{NetworkSpec, Schedule, SgdSettings};
 
 use crate::config::{Config, RecipeConfig, ScheduleConfig};
@@ -50,14 +51,16 @@ pub fn spec(config: &Config) -> Result<NetworkSpec, UnknownName> {
     Ok(network(&config.network, config.data.image, data.classes)?.normalized(data.mean, data.std))
 }
 
-/// The optimiser's settings of a recipe.
-pub fn sgd(recipe: &RecipeConfig) -> SgdSettings {
-    SgdSettings {
+/// The optimiser of a recipe, as `method` changes it for ensembles of `members`.
+pub fn optimiser(recipe: &RecipeConfig, method: &dyn Method, members: usize) -> Optimiser {
+    let settings = SgdSettings {
         momentum: recipe.momentum,
         weight_decay: recipe.weight_decay,
         weight_decay_fast: recipe.weight_decay_fast,
         nesterov: recipe.nesterov,
-    }
+    };
+    let recipe = Optimiser { settings, lr: recipe.lr, lr_fast: recipe.lr_fast, centre: 0.0 };
+    method.optimiser(recipe, members)
 }
 
 /// The learning-rate schedule of a recipe.

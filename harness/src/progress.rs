@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use results::record::EpochRow;
 
 use crate::plan::duration;
@@ -23,7 +23,9 @@ impl RunProgress {
     pub fn new(label: String, epochs: usize, steps: usize, done: usize) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let target = ProgressDrawTarget::stderr();
-            let bar = ProgressBar::with_draw_target(Some((epochs * steps) as u64), target);
+            let bar = ProgressBar::with_draw_target(Some((epochs * steps) as u64), target)
+                // However the run ends, the line of the bar is left empty.
+                .with_finish(ProgressFinish::AndClear);
             if let Ok(style) =
                 ProgressStyle::with_template("{prefix} {bar:20} {percent:>3}%  {msg}  {eta} left")
             {

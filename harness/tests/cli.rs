@@ -4,7 +4,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 fn divkd(folder: &Path, args: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_divkd")).args(args).current_dir(folder).output();
+    let output = Command::new(env!("CARGO_BIN_EXE_divkd"))
+        .args(args)
+        .env_remove("COLUMNS")
+        .current_dir(folder)
+        .output();
     output.expect("the binary runs")
 }
 

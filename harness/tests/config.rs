@@ -51,12 +51,27 @@ fn every_experiment_opens_with_paper_command_cost_and_expected_result() {
 }
 
 #[test]
-fn every_registered_method_is_used_by_every_preset() {
-    let registered: Vec<&str> = methods::registry().iter().map(|entry| entry.name).collect();
+fn every_registered_method_is_used_by_some_experiment() {
+    let presets = || Experiment::built_in().into_iter().map(|e| (e.presets().unwrap(), e));
+    for entry in methods::registry() {
+        let used = presets().any(|(presets, experiment)| {
+            presets.iter().any(|preset| {
+                let resolved = config::resolve(&experiment, Some(preset), &[]).unwrap();
+                resolved.config.methods.iter().any(|name| name == entry.name)
+            })
+        });
+        assert!(used, "{}", entry.name);
+    }
+}
+
+#[test]
+fn every_preset_has_the_papers_rows() {
     for experiment in Experiment::built_in() {
         for preset in experiment.presets().unwrap() {
             let resolved = config::resolve(&experiment, Some(&preset), &[]).unwrap();
-            assert_eq!(resolved.config.methods, registered, "{}", resolved.folder());
+            let mut rows = vec!["teacher"];
+            rows.extend(results::rows::STUDENTS);
+            assert_eq!(resolved.config.methods[..rows.len()], rows, "{}", resolved.folder());
         }
     }
 }
@@ -109,6 +124,25 @@ fn everything_that_is_wrong_is_reported_at_once_with_the_nearest_name() {
             "seeds=0",
         ]
     ));
+}
+
+/// Counts that a slip of the keyboard makes too large to plan, load or compute are errors, not lack of memory.
+#[test]
+fn counts_have_upper_bounds() {
+    let most = i64::MAX;
+    for key in [
+        "seeds",
+        "members",
+        "teachers",
+        "data.train_rows",
+        "data.val_rows",
+        "data.test_rows",
+        "teacher.epochs",
+        "student.batch",
+    ] {
+        let text = message("quick", None, &[&format!("{key}={most}")]);
+        assert!(text.contains(&format!("`{key}` must be ")) && text.contains("found 92233"), "{text}");
+    }
 }
 
 #[test]

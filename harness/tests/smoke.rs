@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use results::record::{self, Predictions, RunInfo};
 
-const ROWS: [&str; 10] = [
+const ROWS: [&str; 12] = [
     "teacher-1",
     "teacher-2",
     "teacher-3",
@@ -20,6 +20,8 @@ const ROWS: [&str; 10] = [
     "be-kd-gaussian",
     "be-kd-ods",
     "be-kd-conf-ods",
+    "latent-be",
+    "latent-be-tdiv-sdiv",
 ];
 
 fn divkd(folder: &Path, threads: usize, args: &[&str]) -> Output {
@@ -74,16 +76,21 @@ fn the_whole_pipeline() {
 
     // Finished runs are skipped, and nothing is written again.
     let before = results(folder.path());
+    let all = 4 + methods::registry().len() - 1;
     let again = reproduce(folder.path(), 2, &[]);
     assert_eq!(text(&again.stdout), stdout);
-    assert!(text(&again.stderr).contains("10 runs, 10 finished, 0 to train"), "{}", text(&again.stderr));
+    assert!(
+        text(&again.stderr).contains(&format!("{all} runs, {all} finished, 0 to train")),
+        "{}",
+        text(&again.stderr)
+    );
     assert_eq!(results(folder.path()), before);
 
     // Other settings do not mix with the records that are there.
     let args = ["reproduce", "quick", "--preset", "smoke", "--set", "teacher.lr=0.2"];
     let other = divkd(folder.path(), 2, &args);
     assert_eq!(other.status.code(), Some(1));
-    assert!(text(&other.stderr).contains("teacher.lr: was 0.1, is 0.2"), "{}", text(&other.stderr));
+    assert!(text(&other.stderr).contains("teacher.lr: was 0.01, is 0.2"), "{}", text(&other.stderr));
 
     // Two threads, and one run begun anew in the middle of the others: the same bytes.
     let second = tempfile::tempdir().unwrap();
@@ -119,7 +126,7 @@ fn check_records(folder: &Path) {
 
         let epochs = record.epochs().unwrap();
         assert_eq!(epochs.len(), 3, "{row}");
-        let distils = row.ends_with("kd") || row.contains("-kd-");
+        let distils = row.ends_with("kd") || row.contains("-kd-") || row.starts_with("latent");
         for (index, epoch) in epochs.iter().enumerate() {
             assert_eq!(epoch.epoch as usize, index + 1);
             assert!(epoch.loss.is_finite() && epoch.ce.is_some(), "{row}");
@@ -144,8 +151,9 @@ fn check_table(folder: &Path) {
     let output = divkd(folder, 2, &["table", "--format", "csv"]);
     let table = text(&output.stdout);
     let rows: Vec<&str> = table.lines().skip(1).map(|line| line.split(',').nth(1).unwrap()).collect();
+    // Others by name after these.
     assert_eq!(
-        rows,
+        rows[..12],
         [
             "de-1",
             "de-2",
@@ -156,7 +164,9 @@ fn check_table(folder: &Path) {
             "be-kd",
             "be-kd-gaussian",
             "be-kd-ods",
-            "be-kd-conf-ods"
+            "be-kd-conf-ods",
+            "latent-be",
+            "latent-be-tdiv-sdiv"
         ]
     );
     assert!(table.lines().skip(1).all(|line| line.starts_with("quick-smoke,")), "{table}");
@@ -183,7 +193,16 @@ fn check_table(folder: &Path) {
 /// middle.
 #[test]
 fn a_killed_run_is_resumed_to_the_same_bytes() {
-    let long = ["--methods", "teacher", "--members", "1", "--set", "teacher.epochs=300"];
+    let long = [
+        "--methods",
+        "teacher",
+        "--members",
+        "1",
+        "--set",
+        "teacher.epochs=300",
+        "--set",
+        "teacher.batch=32",
+    ];
     let whole = tempfile::tempdir().unwrap();
     reproduce(whole.path(), 2, &long);
 
@@ -197,7 +216,7 @@ fn a_killed_run_is_resumed_to_the_same_bytes() {
         .spawn()
         .unwrap();
     let checkpoints = folder.path().join("runs/quick-smoke/teacher-1/.tmp-checkpoints-seed-1");
-    let begun = || checkpoints.join("epoch-000001.safetensors").is_file();
+    let begun = || checkpoints.join("epoch-000001-step-00000000.safetensors").is_file();
     while !begun() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -236,7 +255,7 @@ fn damaged_checkpoints_and_other_settings_are_told_apart() {
     let other = divkd(folder.path(), 2, &[&args[..], &short].concat());
     assert_eq!(other.status.code(), Some(1));
     assert!(
-        text(&other.stderr).contains("teacher.lr: was 1000000000000000000000000000000.0, is 0.1"),
+        text(&other.stderr).contains("teacher.lr: was 1000000000000000000000000000000.0, is 0.01"),
         "{}",
         text(&other.stderr)
     );

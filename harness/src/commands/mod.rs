@@ -1,10 +1,12 @@
 //! The commands, one module each: what they read, do and print.
 
 pub mod bench;
+pub mod check;
 pub mod data;
 pub mod eval;
 pub mod export;
 pub mod import;
+pub mod keep;
 pub mod list;
 pub mod oracle;
 pub mod reproduce;

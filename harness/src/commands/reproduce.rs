@@ -1,6 +1,6 @@
 //! `divkd reproduce`: plans an experiment, trains what is missing, prints the teachers' diversity and the table.
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use results::record::DataInfo;
 use results::table::{Format, Table};
 
@@ -9,9 +9,9 @@ use crate::config::{self, Resolved};
 use crate::diversity::{self, TrainKld};
 use crate::experiments::Experiment;
 use crate::plan::{Plan, Row, Run, run_dir};
-use crate::train::record;
-use crate::train::run::{Session, run as train};
-use crate::{device, loading};
+use crate::train::run::Session;
+use crate::train::{record, shared};
+use crate::{device, interrupt, loading};
 
 /// Runs the command. The line `train-kld` and the table go to standard output, all else to standard error.
 ///
@@ -33,10 +33,10 @@ pub fn run(args: &Reproduce) -> anyhow::Result<()> {
 
     let seeds = seeds_with_teachers(&plan);
     let mut kld = TrainKld::open(&plan.folder)?;
-    let missing: Vec<&Run> = plan.missing().collect();
-    if !missing.is_empty() || kld.line(&seeds).is_none() {
+    if plan.missing().next().is_some() || kld.line(&seeds).is_none() {
         let splits = loading::splits(&resolved.config.data, args.data_dir.as_deref())?;
-        check_finished(&plan, &resolved, Some(&record::data(&splits)))?;
+        let data = record::data(&splits);
+        check_finished(&plan, &resolved, Some(&data))?;
         let command = std::env::args().collect::<Vec<_>>().join(" ");
         let session = Session {
             resolved: &resolved,
@@ -45,13 +45,16 @@ pub fn run(args: &Reproduce) -> anyhow::Result<()> {
             device: &chosen,
             command: &command,
         };
-        for (index, run) in missing.iter().enumerate() {
-            let label = format!("[{}/{}] {}/seed-{}", index + 1, missing.len(), run.row, run.seed);
-            train(&session, run, &label)?;
-        }
+        interrupt::catch().context("cannot handle signals")?;
+        shared::train(&session, &plan, |run| check_run(&plan, run, &resolved, Some(&data)))?;
+        let claim = shared::wait(&plan.folder.join(".tmp-claim-train-kld"))?;
+        // Another process may have stored some while this one trained.
+        kld = TrainKld::open(&plan.folder)?;
         for seed in &seeds {
             if kld.get(*seed).is_none() {
-                kld.insert(*seed, diversity::measure(&session, *seed)?)?;
+                let values = diversity::measure(&session, *seed)?;
+                claim.verify()?;
+                kld.insert(*seed, values)?;
             }
         }
     }
@@ -69,21 +72,22 @@ fn seeds_with_teachers(plan: &Plan) -> Vec<u64> {
 
 /// Finished runs must be of the same settings, and of the same data where those are loaded: a table never mixes two.
 fn check_finished(plan: &Plan, resolved: &Resolved, data: Option<&DataInfo>) -> anyhow::Result<()> {
-    let now = resolved.table()?;
-    for run in plan.runs.iter().filter(|run| run.finished) {
-        let dir = run_dir(&plan.folder, &run.row, run.seed);
-        let was = record::read_info(&dir)?;
-        let differences = config::differences(
-            &record::inputs(&was.config, &was.data, run),
-            &record::inputs(&now, data.unwrap_or(&was.data), run),
+    plan.runs.iter().filter(|run| run.finished).try_for_each(|run| check_run(plan, run, resolved, data))
+}
+
+fn check_run(plan: &Plan, run: &Run, resolved: &Resolved, data: Option<&DataInfo>) -> anyhow::Result<()> {
+    let dir = run_dir(&plan.folder, &run.row, run.seed);
+    let was = record::read_info(&dir)?;
+    let differences = config::differences(
+        &record::inputs(&was.config, &was.data, run),
+        &record::inputs(&resolved.table()?, data.unwrap_or(&was.data), run),
+    );
+    if !differences.is_empty() {
+        bail!(
+            "{} was made with other settings or data; name another --out, or move it away:\n  {}",
+            dir.display(),
+            differences.join("\n  ")
         );
-        if !differences.is_empty() {
-            bail!(
-                "{} was made with other settings or data; name another --out, or move it away:\n  {}",
-                dir.display(),
-                differences.join("\n  ")
-            );
-        }
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use methods::{Batch, Step, Streams};
-use nn::{Network, Sgd};
+use nn::Network;
 
 use super::{Plan, method, recipe};
 use crate::config::Config;
@@ -44,7 +44,8 @@ pub(super) fn measure(plan: &Plan, config: &Config, device: &Device) -> anyhow::
             teachers.push(Network::new(&plain, teachers.len() as u64, device)?);
         }
         let student = Network::new(&method.student(&plain, config.members), 0, device)?;
-        let mut sgd = Sgd::new(&student, model::sgd(recipe));
+        method.prepare(&student)?;
+        let mut sgd = model::optimiser(recipe, method.as_ref(), config.members).sgd(&student);
         let noise = Streams { seed: 0, epoch: 1, step: 0 };
         let step = Step { student: &student, teachers: &teachers, groups: config.bn_groups, noise: &noise };
         let mut timed = |rows: usize| -> anyhow::Result<f64> {

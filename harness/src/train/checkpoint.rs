@@ -1,7 +1,7 @@
-//! Everything that an interrupted run needs to go on, in one safetensors file an epoch.
+//! Everything that an interrupted run needs to go on, in one safetensors file: one after each epoch, and some within.
 //!
 //! Tensors: `model.<name>` and `best.<name>` (parameters and running statistics, now and at the best epoch) and
-//! `momentum`. The header's entry `state` is [`State`] as TOML, `sha256` covers tensors and state. Random streams have
+//! `momentum`. The header's entry `state` is `State` as TOML, `sha256` covers tensors and state. Random streams have
 //! no state: every draw is a function of seed, epoch and step.
 //!
 //! Files are written under a temporary name, flushed and renamed. The last two are kept; a damaged one is passed over.
@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use candle_core::Device;
 use nn::NamedTensor;
 use results::record::{EpochRow, TimingRow};
 use safetensors::tensor::TensorView;
@@ -19,6 +21,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::tally::{HostTally, Tally};
 use super::training::{Best, Training};
 use crate::config;
 
@@ -29,12 +32,34 @@ const KEPT: usize = 2;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {
-    best_epoch: usize,
-    best_val_acc: f64,
+    /// Absent before the first epoch is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    best: Option<BestState>,
+    /// The epoch in progress; absent between epochs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    partial: Option<Partial>,
     /// What the run's outcome depends on: its configuration and the hashes of its data.
     inputs: toml::Table,
+    #[serde(default)]
     epochs: Vec<EpochRow>,
+    #[serde(default)]
     timing: Vec<TimingRow>,
+}
+
+/// The part of [`Best`] that is not tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BestState {
+    epoch: usize,
+    val_acc: f64,
+}
+
+/// The steps of an epoch so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Partial {
+    seconds: f64,
+    tally: HostTally,
 }
 
 /// The checkpoints of one run, in a folder of their own beside its record.
@@ -49,15 +74,18 @@ impl Checkpoints {
         Self { dir, inputs }
     }
 
-    /// Writes the state after the last finished epoch.
+    /// Writes the state after the last step.
     ///
     /// # Errors
     /// Where the folder or file cannot be written; earlier checkpoints stay as they are.
     pub fn save(&self, training: &Training) -> anyhow::Result<()> {
-        let best = training.best.as_ref().context("no epoch has validated yet")?;
+        let best = training.best.as_ref();
+        let partial = || -> anyhow::Result<Partial> {
+            Ok(Partial { seconds: training.spent.as_secs_f64(), tally: training.tally.to_host()? })
+        };
         let state = State {
-            best_epoch: best.epoch,
-            best_val_acc: best.val_acc,
+            best: best.map(|best| BestState { epoch: best.epoch, val_acc: best.val_acc }),
+            partial: (!training.tally.is_empty()).then(partial).transpose()?,
             inputs: self.inputs.clone(),
             epochs: training.epochs.clone(),
             timing: training.timing.clone(),
@@ -70,7 +98,7 @@ impl Checkpoints {
         };
         let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> =
             model.iter().map(|t| tensor("model", t)).collect();
-        tensors.extend(best.state.iter().map(|t| tensor("best", t)));
+        tensors.extend(best.iter().flat_map(|best| &best.state).map(|t| tensor("best", t)));
         tensors.push(("momentum".to_owned(), vec![momentum.len()], bytes(&momentum)));
         tensors.sort_by(|a, b| a.0.cmp(&b.0));
         let views: Vec<(&str, TensorView<'_>)> = tensors
@@ -81,14 +109,24 @@ impl Checkpoints {
         let header = HashMap::from([("state".to_owned(), state), ("sha256".to_owned(), digest)]);
         let encoded = safetensors::serialize(views, Some(header))?;
 
-        let epoch = training.epochs.len();
-        let path = self.dir.join(format!("epoch-{epoch:06}.safetensors"));
+        let (epoch, step) = (training.epochs.len(), training.tally.len());
+        let path = self.dir.join(format!("epoch-{epoch:06}-step-{step:08}.safetensors"));
         let draft = self.dir.join(".tmp-checkpoint");
         fs::create_dir_all(&self.dir)
             .and_then(|()| File::create(&draft))
             .and_then(|mut file| file.write_all(&encoded).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&draft, &path))
-            .with_context(|| format!("cannot write checkpoint {}; earlier ones are kept", path.display()))?;
+            .inspect_err(|_| {
+                // On a full disk half a file only takes space.
+                let _ = fs::remove_file(&draft);
+            })
+            .with_context(|| {
+                format!(
+                    "cannot write checkpoint {}; earlier ones are kept: make space or the folder writable, \
+                     then start the same command again",
+                    path.display()
+                )
+            })?;
         let all = self.files()?;
         for old in all.iter().rev().skip(KEPT) {
             fs::remove_file(old).with_context(|| format!("cannot remove {}", old.display()))?;
@@ -96,12 +134,17 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Puts `training` where the newest undamaged checkpoint left off. `false` where there is none; `warn` is told of
-    /// damaged ones.
+    /// Puts `training`, whose network is on `device`, where the newest undamaged checkpoint left off. `false` where there
+    /// is none; `warn` is told of damaged ones.
     ///
     /// # Errors
     /// Where the run was begun with another configuration or other data: the differences.
-    pub fn restore(&self, training: &mut Training, warn: impl Fn(&str)) -> anyhow::Result<bool> {
+    pub fn restore(
+        &self,
+        training: &mut Training,
+        device: &Device,
+        warn: impl Fn(&str),
+    ) -> anyhow::Result<bool> {
         for path in self.files()?.iter().rev() {
             let (state, mut tensors) = match read(path) {
                 Ok(read) => read,
@@ -124,12 +167,16 @@ impl Checkpoints {
             let now = training.network.state()?;
             training.network.load_state(&take(&mut tensors, "model", &now)?)?;
             training.sgd.load_momentum(&tensors.remove("momentum").context("no tensor `momentum`")?)?;
-            let best = Best {
-                epoch: state.best_epoch,
-                val_acc: state.best_val_acc,
-                state: take(&mut tensors, "best", &now)?,
+            training.best = match state.best {
+                Some(BestState { epoch, val_acc }) => {
+                    Some(Best { epoch, val_acc, state: take(&mut tensors, "best", &now)? })
+                }
+                None => None,
             };
-            training.best = Some(best);
+            if let Some(Partial { seconds, tally }) = &state.partial {
+                training.tally = Tally::from_host(tally, device)?;
+                training.spent = Duration::try_from_secs_f64(*seconds)?;
+            }
             training.epochs = state.epochs;
             training.timing = state.timing;
             return Ok(true);

@@ -5,13 +5,17 @@
 //! * [`tally`]: losses and accuracies of an epoch, read from the device once
 //! * [`evaluate`]: logits of a data set
 //! * [`checkpoint`]: everything that an interrupted run needs to go on
+//! * [`shared`], [`claim`]: the runs of a plan, shared among processes, one process a run
 //! * [`record`]: the finished run's files
 //! * [`seeds`]: which seed keys which random stream
 
 pub mod checkpoint;
+pub mod claim;
 pub mod evaluate;
+mod owner;
 pub mod record;
 pub mod run;
 pub mod seeds;
+pub mod shared;
 pub mod tally;
 pub mod training;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
+use nn::Network;
 use results::record::{self, DataInfo, LogRow, Place, Predictions, RunInfo, Split, SplitRows};
 
 use super::evaluate::Logits;
@@ -54,7 +55,7 @@ pub fn data(splits: &datasets::Splits) -> DataInfo {
     }
 }
 
-/// Writes a trained run's files into its draft folder and gives the folder its name. The network is the one to keep.
+/// Writes a trained run's files into its draft folder and gives the folder its name. `network` is the one to keep.
 ///
 /// # Errors
 /// Where a file cannot be written or the record exists already.
@@ -62,7 +63,7 @@ pub fn write(
     session: &Session<'_>,
     run: &Run,
     place: &Place,
-    training: &Training,
+    (network, training): (&Network, &Training),
     val: Logits,
     test: Logits,
 ) -> anyhow::Result<()> {
@@ -74,7 +75,7 @@ pub fn write(
     predictions.write(&file(record::PREDICTIONS))?;
     LogRow::write_all(&training.epochs, &file(record::METRICS))?;
     LogRow::write_all(&training.timing, &file(record::TIMING))?;
-    training.network.save(&file(record::MODEL))?;
+    network.save(&file(record::MODEL))?;
     info(session, run)?.write(&file(record::RUN))?;
     place.finish(session.out)?;
     Ok(())

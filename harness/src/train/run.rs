@@ -1,22 +1,28 @@
 //! One run of the plan: train, keep the best network, predict, write the record.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use datasets::{Loader, Splits};
-use nn::{Network, NetworkSpec, Sgd};
+use nn::{Network, NetworkSpec};
 use results::record::{self, Place};
 
 use super::checkpoint::Checkpoints;
+use super::claim::Claim;
 use super::evaluate;
 use super::record as written;
 use super::seeds::run_seed;
 use super::training::{Setting, Training};
 use crate::config::Resolved;
 use crate::device::Chosen;
+use crate::interrupt;
 use crate::model;
 use crate::plan::{self, Row, Run};
 use crate::progress::RunProgress;
+
+/// Epochs that take longer are checkpointed within, this often.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(600);
 
 /// What all runs of an experiment share.
 pub struct Session<'a> {
@@ -33,11 +39,12 @@ pub struct Session<'a> {
 }
 
 /// Trains `run` from its beginning or its last checkpoint and writes its record. Needs only the configuration, the data
-/// and the finished records of its teachers. `label` heads what is shown.
+/// and the finished records of its teachers. `claim` is the run's; `label` heads what is shown.
 ///
 /// # Errors
-/// A missing teacher, a checkpoint of other settings, a loss that is not finite, failures of device and disk.
-pub fn run(session: &Session<'_>, run: &Run, label: &str) -> anyhow::Result<()> {
+/// A missing teacher, a checkpoint of other settings, a loss that is not finite, failures of device and disk, a signal
+/// (after a checkpoint), a claim that another process took over.
+pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyhow::Result<()> {
     let config = &session.resolved.config;
     let device = &session.device.device;
     let method = plan::method(config, run.row.method())?;
@@ -47,9 +54,11 @@ pub fn run(session: &Session<'_>, run: &Run, label: &str) -> anyhow::Result<()> 
     let teachers = teachers(session, run.seed, &run.needs, &plain)
         .with_context(|| format!("{}/seed-{}", run.row, run.seed))?;
     let pad = config.data.augment.then_some(config.data.pad);
+    let optimiser = model::optimiser(recipe, method.as_ref(), config.members);
     let setting = Setting {
         method: method.as_ref(),
         recipe,
+        optimiser,
         teachers: &teachers,
         groups: config.bn_groups,
         seed,
@@ -60,29 +69,50 @@ pub fn run(session: &Session<'_>, run: &Run, label: &str) -> anyhow::Result<()> 
     };
 
     let network = Network::new(&method.student(&plain, config.members), seed, device)?;
-    let sgd = Sgd::new(&network, model::sgd(recipe));
+    method.prepare(&network)?;
+    let sgd = optimiser.sgd(&network);
     let mut training = Training::new(network, sgd);
     let inputs = written::inputs(&session.resolved.table()?, &written::data(session.splits), run);
     let checkpoints = Checkpoints::new(checkpoint_dir(session, run), inputs);
-    if checkpoints.restore(&mut training, |warning| eprintln!("{warning}"))? {
+    if checkpoints.restore(&mut training, device, |warning| eprintln!("{warning}"))? {
         eprintln!("resumed {}/seed-{} at epoch {}", run.row, run.seed, training.epochs.len() + 1);
     }
 
     let schedule = model::schedule(recipe);
     let steps = setting.loader.batches_per_epoch();
     let progress = RunProgress::new(label.to_owned(), recipe.epochs, steps, training.epochs.len());
+    let mut saved = Instant::now();
+    let mut between = |training: &Training| {
+        let stop = interrupt::check();
+        if (stop.is_err() || saved.elapsed() > CHECKPOINT_EVERY) && !training.tally.is_empty() {
+            claim.verify()?;
+            checkpoints.save(training)?;
+            saved = Instant::now();
+        }
+        Ok(stop?)
+    };
     while training.epochs.len() < recipe.epochs {
-        training.epoch(&setting, &schedule, &progress)?;
+        training.epoch(&setting, &schedule, &progress, &mut between)?;
+        claim.verify()?;
         checkpoints.save(&training)?;
     }
 
     let best = training.best.as_ref().context("no epoch has validated")?;
     training.network.load_state(&best.state)?;
     let message = format!("kept epoch {} of {}, val {:.3}", best.epoch, recipe.epochs, best.val_acc);
-    let predict = |data| evaluate::logits(&training.network, data, recipe.batch, device);
+    let folded = method.inference(&training.network)?;
+    let network = folded.as_ref().unwrap_or(&training.network);
+    let predict = |data| evaluate::logits(network, data, recipe.batch, device);
     let (val, test) = (predict(&session.splits.val)?, predict(&session.splits.test)?);
     let place = place(session.resolved, run)?;
-    written::write(session, run, &place, &training, val, test)?;
+    claim.verify()?;
+    written::write(session, run, &place, (network, &training), val, test).with_context(|| {
+        let Run { row, seed, .. } = run;
+        format!(
+            "cannot write the record of {row}/seed-{seed}; its checkpoints are kept: make space or the folder \
+             writable, then start the same command again"
+        )
+    })?;
     checkpoints.remove()?;
     progress.finish(&message);
     Ok(())
@@ -94,6 +124,11 @@ pub fn run(session: &Session<'_>, run: &Run, label: &str) -> anyhow::Result<()> 
 /// Where the experiment's name cannot be a folder's.
 pub fn place(resolved: &Resolved, run: &Run) -> anyhow::Result<Place> {
     Ok(Place::new(&resolved.experiment, &resolved.preset, &run.row.to_string(), run.seed)?)
+}
+
+/// `<row>/.tmp-claim-seed-<n>`: the folder of a run's [`Claim`].
+pub fn claim_dir(folder: &Path, run: &Run) -> PathBuf {
+    folder.join(run.row.to_string()).join(format!(".tmp-claim-seed-{}", run.seed))
 }
 
 /// `<row>/.tmp-checkpoints-seed-<n>`, beside the record, so that the record appears in one rename.

@@ -3,12 +3,12 @@
 //! All state is here, so that a [`checkpoint`](super::checkpoint) is this struct written down. Random draws are functions
 //! of (seed, epoch, step), so none of their state is.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use candle_core::{Device, Tensor};
 use datasets::{Dataset, Loader};
-use methods::{Batch, Method, Step, Streams};
+use methods::{Batch, Method, Optimiser, Step, Streams};
 use metrics::Probs;
 use nn::{NamedTensor, Network, Schedule, Sgd};
 use results::record::{EpochRow, TimingRow};
@@ -24,6 +24,8 @@ pub struct Setting<'a> {
     pub method: &'a dyn Method,
     /// How it trains.
     pub recipe: &'a RecipeConfig,
+    /// Its base rates.
+    pub optimiser: Optimiser,
     /// The teachers, in the order of the subnetworks; empty where the method needs none.
     pub teachers: &'a [Network],
     /// Batch-norm groups.
@@ -51,43 +53,56 @@ pub struct Best {
     pub state: Vec<NamedTensor>,
 }
 
-/// A network between two epochs.
+/// A network between two steps.
 pub struct Training {
     /// The network as it is now.
     pub network: Network,
     /// The optimiser with its momentum.
     pub sgd: Sgd,
-    /// The best network so far; there is one from the first epoch on.
+    /// The best network so far; there is one once the first epoch is over.
     pub best: Option<Best>,
     /// One row per finished epoch.
     pub epochs: Vec<EpochRow>,
     /// The time that each took.
     pub timing: Vec<TimingRow>,
+    /// The steps of the epoch in progress.
+    pub tally: Tally,
+    /// The time that they took.
+    pub spent: Duration,
 }
 
 impl Training {
     /// A network before its first epoch.
     pub fn new(network: Network, sgd: Sgd) -> Self {
-        Self { network, sgd, best: None, epochs: Vec::new(), timing: Vec::new() }
+        let (tally, spent) = (Tally::default(), Duration::ZERO);
+        Self { network, sgd, best: None, epochs: Vec::new(), timing: Vec::new(), tally, spent }
     }
 
-    /// Trains one more epoch, and validates where the recipe says so.
+    /// Trains one more epoch, or the rest of the one in progress, and validates where the recipe says so. `between` is
+    /// called before each step, and ends the epoch there with its error.
     ///
     /// # Errors
-    /// A loss that is not finite (epoch, step, rate and loss parts), and failures of the device.
+    /// A loss that is not finite (epoch, step, rate, loss parts and layer), what `between` returns, and failures of the
+    /// device.
     pub fn epoch(
         &mut self,
         setting: &Setting<'_>,
         schedule: &Schedule,
         progress: &RunProgress,
+        mut between: impl FnMut(&Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let start = Instant::now();
+        let mut start = Instant::now();
         let epoch = self.epochs.len() + 1;
         let recipe = setting.recipe;
         let factor = schedule.factor(epoch);
-        let (lr, lr_fast) = (recipe.lr * factor, recipe.lr_fast * factor);
-        let mut tally = Tally::default();
-        for (index, batch) in setting.loader.epoch(epoch as u32).enumerate() {
+        let (lr, lr_fast) = (setting.optimiser.lr * factor, setting.optimiser.lr_fast * factor);
+        // A GPU must not wait for the host; on a CPU the loss is there already.
+        let reads_losses = setting.device.is_cpu();
+        let done = self.tally.len();
+        for (index, batch) in setting.loader.epoch(epoch as u32).enumerate().skip(done) {
+            self.spent += start.elapsed();
+            start = Instant::now();
+            between(self)?;
             let (images, labels) = (batch.images, batch.labels);
             let (rows, size) = (labels.len(), setting.val.size);
             let images = Tensor::from_vec(images, (rows, 3, size, size), setting.device)?;
@@ -97,12 +112,20 @@ impl Training {
             let (teachers, groups) = (setting.teachers, setting.groups);
             let step = Step { student: &self.network, teachers, groups, noise: &noise };
             let loss = setting.method.loss(&batch, &step)?;
-            tally.add(&loss, &batch.labels)?;
+            self.tally.add(&loss, &batch.labels)?;
+            if reads_losses {
+                self.tally.check_last(epoch, lr).map_err(|error| self.with_layer(error))?;
+            }
             self.sgd.step(&self.network, &loss.total, lr, lr_fast)?;
             progress.step();
         }
-        let means = tally.read(epoch, lr)?;
-        let seconds = start.elapsed().as_secs_f64();
+        let means = self.tally.read(epoch, lr).map_err(|error| self.with_layer(error))?;
+        if let Some(fault) = self.not_finite()? {
+            return Err(anyhow!(
+                "{fault} after epoch {epoch}, rate {lr}; lower the rate (teacher.lr, student.lr)"
+            ));
+        }
+        let seconds = (self.spent + start.elapsed()).as_secs_f64();
         let validation = if recipe.validates(epoch) {
             let why = || format!("validation after epoch {epoch}, rate {lr}");
             Some(self.validate(setting, epoch).with_context(why)?)
@@ -123,14 +146,39 @@ impl Training {
         progress.epoch(&row, images_per_s);
         self.epochs.push(row);
         self.timing.push(TimingRow { epoch: epoch as u32, seconds, images_per_s });
+        (self.tally, self.spent) = (Tally::default(), Duration::ZERO);
         Ok(())
     }
 
-    /// Validation accuracy and NLL, over the M*N rows of all subnetworks, each on its own; keeps the network where the
+    /// `error`, a loss that is not finite, with the first layer that it shows in.
+    fn with_layer(&self, error: anyhow::Error) -> anyhow::Error {
+        match self.not_finite() {
+            Ok(Some(fault)) => anyhow!("{error}; {fault}"),
+            Ok(None) => {
+                anyhow!("{error}; all parameters and running statistics are finite: only the loss is not")
+            }
+            Err(failure) => failure.context(error),
+        }
+    }
+
+    /// The first tensor of the network, in the order of its layers, that has a value that is not finite.
+    fn not_finite(&self) -> anyhow::Result<Option<String>> {
+        let state = self.network.state()?;
+        let first = state.iter().find(|tensor| tensor.values.iter().any(|value| !value.is_finite()));
+        Ok(first.map(|tensor| {
+            let count = tensor.values.iter().filter(|value| !value.is_finite()).count();
+            let (all, name) = (tensor.values.len(), &tensor.name);
+            format!("the first layer that is not finite is `{name}` ({count} of its {all} values)")
+        }))
+    }
+
+    /// Validation accuracy and NLL of the network that predicts, over the M*N rows of all subnetworks, each on its own; keeps the network where the
     /// accuracy is above all earlier ones.
     fn validate(&mut self, setting: &Setting<'_>, epoch: usize) -> anyhow::Result<(f64, f64)> {
+        let folded = setting.method.inference(&self.network)?;
+        let network = folded.as_ref().unwrap_or(&self.network);
         let Logits { values, m, n, k } =
-            evaluate::logits(&self.network, setting.val, setting.recipe.batch, setting.device)?;
+            evaluate::logits(network, setting.val, setting.recipe.batch, setting.device)?;
         let labels = setting.val.labels.repeat(m);
         // Member-major logits of M members are those of one member on M*N rows.
         let rows = Probs::mean_of_members(&values, 1, m * n, k)?;

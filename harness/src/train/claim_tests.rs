@@ -1,0 +1,101 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+
+fn taken(claims: &mut Claims, dir: &Path) -> Option<Claim> {
+    match claims.take(dir).unwrap() {
+        Attempt::Taken(claim) => Some(claim),
+        Attempt::Held(_) => None,
+    }
+}
+
+#[test]
+fn a_claim_is_one_process_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("row/.tmp-claim");
+    let mut claims = Claims::default();
+    let claim = taken(&mut claims, &dir).unwrap();
+    claim.verify().unwrap();
+    let Attempt::Held(holder) = claims.take(&dir).unwrap() else { panic!("taken twice") };
+    assert!(holder.contains(&format!("process {}", std::process::id())), "{holder}");
+    drop(claim);
+    assert!(!dir.exists());
+    assert!(taken(&mut claims, &dir).is_some());
+}
+
+/// What a killed process leaves: whole, or cut off while it was being written.
+#[test]
+fn a_dead_owners_claim_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("claim");
+    fs::create_dir(&dir).unwrap();
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    let mut dead = toml::Table::try_from(Owner::this()).unwrap();
+    dead.insert("pid".to_owned(), i64::from(child.id()).into());
+    fs::write(path(&dir, 1), toml::to_string(&dead).unwrap()).unwrap();
+    let claim = taken(&mut Claims::default(), &dir).unwrap();
+    assert_eq!(claim.number, 2);
+    drop(claim);
+    assert!(!dir.exists());
+}
+
+/// A claim of another machine counts until it has not been touched for the time that makes it stale.
+#[test]
+fn a_claim_from_elsewhere_is_judged_by_its_heartbeat() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut elsewhere = toml::Table::try_from(Owner::this()).unwrap();
+    elsewhere.insert("system".to_owned(), "elsewhere".into());
+    for text in [toml::to_string(&elsewhere).unwrap(), String::new()] {
+        let dir = folder.path().join("claim");
+        fs::create_dir(&dir).unwrap();
+        let file = path(&dir, 1);
+        fs::write(&file, text).unwrap();
+        let mut claims = Claims { stale: Duration::from_millis(200), ..Claims::default() };
+        for second in 0..4 {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+            File::options().append(true).open(&file).unwrap().set_modified(time).unwrap();
+            assert!(taken(&mut claims, &dir).is_none(), "touched a moment ago");
+            std::thread::sleep(Duration::from_millis(80));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        drop(taken(&mut claims, &dir).unwrap());
+        assert!(!dir.exists());
+    }
+}
+
+#[test]
+fn a_holder_that_was_taken_for_dead_stops_and_removes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("claim");
+    let claim = taken(&mut Claims::default(), &dir).unwrap();
+    fs::write(path(&dir, 2), "another").unwrap();
+    let message = claim.verify().unwrap_err().to_string();
+    assert!(message.contains("took over"), "{message}");
+    drop(claim);
+    assert_eq!(numbers(&dir).unwrap(), [2]);
+}
+
+/// Threads stand for processes: a live process's claims are all alike to it.
+#[test]
+fn many_at_once_never_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("claim");
+    let (inside, turns) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut claims = Claims::default();
+                while turns.load(Ordering::SeqCst) < 200 {
+                    if let Some(claim) = taken(&mut claims, &dir) {
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two hold the claim");
+                        turns.fetch_add(1, Ordering::SeqCst);
+                        claim.verify().unwrap();
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    assert!(!dir.exists());
+}

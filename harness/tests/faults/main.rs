@@ -1,0 +1,15 @@
+//! What goes wrong while runs train, and what is left of them: kills, signals, other processes, full disks, damaged
+//! checkpoints, losses that are not finite. Everything ends in the bytes of an undisturbed run or in one clear error.
+//!
+//! Tests that need something of the system print `skipped: ..` where it is missing; `DIVKD_REQUIRE=tmpfs,user` turns that
+//! into a failure for the things that it names.
+
+mod checkpoints;
+mod disk;
+mod fuzz;
+mod kills;
+mod numerics;
+mod require;
+mod sharing;
+mod signals;
+mod support;

@@ -1,0 +1,36 @@
+//! SIGINT and SIGTERM: a checkpoint within the epoch, the shell's exit code, and the line that goes on.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::{TEACHER, checkpoints, ended, results, signal, start, undisturbed, until};
+
+#[test]
+fn a_signal_leaves_a_checkpoint_and_the_line_that_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut line = String::new();
+    let mut within = 0;
+    for (round, (name, code)) in [("INT", 130), ("TERM", 143), ("INT", 130)].into_iter().enumerate() {
+        let before = checkpoints(folder.path());
+        let mut child = start(folder.path(), &TEACHER, "err");
+        until("a checkpoint", || {
+            assert_eq!(child.try_wait().unwrap(), None, "over before the signal came");
+            checkpoints(folder.path()) != before
+        });
+        std::thread::sleep(Duration::from_millis(17 * round as u64));
+        signal(&child, name);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        let err = fs::read_to_string(folder.path().join("err")).unwrap();
+        let last = err.lines().last().unwrap();
+        line = last.strip_prefix(&format!("stopped by SIG{name}; to go on: ")).expect(last).to_owned();
+        let newest = checkpoints(folder.path()).pop().unwrap();
+        within += usize::from(!newest.to_string_lossy().ends_with("-step-00000000.safetensors"));
+    }
+    assert!(within > 0, "no signal came within an epoch");
+
+    let output = Command::new("sh").args(["-c", &line]).current_dir(folder.path()).output().unwrap();
+    let stderr = ended(output, 0);
+    assert!(stderr.contains("resumed teacher-1/seed-1 at epoch "), "{stderr}");
+    assert!(&results(folder.path()) == undisturbed());
+}
