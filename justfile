@@ -27,3 +27,11 @@ check:
 # Time training steps and show where their time goes: `just bench step --network resnet-32 --batch 64`.
 bench *arguments:
     cargo run --release -- bench {{arguments}}
+
+# Hold the smoke run to results/golden, or stored records to claims: `just gate runs`, `just gate --golden --bless`.
+gate *arguments='--golden':
+    cargo run -- check {{arguments}}
+
+# Add a method that starts as plain distillation: `just add-method my-probe`.
+add-method name:
+    scripts/add-method {{name}}
