@@ -2,7 +2,7 @@
 //!
 //! The whole network is one operator because candle's automatic differentiation adds every gradient onto a freshly
 //! zeroed tensor, one for each argument of each operator; with an operator a layer that alone costs as much as the
-//! convolutions of a small network. Inside, [`crate::engine`] keeps activations and gradients in its own buffers.
+//! convolutions of a small network. Inside, the crate's `engine` keeps activations and gradients in its own buffers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

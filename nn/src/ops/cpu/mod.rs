@@ -1,7 +1,7 @@
 //! The operators of a training step on the CPU: hand-blocked loops over channel-blocked images.
 //!
 //! Everything here works on one image (or a few) at a time and on plain memory; which image, which thread and in which
-//! order is the business of [`crate::engine`]. A feature map of C channels is stored as (C / 16, H, W, 16), rounded up,
+//! order is the business of the crate's `engine`. A feature map of C channels is stored as (C / 16, H, W, 16), rounded up,
 //! with zeros in the lanes that have no channel.
 
 pub(crate) mod correlate;

@@ -1,8 +1,8 @@
 //! Sixteen f32 lanes under three instruction sets, and the choice between them at run time.
 //!
-//! Every kernel is written once, generic over [`Lanes`], and compiled three times by [`simd_kernel!`]: with AVX-512,
+//! Every kernel is written once, generic over `Lanes`, and compiled three times by `simd_kernel!`: with AVX-512,
 //! with AVX2 and FMA, and with what the target offers by default. Sixteen lanes are one channel block
-//! ([`super::BLOCK`]), so a vector always holds the channels of one pixel.
+//! (`BLOCK`), so a vector always holds the channels of one pixel.
 
 use std::sync::OnceLock;
 
@@ -45,7 +45,7 @@ impl Level {
 ///
 /// # Safety
 /// `load` and `store` touch sixteen floats from the pointer on, of any alignment. The methods of the AVX types may
-/// only run where the processor has the instruction set: [`simd_kernel!`] sees to it.
+/// only run where the processor has the instruction set: `simd_kernel!` sees to it.
 pub(crate) trait Lanes: Copy {
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
