@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::config::Override;
 
@@ -197,6 +197,7 @@ pub struct Oracle {
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("measured").args(["golden", "speed"]).multiple(false))]
 pub struct Check {
     /// A folder of records, as for `table`.
     #[arg(default_value = "runs", conflicts_with = "golden")]
@@ -207,14 +208,17 @@ pub struct Check {
     /// Run the experiments of results/golden again and compare their tables.
     #[arg(long)]
     pub golden: bool,
-    /// Store the new tables in results/golden and show what moved.
-    #[arg(long, requires = "golden")]
+    /// Time training steps and hold them to results/golden/speed.toml, loosely. For a quiet machine.
+    #[arg(long, conflicts_with = "golden")]
+    pub speed: bool,
+    /// Store the new tables, or shares, in results/golden and show what moved.
+    #[arg(long, requires = "measured")]
     pub bless: bool,
     /// Change a setting of the run, such as method.be-kd.tau=2, to see the gate fail. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "golden")]
     pub set: Vec<String>,
     /// auto, cpu or cuda:0.
-    #[arg(long, default_value = "auto", requires = "golden")]
+    #[arg(long, default_value = "auto")]
     pub device: String,
 }
 

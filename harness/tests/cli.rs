@@ -77,3 +77,60 @@ fn a_dry_run_prints_the_plan_and_leaves_nothing() {
     });
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+/// A page for each command, as it is without a terminal.
+#[test]
+fn help_of_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pages = String::new();
+    for command in [
+        "",
+        "reproduce",
+        "table",
+        "list",
+        "data",
+        "data verify",
+        "data fetch",
+        "import",
+        "export",
+        "eval",
+        "keep",
+        "oracle",
+        "check",
+        "bench",
+        "bench step",
+    ] {
+        let mut args: Vec<&str> = command.split_whitespace().collect();
+        args.push("--help");
+        let output = divkd(folder.path(), &args);
+        assert_eq!(output.status.code(), Some(0), "{command}");
+        pages += &format!("$ divkd {}\n{}\n", args.join(" "), text(&output.stdout));
+    }
+    insta::assert_snapshot!(pages);
+}
+
+#[test]
+fn list_is_everything_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    insta::assert_snapshot!(text(&divkd(folder.path(), &["list"]).stdout));
+}
+
+#[test]
+fn common_mistakes_read_like_this() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut messages = String::new();
+    for args in [
+        &["reproduce", "quik"][..],
+        &["reproduce", "quick", "--preset", "smok"],
+        &["reproduce", "quick", "--methods", "be-ods"],
+        &["reproduce", "cifar10", "--methods", "latent-be"],
+        &["table", "nowhere"],
+        &["check", "--golden"],
+        &["check", "--bless"],
+    ] {
+        let output = divkd(folder.path(), args);
+        let code = output.status.code().unwrap();
+        messages += &format!("$ divkd {} [{code}]\n{}\n", args.join(" "), text(&output.stderr));
+    }
+    insta::assert_snapshot!(messages);
+}

@@ -207,3 +207,13 @@ fn a_run_depends_on_its_own_settings_only() {
     assert_eq!(changed(&["method.kd.tau=2"], &kd), ["method.tau: was 1.0, is 2.0"]);
     assert_eq!(changed(&["data.train_rows=7"], &teacher).len(), 1);
 }
+
+#[test]
+fn every_preset_resolves_to_this() {
+    for experiment in Experiment::built_in() {
+        for preset in experiment.presets().unwrap() {
+            let resolved = config::resolve(&experiment, Some(&preset), &[]).unwrap();
+            insta::assert_snapshot!(resolved.folder(), toml::to_string(&resolved.config).unwrap());
+        }
+    }
+}

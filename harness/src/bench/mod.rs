@@ -3,8 +3,10 @@
 //! A bench step does everything that a training step does after its batch is there: perturbation, teachers, both student
 //! passes, backward, update. Nothing is kept from one step to the next.
 
+pub mod gate;
 pub mod step;
 
+pub use gate::SpeedGolden;
 pub use step::{Measured, StepBench};
 
 /// The process's largest resident memory so far, in MiB; `None` where the system does not tell.

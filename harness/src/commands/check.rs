@@ -11,13 +11,17 @@ use results::check::{Report, Verdict, spread};
 use results::table::{Experiment as Measured, Table};
 use thiserror::Error;
 
+use crate::bench::SpeedGolden;
 use crate::cli::Check;
-use crate::diversity;
 use crate::experiments::Experiment;
 use crate::machine;
+use crate::{device, diversity};
 
 /// The folder of the goldens, under the current one.
 const GOLDEN: &str = "results/golden";
+
+/// The file of the speed gate in it.
+const SPEED: &str = "speed.toml";
 
 /// The golden that `--bless` makes where there is none.
 const FIRST: &str = "quick-smoke";
@@ -48,7 +52,15 @@ impl NotPassed {
 /// # Errors
 /// [`NotPassed`]; records or goldens that are missing or damaged, and whatever stops a run.
 pub fn run(args: &Check) -> anyhow::Result<()> {
-    let report = if args.golden { check_golden(args)? } else { check_records(args)? };
+    ensure!(
+        args.golden || args.speed || !args.bless,
+        "--bless stores what --golden or --speed has measured: add one"
+    );
+    let report = match (args.golden, args.speed) {
+        (true, _) => check_golden(args)?,
+        (false, true) => check_speed(args)?,
+        (false, false) => check_records(args)?,
+    };
     print!("{}", report.render());
     match report.verdict() {
         // What was blessed is right from now on, whatever it was before.
@@ -80,6 +92,18 @@ fn check_golden(args: &Check) -> anyhow::Result<Report> {
         report.sections.push(section);
     }
     Ok(report)
+}
+
+/// The speed gate, opt-in: times mean nothing on a busy machine.
+fn check_speed(args: &Check) -> anyhow::Result<Report> {
+    let path = Path::new(GOLDEN).join(SPEED);
+    let stored = if path.is_file() || !args.bless { SpeedGolden::read(&path)? } else { SpeedGolden::first() };
+    let now = stored.measure(&device::choose(&args.device)?.device)?;
+    if args.bless {
+        now.write(&path)?;
+        eprintln!("blessed {}", path.display());
+    }
+    Ok(Report { sections: vec![stored.compare(&now)] })
 }
 
 /// The folders of the goldens, sorted.
