@@ -178,7 +178,10 @@ mod tests {
         let uniforms: Vec<f64> = (0..n).map(|_| f64::from(draws.uniform())).collect();
         let normals: Vec<f64> = (0..n).map(|_| f64::from(draws.normal())).collect();
         let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
-        let var = |v: &[f64]| v.iter().map(|x| (x - mean(v)).powi(2)).sum::<f64>() / v.len() as f64;
+        let var = |v: &[f64]| {
+            let centre = mean(v);
+            v.iter().map(|x| (x - centre).powi(2)).sum::<f64>() / v.len() as f64
+        };
         // Five standard errors of each moment.
         assert!((mean(&uniforms) - 0.5).abs() < 5.0 * (1.0 / 12.0_f64 / n as f64).sqrt());
         assert!(uniforms.iter().all(|u| (0.0..1.0).contains(u)));
