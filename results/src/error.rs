@@ -32,23 +32,23 @@ pub enum Error {
         /// Line, key and expectation.
         source: Box<toml::de::Error>,
     },
-    /// A run's description cannot be put into TOML.
-    #[error("cannot express the run description {} in TOML", path.display())]
+    /// A description cannot be put into TOML.
+    #[error("cannot express the description in {} as TOML", path.display())]
     Encode {
         /// The file that was to be written.
         path: PathBuf,
         /// The key and its problem.
         source: toml::ser::Error,
     },
-    /// A predictions file is not a safetensors file or lacks a tensor.
-    #[error("{} is not a valid predictions file", path.display())]
+    /// A predictions or analysis file is not a safetensors file or lacks a tensor.
+    #[error("{} is not the safetensors file that it should be", path.display())]
     Safetensors {
         /// The file.
         path: PathBuf,
         /// The format's complaint.
         source: safetensors::SafeTensorError,
     },
-    /// A tensor of a predictions file has another type, shape or content than the layout says.
+    /// A tensor of such a file has another type, shape or content than the layout says.
     #[error("{}: tensor {name}: expected {expected}, found {found}", path.display())]
     Tensor {
         /// The file.

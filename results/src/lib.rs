@@ -1,6 +1,7 @@
 //! What finished runs leave on disk, and the tables made from it; no training engine.
 //!
 //! * [`record`]: one finished run is a folder `<out>/<experiment>-<preset>/<row>/seed-<n>/`.
+//! * [`analysis`]: what the figures need beyond predictions.
 //! * [`table`]: the paper's table from the stored predictions of such folders, with mean and spread over seeds.
 //! * [`check`]: what moved between such a table and published numbers, earlier records or a stored table.
 //! * [`reference`](mod@reference): the published numbers that stand beside ours.
@@ -8,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod analysis;
 pub mod check;
 mod column;
 mod error;

@@ -1,5 +1,6 @@
 //! Records and tables from the outside: written to a folder and read back.
 
+mod analysis;
 mod check;
 mod fuzz;
 mod made;

@@ -236,7 +236,7 @@ fn foreign_predictions_files_are_refused() {
         (error(&logits, Some(&(Dtype::I64, vec![2, 1], vec![0; 16]))), "val.labels: expected shape (N)"),
         (error(&logits, Some(&(Dtype::I64, vec![3], vec![0; 24]))), "val.labels: expected 2 labels"),
         (error(&logits, Some(&(Dtype::I64, vec![2], negative))), "found -1"),
-        (error(&logits, None), "is not a valid predictions file"),
+        (error(&logits, None), "is not the safetensors file that it should be"),
     ] {
         assert!(message.contains(wanted), "{message}");
     }

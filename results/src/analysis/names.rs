@@ -1,0 +1,73 @@
+//! The sets, spaces and directions that tensors are named after.
+
+/// Training images, clean or perturbed by the seed's teachers as in training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Set {
+    /// As they are.
+    Clean,
+    /// Gaussian noise a pixel.
+    Gaussian,
+    /// Output diversified sampling.
+    Ods,
+    /// ODS scaled by the perturbing teacher's confidence.
+    ConfOds,
+}
+
+impl Set {
+    /// Every set, in the order of tables.
+    pub const ALL: [Self; 4] = [Self::Clean, Self::Gaussian, Self::Ods, Self::ConfOds];
+
+    /// The name in tensors and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Gaussian => "gaussian",
+            Self::Ods => "ods",
+            Self::ConfOds => "conf-ods",
+        }
+    }
+}
+
+/// What a Jacobian or a change is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Space {
+    /// Logits less their mean over classes: adding a number to all of them changes no prediction.
+    Logits,
+    /// Probabilities.
+    Probs,
+}
+
+impl Space {
+    /// Both, in the order of tables.
+    pub const ALL: [Self; 2] = [Self::Logits, Self::Probs];
+
+    /// The name in tensors and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logits => "logits",
+            Self::Probs => "probs",
+        }
+    }
+}
+
+/// Where a step goes whose first-order remainder is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// Along Gaussian noise.
+    Gaussian,
+    /// Along the teacher's own ODS direction.
+    Ods,
+}
+
+impl Direction {
+    /// Both, in the order of tables.
+    pub const ALL: [Self; 2] = [Self::Gaussian, Self::Ods];
+
+    /// The name in tensors and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gaussian => "gaussian",
+            Self::Ods => "ods",
+        }
+    }
+}
