@@ -3,16 +3,16 @@
 //! * [`experiments`], [`config`]: the experiment files and what they say once merged with a preset and the command line
 //! * [`plan`]: the graph of runs, which of them are finished, and how long the others take
 //! * [`train`]: one run from its seed to its record; [`checkpoint`](train::checkpoint) lets it go on after a crash
-//! * [`diversity`]: the teachers' diversity on training images
+//! * [`analyze`]: what the figures need beyond predictions
 //! * [`interrupt`]: what happens when the user or the scheduler asks it to stop
 //! * [`cli`], [`commands`]: what the user types and what it does
 
+pub mod analyze;
 pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod device;
-pub mod diversity;
 pub mod experiments;
 pub mod interrupt;
 pub mod loading;

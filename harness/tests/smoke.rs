@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use results::analysis::{self, Against, Analysis, Set, Space, TEACHERS};
 use results::record::{self, Predictions, RunInfo};
 
 const ROWS: [&str; 12] = [
@@ -56,7 +57,16 @@ fn results(folder: &Path) -> BTreeMap<(String, &'static str), Vec<u8>> {
             files.insert((row.to_owned(), name), fs::read(run_dir(folder, row).join(name)).unwrap());
         }
     }
+    for row in analysed() {
+        let path = analysis::path(&folder.join("runs/quick-smoke"), row, 1);
+        files.insert((row.to_owned(), analysis::FOLDER), fs::read(path).unwrap());
+    }
     files
+}
+
+/// The rows that have stored arrays.
+fn analysed() -> impl Iterator<Item = &'static str> {
+    std::iter::once(TEACHERS).chain(ROWS.into_iter().filter(|row| !row.starts_with("teacher")))
 }
 
 #[test]
@@ -72,6 +82,7 @@ fn the_whole_pipeline() {
     }
 
     check_records(folder.path());
+    check_analyses(folder.path(), kld);
     check_table(folder.path());
 
     // Finished runs are skipped, and nothing is written again.
@@ -97,8 +108,19 @@ fn the_whole_pipeline() {
     reproduce(second.path(), 2, &[]);
     assert!(results(second.path()) == before, "1 and 2 threads differ");
     fs::remove_dir_all(run_dir(second.path(), "be-kd-ods")).unwrap();
-    reproduce(second.path(), 2, &[]);
+    let again = text(&reproduce(second.path(), 2, &[]).stderr);
     assert!(results(second.path()) == before, "a run depends on what ran before it");
+    // The model is a new file with the same content: its analysis stands.
+    assert!(!again.contains("analysed"), "{again}");
+
+    // Without weights nothing is analysed, and without anything to do no data are read.
+    for row in ROWS {
+        fs::remove_file(run_dir(second.path(), row).join(record::MODEL)).unwrap();
+    }
+    fs::remove_dir_all(second.path().join("runs/quick-smoke/analysis")).unwrap();
+    let bare = reproduce(second.path(), 2, &[]);
+    assert!(!text(&bare.stdout).contains("train-kld"), "{}", text(&bare.stdout));
+    assert!(text(&bare.stderr).contains("9 analyses are missing"), "{}", text(&bare.stderr));
 }
 
 fn check_records(folder: &Path) {
@@ -144,6 +166,38 @@ fn check_records(folder: &Path) {
         let acc = metrics::acc(&rows, &val.labels.repeat(val.m)).unwrap();
         let best = epochs.iter().filter_map(|epoch| epoch.val_acc).fold(0.0, f64::max);
         assert_eq!(acc, best, "{row}");
+    }
+}
+
+/// 4 teachers, 4 subnetworks, 96 training images, 64 test images.
+fn check_analyses(folder: &Path, kld: &str) {
+    let stored = analysis::scan(&folder.join("runs/quick-smoke")).unwrap();
+    assert_eq!(stored.iter().map(|one| one.row.as_str()).collect::<Vec<_>>(), analysed().collect::<Vec<_>>());
+    let of = |row: &str| stored.iter().find(|one| one.row == row).unwrap();
+    let teachers = of(TEACHERS);
+    let means = Set::ALL.map(|set| format!("{}={:.4}", set.name(), teachers.diversity[&set].mean_kl()));
+    assert_eq!(format!("train-kld {}", means.join(" ")), kld);
+    let confidence = teachers.confidence.as_ref().unwrap();
+    assert_eq!((confidence.len(), confidence.columns()), (4, 96));
+    // The mean over columns is the mean pairwise KL, on clean images that of the line.
+    let clean = &teachers.transfer.as_ref().unwrap().clean;
+    let mean = clean.iter().map(|kl| f64::from(*kl)).sum::<f64>() / 4.0;
+    assert!((mean - teachers.diversity[&Set::Clean].mean_kl()).abs() < 1e-6, "{clean:?}");
+    assert_eq!(teachers.remainder.as_ref().unwrap().curves.len(), 4);
+    assert!(teachers.jacobian.is_none());
+
+    for row in analysed().skip(1) {
+        let Analysis { diversity, jacobian, cost, models, .. } = of(row);
+        let jacobian = jacobian.as_ref().unwrap();
+        let distance = &jacobian.spaces[&Space::Probs].distance;
+        let is_ensemble = row.starts_with("be");
+        let (members, against) = if is_ensemble { (4, Against::OneToOne) } else { (1, Against::Ensemble) };
+        assert_eq!((distance.len(), distance.columns(), jacobian.against), (members, 64, against), "{row}");
+        assert_eq!(diversity.len(), if is_ensemble { 4 } else { 0 }, "{row}");
+        // A subnetwork costs what a teacher does, and they share their slow weights.
+        assert_eq!(cost.forward_flops * 4, teachers.cost.forward_flops * members as u64, "{row}");
+        assert!(cost.parameters * 4 < teachers.cost.parameters * 2, "{row}");
+        assert_eq!(models.len(), 5, "{row}");
     }
 }
 

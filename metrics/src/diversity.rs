@@ -12,20 +12,51 @@ use crate::probs::{check_logits, log_softmax};
 /// # Errors
 /// Where a dimension is zero, the length is not `m * n * k`, or a logit is not finite.
 pub fn pairwise_kl(logits: &[f32], m: usize, n: usize, k: usize) -> Result<Vec<f64>> {
+    let mut per_example = Vec::with_capacity(n);
+    for_each_example(logits, m, n, k, |log_probs| {
+        let pairs = ordered_pairs(m);
+        let sum: f64 = pairs.map(|(i, j)| kl(&log_probs[j * k..][..k], &log_probs[i * k..][..k])).sum();
+        per_example.push(sum / (m * (m - 1)).max(1) as f64);
+    })?;
+    Ok(per_example)
+}
+
+/// How much each member differs from the others, (M): the mean, over examples and the ordered pairs of different members
+/// one of which it is, of their KL divergence in nats, from `logits` (M, N, K), member-major. The mean over members is
+/// [`mean_pairwise_kl`]. Zero for a single member.
+///
+/// # Errors
+/// As [`pairwise_kl`].
+pub fn member_kl(logits: &[f32], m: usize, n: usize, k: usize) -> Result<Vec<f64>> {
+    let mut sums = vec![0.0; m];
+    for_each_example(logits, m, n, k, |log_probs| {
+        for (i, j) in ordered_pairs(m) {
+            let kl = kl(&log_probs[j * k..][..k], &log_probs[i * k..][..k]);
+            sums[i] += kl;
+            sums[j] += kl;
+        }
+    })?;
+    let pairs = (2 * n * m.saturating_sub(1)).max(1) as f64;
+    Ok(sums.into_iter().map(|sum| sum / pairs).collect())
+}
+
+/// Calls `f` with the members' log-probabilities (M, K) on each example.
+fn for_each_example(logits: &[f32], m: usize, n: usize, k: usize, mut f: impl FnMut(&[f64])) -> Result<()> {
     check_logits(logits, m, n, k)?;
     let mut log_probs = vec![0.0; m * k];
-    let per_example = (0..n).map(|example| {
+    for example in 0..n {
         for (member, out) in logits.chunks_exact(n * k).zip(log_probs.chunks_exact_mut(k)) {
             let row = &member[example * k..][..k];
             log_softmax(row.iter().map(|&z| f64::from(z)), out);
         }
-        let sum: f64 = (0..m)
-            .flat_map(|j| (0..m).filter(move |i| *i != j).map(move |i| (i, j)))
-            .map(|(i, j)| kl(&log_probs[j * k..][..k], &log_probs[i * k..][..k]))
-            .sum();
-        sum / (m * (m - 1)).max(1) as f64
-    });
-    Ok(per_example.collect())
+        f(&log_probs);
+    }
+    Ok(())
+}
+
+/// (i, j) with i != j, both below `m`.
+fn ordered_pairs(m: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..m).flat_map(move |j| (0..m).filter(move |i| *i != j).map(move |i| (i, j)))
 }
 
 /// The mean of [`pairwise_kl`] over examples.
@@ -61,9 +92,20 @@ mod tests {
         assert!((kl[0] - 2000.0).abs() < 1e-9, "{kl:?}");
     }
 
+    /// Three members, two of which agree: theirs is half of the third's, and the mean over members that of all pairs.
+    #[test]
+    fn a_member_that_differs_has_the_most() {
+        let logits = [5.0, 0.0, 5.0, 0.0, 0.0, 5.0];
+        let members = member_kl(&logits, 3, 1, 2).unwrap();
+        assert!((members[0] - members[1]).abs() < 1e-12 && (members[2] - 2.0 * members[0]).abs() < 1e-12);
+        let mean = mean_pairwise_kl(&logits, 3, 1, 2).unwrap();
+        assert!((members.iter().sum::<f64>() / 3.0 - mean).abs() < 1e-12, "{members:?} {mean}");
+    }
+
     #[test]
     fn one_member_has_no_diversity() {
         assert_eq!(pairwise_kl(&[0.0, 1.0, 2.0, 3.0], 1, 2, 2).unwrap(), [0.0, 0.0]);
+        assert_eq!(member_kl(&[0.0, 1.0, 2.0, 3.0], 1, 2, 2).unwrap(), [0.0]);
     }
 
     #[test]

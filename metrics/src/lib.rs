@@ -31,7 +31,7 @@ mod temperature;
 
 pub use calibration::{BINS, TACE_THRESHOLD, ace, ece, sce, tace};
 pub use dee::{Dee, dee};
-pub use diversity::{mean_pairwise_kl, pairwise_kl};
+pub use diversity::{mean_pairwise_kl, member_kl, pairwise_kl};
 pub use error::{Error, Result};
 pub use probs::Probs;
 pub use quality::{acc, bs, entropy, nll};

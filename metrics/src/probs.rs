@@ -96,6 +96,11 @@ impl Probs {
         self.values.chunks_exact(self.k)
     }
 
+    /// The largest probability of each example, (N).
+    pub fn confidences(&self) -> Vec<f64> {
+        self.rows().map(|row| top1(row).1).collect()
+    }
+
     /// Each example's distribution with its label, after checking the labels.
     pub(crate) fn labelled<'a>(
         &'a self,

@@ -9,6 +9,7 @@ pub(crate) mod engine;
 pub mod error;
 pub mod layer;
 pub mod loss;
+mod member;
 pub mod network;
 pub mod official;
 pub mod ops;

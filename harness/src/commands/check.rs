@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
-use results::check::claims::{self, TrainKld};
+use results::check::claims;
 use results::check::golden::{self, Golden};
 use results::check::{Report, Verdict, spread};
-use results::table::{Experiment as Measured, Table};
+use results::table::Table;
 use thiserror::Error;
 
+use crate::analyze::train_kld;
 use crate::bench::SpeedGolden;
 use crate::cli::Check;
+use crate::device;
 use crate::experiments::Experiment;
 use crate::machine;
-use crate::{device, diversity};
 
 /// The folder of the goldens, under the current one.
 const GOLDEN: &str = "results/golden";
@@ -170,7 +171,8 @@ fn check_records(args: &Check) -> anyhow::Result<Report> {
             }
         }
         let folder = experiment_folder(&args.runs, &experiment.folder)?;
-        report.sections.push(claims::evaluate(experiment, &train_kld(&folder, experiment)?));
+        let train_kld = train_kld::stored(&folder, experiment.teachers.keys().copied())?;
+        report.sections.push(claims::evaluate(experiment, &train_kld));
     }
     Ok(report)
 }
@@ -180,9 +182,4 @@ fn experiment_folder(runs: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let runs = runs.canonicalize().with_context(|| format!("cannot open {}", runs.display()))?;
     let named = |path: &&Path| path.file_name().is_some_and(|own| own == name);
     Ok(runs.ancestors().find(named).map_or_else(|| runs.join(name), Path::to_owned))
-}
-
-fn train_kld(folder: &Path, experiment: &Measured) -> anyhow::Result<TrainKld> {
-    let stored = diversity::TrainKld::open(folder)?;
-    Ok(experiment.teachers.keys().filter_map(|seed| Some((*seed, stored.get(*seed)?))).collect())
 }

@@ -4,16 +4,17 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
+use results::analysis;
 use results::record::{METRICS, PREDICTIONS, Place, Predictions, RUN, Record, RecordPath, TIMING, scan};
 use results::table::{Format, Table};
 
 use crate::cli;
-use crate::diversity::TRAIN_KLD;
 
 /// No kept file is larger.
 const LARGEST: u64 = 2_000_000;
 
-/// Copies the records under a folder without their weights, predictions in half precision, and writes each experiment's
+/// Copies the records under a folder without their weights, predictions in half precision, with the arrays that the
+/// figures need, and writes each experiment's
 /// `table.csv` and `table.md` from the copies. Records that are kept already stay as they are.
 ///
 /// # Errors
@@ -26,7 +27,7 @@ pub fn run(args: &cli::Keep) -> anyhow::Result<()> {
         keep(record, &args.out)?;
         if !folders.contains(&record.folder.as_str()) {
             folders.push(&record.folder);
-            copy_diversity(record, &args.out)?;
+            keep_analyses(record, &args.out)?;
         }
     }
     for folder in folders {
@@ -56,25 +57,31 @@ fn keep(record: &RecordPath, out: &Path) -> anyhow::Result<()> {
     }
     Predictions::read(&record.dir.join(PREDICTIONS))?.write_half(&draft.join(PREDICTIONS))?;
     for name in [RUN, METRICS, TIMING, PREDICTIONS] {
-        let path = draft.join(name);
-        let size = fs::metadata(&path).map_or(0, |file| file.len());
-        ensure!(
-            size <= LARGEST,
-            "{}: {size} bytes are more than the {LARGEST} that a kept file may have; keep fewer rows (data.test_rows)",
-            path.display()
-        );
+        check_size(&draft.join(name))?;
     }
     place.finish(out)?;
     Ok(())
 }
 
-/// Copies the teachers' diversity of a record's experiment, where it has been computed.
-fn copy_diversity(record: &RecordPath, out: &Path) -> anyhow::Result<()> {
+fn check_size(path: &Path) -> anyhow::Result<()> {
+    let size = fs::metadata(path).map_or(0, |file| file.len());
+    ensure!(
+        size <= LARGEST,
+        "{}: {size} bytes are more than the {LARGEST} that a kept file may have; keep fewer rows (data.test_rows)",
+        path.display()
+    );
+    Ok(())
+}
+
+/// Copies the arrays of a record's experiment, where they have been computed and are not kept already.
+fn keep_analyses(record: &RecordPath, out: &Path) -> anyhow::Result<()> {
     let Some(folder) = record.dir.parent().and_then(Path::parent) else { return Ok(()) };
-    let from = folder.join(TRAIN_KLD);
-    if from.is_file() {
-        let to = out.join(&record.folder).join(TRAIN_KLD);
-        fs::copy(&from, &to).with_context(|| to.display().to_string())?;
+    for stored in analysis::scan(folder)? {
+        let kept = analysis::path(&out.join(&record.folder), &stored.row, stored.seed);
+        if !kept.is_file() {
+            check_size(&analysis::path(folder, &stored.row, stored.seed))?;
+            stored.write(&kept)?;
+        }
     }
     Ok(())
 }

@@ -1,12 +1,13 @@
-//! `divkd reproduce`: plans an experiment, trains what is missing, prints the teachers' diversity and the table.
+//! `divkd reproduce`: plans an experiment, trains what is missing, stores what the figures need of it, prints the
+//! teachers' diversity and the table.
 
 use anyhow::{Context, bail};
 use results::record::DataInfo;
 use results::table::{Format, Table};
 
+use crate::analyze::{self, train_kld};
 use crate::cli::Reproduce;
 use crate::config::{self, Resolved};
-use crate::diversity::{self, TrainKld};
 use crate::experiments::Experiment;
 use crate::plan::{Plan, Row, Run, run_dir};
 use crate::train::run::Session;
@@ -32,8 +33,8 @@ pub fn run(args: &Reproduce) -> anyhow::Result<()> {
     eprint!("{description}");
 
     let seeds = seeds_with_teachers(&plan);
-    let mut kld = TrainKld::open(&plan.folder)?;
-    if plan.missing().next().is_some() || kld.line(&seeds).is_none() {
+    let members = resolved.config.members;
+    if plan.missing().next().is_some() || !analyze::missing(&plan, members)?.is_empty() {
         let splits = loading::splits(&resolved.config.data, args.data_dir.as_deref())?;
         let data = record::data(&splits);
         check_finished(&plan, &resolved, Some(&data))?;
@@ -47,18 +48,16 @@ pub fn run(args: &Reproduce) -> anyhow::Result<()> {
         };
         interrupt::catch().context("cannot handle signals")?;
         shared::train(&session, &plan, |run| check_run(&plan, run, &resolved, Some(&data)))?;
-        let claim = shared::wait(&plan.folder.join(".tmp-claim-train-kld"))?;
-        // Another process may have stored some while this one trained.
-        kld = TrainKld::open(&plan.folder)?;
-        for seed in &seeds {
-            if kld.get(*seed).is_none() {
-                let values = diversity::measure(&session, *seed)?;
-                claim.verify()?;
-                kld.insert(*seed, values)?;
-            }
-        }
+        analyze::store(&session, &analyze::missing(&plan, members)?)?;
     }
-    if let Some(line) = kld.line(&seeds).filter(|_| !seeds.is_empty()) {
+    let lacking = analyze::without_models(&plan, members);
+    if lacking > 0 {
+        eprintln!(
+            "{lacking} analyses are missing, whose records have no weights: the figures will lack them"
+        );
+    }
+    let by_seed = train_kld::stored(&plan.folder, seeds.iter().copied())?;
+    if let Some(line) = train_kld::line(&by_seed).filter(|_| by_seed.len() == seeds.len()) {
         println!("{line}");
     }
     print!("{}", Table::build(&plan.folder)?.render(Format::Term));

@@ -63,5 +63,13 @@ pub fn logits(network: &Network, data: &Dataset, batch: usize, device: &Device) 
 /// Failures of the device.
 pub fn images(data: &Dataset, start: usize, count: usize, device: &Device) -> anyhow::Result<Tensor> {
     let rows: Vec<usize> = (start..data.len().min(start + count)).collect();
-    Ok(Tensor::from_vec(data.gather(&rows), (rows.len(), 3, data.size, data.size), device)?)
+    gather(data, &rows, device)
+}
+
+/// The images of `rows`, which exist, as a tensor (B, 3, H, W) in [0, 1].
+///
+/// # Errors
+/// Failures of the device.
+pub fn gather(data: &Dataset, rows: &[usize], device: &Device) -> anyhow::Result<Tensor> {
+    Ok(Tensor::from_vec(data.gather(rows), (rows.len(), 3, data.size, data.size), device)?)
 }

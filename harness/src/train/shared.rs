@@ -1,10 +1,9 @@
 //! The missing runs of a plan, shared with whatever other processes train the same plan into the same folder: each run has
 //! one process at a time, and who finds a run taken does another or waits.
 
-use std::path::Path;
 use std::time::Duration;
 
-use super::claim::{Attempt, Claim, Claims};
+use super::claim::{Attempt, Claims};
 use super::run::{self, Session};
 use crate::interrupt;
 use crate::plan::{Plan, Run, run_dir};
@@ -57,19 +56,4 @@ pub fn train(
         left = later;
     }
     Ok(())
-}
-
-/// The claim in `dir`, waited for.
-///
-/// # Errors
-/// Those of [`Claims::take`]; a signal.
-pub fn wait(dir: &Path) -> anyhow::Result<Claim> {
-    let mut claims = Claims::default();
-    loop {
-        interrupt::check()?;
-        match claims.take(dir)? {
-            Attempt::Taken(claim) => return Ok(claim),
-            Attempt::Held(_) => std::thread::sleep(PAUSE),
-        }
-    }
 }

@@ -5,7 +5,6 @@ use std::fs;
 
 use candle_core::Device;
 use harness::config::{self, Override};
-use harness::diversity::TrainKld;
 use harness::experiments::Experiment;
 use harness::train::checkpoint::Checkpoints;
 use proptest::prelude::*;
@@ -130,21 +129,6 @@ fn checkpoints() {
         Ok(())
     };
     TestRunner::new(cases(400)).run(&(changes, prop::option::of(0.0..1.0_f64)), test).unwrap();
-}
-
-proptest! {
-    #![proptest_config(cases(400))]
-
-    /// 400 executions of edits to the stored lines.
-    #[test]
-    fn train_kld(edits in edits()) {
-        let folder = tempfile::tempdir().unwrap();
-        let text = "seed,clean,gaussian,ods,conf-ods\n1,0.1,0.2,0.30000000000000004,4e-5\n2,1,2,3,4\n";
-        fs::write(folder.path().join("train-kld.csv"), edited(text, &edits)).unwrap();
-        if let Ok(kld) = TrainKld::open(folder.path()) {
-            let _ = kld.line(&[1, 2]);
-        }
-    }
 }
 
 /// What grows without end in a file of a few bytes: names in names, tables in tables.

@@ -15,15 +15,19 @@ fn two_processes_share_the_runs() {
     for child in &mut children {
         child.wait().unwrap();
     }
-    let mut kept = 0;
+    let (mut kept, mut analysed) = (0, 0);
     for err in ["err-1", "err-2"] {
         let err = fs::read_to_string(folder.path().join(err)).unwrap();
         assert!(!err.contains("error:"), "{err}");
         kept += err.matches("kept epoch").count();
+        analysed += err.matches("  analysed, ").count();
     }
     let expected = results(whole.path());
     let runs = expected.iter().filter(|(path, _)| path.ends_with("metrics.csv")).count();
     assert_eq!(kept, runs, "every run is trained once");
+    let analyses = expected.keys().filter(|path| path.starts_with("quick-smoke/analysis")).count();
+    assert!(analyses > 1);
+    assert_eq!(analysed, analyses, "every row is analysed once");
     assert!(results(folder.path()) == expected);
     assert_eq!(leftovers(folder.path()), Vec::<PathBuf>::new());
 }

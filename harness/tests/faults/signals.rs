@@ -1,10 +1,11 @@
-//! SIGINT and SIGTERM: a checkpoint within the epoch, the shell's exit code, and the line that goes on.
+//! SIGINT and SIGTERM: a checkpoint within the epoch, the shell's exit code, and the line that goes on; nothing lost
+//! between two analyses.
 
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{TEACHER, checkpoints, ended, results, signal, start, undisturbed, until};
+use crate::support::{TEACHER, checkpoints, ended, results, run, signal, start, undisturbed, until};
 
 #[test]
 fn a_signal_leaves_a_checkpoint_and_the_line_that_goes_on() {
@@ -33,4 +34,22 @@ fn a_signal_leaves_a_checkpoint_and_the_line_that_goes_on() {
     let stderr = ended(output, 0);
     assert!(stderr.contains("resumed teacher-1/seed-1 at epoch "), "{stderr}");
     assert!(&results(folder.path()) == undisturbed());
+}
+
+/// A signal between two analyses: those that are stored are not computed again.
+#[test]
+fn a_signal_between_analyses_loses_none() {
+    let whole = tempfile::tempdir().unwrap();
+    let all = run(whole.path(), &[], 0).matches("  analysed, ").count();
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = start(folder.path(), &[], "err");
+    let err = || fs::read_to_string(folder.path().join("err")).unwrap();
+    until("an analysis", || err().contains("  analysed, ") || child.try_wait().unwrap().is_some());
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143), "{}", err());
+    let before = err().matches("  analysed, ").count();
+    let after = run(folder.path(), &[], 0);
+    assert!(!after.contains("kept epoch"), "{after}");
+    assert_eq!(before + after.matches("  analysed, ").count(), all, "{after}");
+    assert!(results(folder.path()) == results(whole.path()));
 }

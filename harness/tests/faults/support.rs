@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use results::record;
+use results::{analysis, record};
 
 /// One teacher, for long enough to be caught in its middle: epochs of 24 steps.
 pub(crate) const TEACHER: [&str; 8] =
@@ -49,7 +49,8 @@ pub(crate) fn undisturbed() -> &'static Files {
     })
 }
 
-/// Predictions, metrics and models of all finished runs, by their paths: what must not depend on any disturbance.
+/// Predictions, metrics and models of all finished runs and the stored analyses, by their paths: what must not depend on
+/// any disturbance.
 pub(crate) fn results(folder: &Path) -> Files {
     let mut files = Files::new();
     let runs = folder.join("runs");
@@ -59,6 +60,11 @@ pub(crate) fn results(folder: &Path) -> Files {
                 Path::new(&found.folder).join(&found.row).join(format!("seed-{}", found.seed)).join(name);
             files.insert(path.clone(), fs::read(runs.join(path)).unwrap());
         }
+    }
+    let analyses = Path::new("quick-smoke").join(analysis::FOLDER);
+    for entry in fs::read_dir(runs.join(&analyses)).unwrap() {
+        let path = analyses.join(entry.unwrap().file_name());
+        files.insert(path.clone(), fs::read(runs.join(path)).unwrap());
     }
     files
 }

@@ -2,7 +2,7 @@
 //! layers).
 
 use candle_core::Device;
-use nn::{Mode, NamedTensor, Network, NetworkSpec};
+use nn::{Mode, Network, NetworkSpec};
 
 use crate::small::{self, values};
 
@@ -11,39 +11,6 @@ fn assert_close(found: &[f32], expected: &[f32], what: &str) {
     for (f, e) in found.iter().zip(expected) {
         assert!((f - e).abs() <= 1e-5 * e.abs().max(1.0), "{what}: {f} {e}");
     }
-}
-
-/// The plain network that member `member` is: weights W o (s_j r_j^T), the classifier's bias that of the member.
-fn plain_of(ensemble: &Network, member: usize) -> Network {
-    let state = ensemble.state().unwrap();
-    let find = |name: &str| state.iter().find(|t| t.name == name);
-    let mut plain: Vec<NamedTensor> = Vec::new();
-    for tensor in &state {
-        let mut tensor = tensor.clone();
-        if tensor.name.ends_with("alpha_be") || tensor.name.ends_with("gamma_be") {
-            continue;
-        }
-        if let Some(layer) = tensor.name.strip_suffix(".ensemble_bias") {
-            let classes = tensor.shape[1];
-            tensor.values = tensor.values[member * classes..][..classes].to_vec();
-            tensor = NamedTensor { name: format!("{layer}.bias"), shape: vec![classes], ..tensor };
-        } else if let Some(layer) = tensor.name.strip_suffix(".weight")
-            && let Some(r) = find(&format!("{layer}.alpha_be"))
-            && let Some(s) = find(&format!("{layer}.gamma_be"))
-        {
-            let (outputs, inputs) = (tensor.shape[0], tensor.shape[1]);
-            let square = tensor.values.len() / (outputs * inputs);
-            for (at, value) in tensor.values.iter_mut().enumerate() {
-                let (o, i) = (at / (inputs * square), at / square % inputs);
-                *value *= s.values[member * outputs + o] * r.values[member * inputs + i];
-            }
-        }
-        plain.push(tensor);
-    }
-    let spec = NetworkSpec { members: None, ..ensemble.spec().clone() };
-    let network = Network::new(&spec, 0, &Device::Cpu).unwrap();
-    network.load_state(&plain).unwrap();
-    network
 }
 
 /// Also that logits are member-major: (M, B, K) holds member j's rows at index j.
@@ -56,7 +23,9 @@ fn each_member_is_a_plain_network_in_eval_mode() {
         let logits = ensemble.frozen_logits(&images, Mode::Eval).unwrap();
         assert_eq!(logits.dims(), [3, 4, spec.classes]);
         for member in 0..3 {
-            let plain = plain_of(&ensemble, member).frozen_logits(&images, Mode::Eval).unwrap();
+            let plain = ensemble.member(member).unwrap();
+            assert_eq!(plain.members(), 1);
+            let plain = plain.frozen_logits(&images, Mode::Eval).unwrap();
             let what = format!("{family:?} {shortcut:?} member {member}");
             assert_close(&values(&logits.get(member).unwrap()), &values(&plain), &what);
         }
@@ -65,6 +34,15 @@ fn each_member_is_a_plain_network_in_eval_mode() {
             first.iter().zip(&second).any(|(a, b)| (a - b).abs() > 1e-2),
             "the members are different networks"
         );
+        assert!(ensemble.member(3).is_err());
+    }
+}
+
+#[test]
+fn the_member_of_a_plain_network_is_a_copy() {
+    for (family, shortcut) in small::kinds() {
+        let plain = small::network(&small::spec(family, shortcut, 2, 7), 4);
+        assert_eq!(plain.member(0).unwrap().state().unwrap(), plain.state().unwrap());
     }
 }
 

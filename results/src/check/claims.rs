@@ -17,10 +17,7 @@ use crate::table::Experiment;
 /// with and without Gaussian noise differ by half of it.
 pub const DEE_MARGIN: f64 = 0.25;
 
-/// The names of the kinds of training images whose diversity is stored, in the file's order.
-pub const TRAIN_KLD: [&str; 4] = ["clean", "gaussian", "ods", "conf-ods"];
-
-/// The teachers' mean pairwise KL on training images by seed, in the order of [`TRAIN_KLD`].
+/// The teachers' mean pairwise KL on training images by seed, in the order of [`Set::ALL`](crate::analysis::Set::ALL).
 pub type TrainKld = BTreeMap<u64, [f64; 4]>;
 
 enum Relation {

@@ -4,81 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use random::Stream;
-use results::analysis::{
-    self, Against, Analysis, Cost, Curve, Direction, Diversity, Estimator, FOLDER, JacobianMatch, Match,
-    MatchError, Matrix, Remainder, Set, Space, TEACHERS, Transfer,
-};
+use results::analysis::{self, Analysis, Direction, Estimator, FOLDER, Matrix, Set, Space, TEACHERS};
 use results::record;
 
-use crate::made::Made;
-
-fn uniforms(name: &str, len: usize) -> Vec<f32> {
-    let mut draws = Stream::new(5, name).draws(0, 0);
-    (0..len).map(|_| draws.uniform()).collect()
-}
-
-fn matrix(name: &str, rows: usize, columns: usize) -> Matrix {
-    Matrix::new(columns, uniforms(name, rows * columns))
-}
-
-fn empty(row: &str, seed: u64) -> Analysis {
-    let diversity = |set: Set| Diversity {
-        confidence: uniforms(&format!("{row} {} confidence", set.name()), 20),
-        kl: uniforms(&format!("{row} {} kl", set.name()), 20),
-    };
-    Analysis {
-        row: row.to_owned(),
-        seed,
-        cost: Cost { forward_flops: 123_456_789_012, parameters: 1_000 },
-        models: BTreeMap::from([(row.to_owned(), "00ff".to_owned())]),
-        diversity: Set::ALL.map(|set| (set, diversity(set))).into(),
-        confidence: None,
-        transfer: None,
-        remainder: None,
-        jacobian: None,
-    }
-}
-
-fn teachers(seed: u64) -> Analysis {
-    let mut curves = BTreeMap::new();
-    for direction in Direction::ALL {
-        for space in Space::ALL {
-            let name = format!("{} {}", direction.name(), space.name());
-            let curve = Curve { change: matrix(&name, 3, 8), rest: matrix(&(name.clone() + " rest"), 3, 8) };
-            curves.insert((direction, space), curve);
-        }
-    }
-    Analysis {
-        confidence: Some(matrix("confidence", 2, 20)),
-        transfer: Some(Transfer { values: matrix("transfer", 2, 2), clean: uniforms("clean", 2) }),
-        remainder: Some(Remainder { norm: vec![0.01, 0.02, 0.04], training_norm: 0.062_745_098, curves }),
-        ..empty(TEACHERS, seed)
-    }
-}
-
-fn student(row: &str, seed: u64, estimator: Estimator) -> Analysis {
-    let matches = |space: Space| {
-        let of = |what: &str| matrix(&format!("{row} {} {what}", space.name()), 2, 4);
-        let error = match estimator {
-            Estimator::Exact => None,
-            Estimator::Projections(_) => {
-                Some(MatchError { distance: of("distance error"), cosine: of("cosine error") })
-            }
-        };
-        Match { distance: of("distance"), cosine: of("cosine"), error }
-    };
-    let spaces = Space::ALL.map(|space| (space, matches(space))).into();
-    Analysis {
-        jacobian: Some(JacobianMatch {
-            against: Against::OneToOne,
-            estimator,
-            examples: vec![0, 3, 5, 9],
-            spaces,
-        }),
-        ..empty(row, seed)
-    }
-}
+use crate::made::{self, Made};
 
 fn write(folder: &Path, analysis: &Analysis) {
     analysis.write(&analysis::path(folder, &analysis.row, analysis.seed)).unwrap();
@@ -88,11 +17,11 @@ fn write(folder: &Path, analysis: &Analysis) {
 fn arrays_are_read_back_and_equal_ones_are_equal_bytes() {
     let out = tempfile::tempdir().unwrap();
     let all = [
-        teachers(1),
-        teachers(2),
-        student("kd", 1, Estimator::Exact),
-        student("be-kd", 2, Estimator::Projections(32)),
-        Analysis { diversity: BTreeMap::new(), ..empty("be-kd-ods", 10) },
+        made::teachers_analysis(1),
+        made::teachers_analysis(2),
+        made::student_analysis("kd", 1, Estimator::Exact),
+        made::student_analysis("be-kd", 2, Estimator::Projections(32)),
+        Analysis { diversity: BTreeMap::new(), ..made::analysis("be-kd-ods", 10) },
     ];
     for analysis in all.iter().rev() {
         write(out.path(), analysis);
@@ -111,9 +40,9 @@ fn arrays_are_read_back_and_equal_ones_are_equal_bytes() {
 #[test]
 fn a_vanishing_teacher_is_not_a_number_and_comes_back_as_such() {
     let out = tempfile::tempdir().unwrap();
-    let mut stored = student("be", 1, Estimator::Exact);
+    let mut stored = made::student_analysis("be", 1, Estimator::Exact);
     let found = stored.jacobian.as_mut().unwrap().spaces.get_mut(&Space::Probs).unwrap();
-    found.cosine = Matrix::new(4, [&[f32::NAN], &uniforms("rest", 7)[..]].concat());
+    found.cosine = Matrix::new(4, [&[f32::NAN], &made::uniforms("rest", 7)[..]].concat());
     write(out.path(), &stored);
     let read = Analysis::read(&analysis::path(out.path(), "be", 1)).unwrap();
     let cosine = &read.jacobian.unwrap().spaces[&Space::Probs].cosine;
@@ -124,7 +53,7 @@ fn a_vanishing_teacher_is_not_a_number_and_comes_back_as_such() {
 fn other_files_and_missing_folders_are_no_analyses() {
     let out = tempfile::tempdir().unwrap();
     assert_eq!(analysis::scan(out.path()).unwrap(), []);
-    write(out.path(), &teachers(1));
+    write(out.path(), &made::teachers_analysis(1));
     fs::write(out.path().join(FOLDER).join(".tmp-be.seed-1.safetensors"), "half").unwrap();
     fs::write(out.path().join(FOLDER).join("notes.txt"), "mine").unwrap();
     assert_eq!(analysis::scan(out.path()).unwrap().len(), 1);
@@ -135,7 +64,7 @@ fn other_files_and_missing_folders_are_no_analyses() {
 fn a_scan_of_records_passes_it_over() {
     let out = tempfile::tempdir().unwrap();
     let record = Made::new("quick", "smoke", "be", 1).write(out.path());
-    write(&out.path().join("quick-smoke"), &teachers(1));
+    write(&out.path().join("quick-smoke"), &made::teachers_analysis(1));
     let found = record::scan(out.path()).unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(fs::canonicalize(record.dir()).unwrap(), found[0].dir);
@@ -150,31 +79,31 @@ fn arrays_that_do_not_fit_are_not_written() {
         assert!(error.contains(wanted) && error.contains(&analysis.row), "{error}");
         assert!(!path.exists());
     };
-    let mut short = teachers(1);
+    let mut short = made::teachers_analysis(1);
     short.diversity.get_mut(&Set::Ods).unwrap().kl.pop();
     refused(&short, "diversity.ods.kl: expected 20 values, found 19");
 
-    let mut odd = teachers(1);
+    let mut odd = made::teachers_analysis(1);
     odd.transfer.as_mut().unwrap().clean.push(0.5);
     refused(&odd, "transfer: expected shape (3, 3), found [2, 2]");
 
-    let mut infinite = teachers(1);
+    let mut infinite = made::teachers_analysis(1);
     infinite.confidence = Some(Matrix::new(2, vec![0.5, f32::INFINITY]));
     refused(&infinite, "confidence: expected finite numbers, found inf");
 
-    let mut radii = teachers(1);
+    let mut radii = made::teachers_analysis(1);
     radii.remainder.as_mut().unwrap().norm.pop();
     refused(&radii, "remainder.gaussian.logits.change: expected 2 rows");
 
-    let mut missing = teachers(1);
+    let mut missing = made::teachers_analysis(1);
     missing.remainder.as_mut().unwrap().curves.remove(&(Direction::Ods, Space::Probs));
     refused(&missing, "is not the safetensors file that it should be");
 
-    let mut examples = student("be-kd", 1, Estimator::Exact);
+    let mut examples = made::student_analysis("be-kd", 1, Estimator::Exact);
     examples.jacobian.as_mut().unwrap().examples.pop();
     refused(&examples, "jacobian.logits.distance: expected 3 columns");
 
-    let mut errors = student("be-kd", 1, Estimator::Exact);
+    let mut errors = made::student_analysis("be-kd", 1, Estimator::Exact);
     errors.jacobian.as_mut().unwrap().estimator = Estimator::Projections(8);
     refused(&errors, "is not the safetensors file that it should be");
 }
@@ -182,7 +111,7 @@ fn arrays_that_do_not_fit_are_not_written() {
 #[test]
 fn damaged_and_renamed_files_are_named() {
     let out = tempfile::tempdir().unwrap();
-    write(out.path(), &teachers(1));
+    write(out.path(), &made::teachers_analysis(1));
     let path = analysis::path(out.path(), TEACHERS, 1);
     let error = |path: &Path| Analysis::read(path).unwrap_err().to_string();
 

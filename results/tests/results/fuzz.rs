@@ -6,12 +6,13 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
+use results::analysis::{self, Analysis, TEACHERS};
 use results::record::{
     EpochRow, LogRow, METRICS, PREDICTIONS, Predictions, RUN, Record, RunInfo, TIMING, TimingRow,
 };
 use results::table::{Format, Table};
 
-use crate::made::Made;
+use crate::made::{self, Made};
 
 /// A place (a fraction of the length), how many bytes give way there, and what comes in their stead.
 type Edit = (f64, usize, Vec<u8>);
@@ -124,6 +125,22 @@ fn predictions() {
                 }
             }
             names(read, PREDICTIONS)
+        });
+    }
+}
+
+/// 2000 executions in the header, 2000 anywhere.
+#[test]
+fn analyses() {
+    let out = tempfile::tempdir().unwrap();
+    let path = analysis::path(out.path(), TEACHERS, 1);
+    made::teachers_analysis(1).write(&path).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let sample = Sample { out, path, whole };
+    for most in [2000, usize::MAX] {
+        check(2000, |edits| {
+            sample.edit(&edits, most);
+            names(Analysis::read(&sample.path), "teachers.seed-1.safetensors")
         });
     }
 }

@@ -1,6 +1,8 @@
 //! Small records with deterministic predictions: logits are a signal on the true class plus noise from named streams,
 //! so that tables have rows of different quality.
 
+mod arrays;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -9,6 +11,8 @@ use results::record::{
     DataInfo, EpochRow, LogRow, METRICS, PREDICTIONS, Place, Predictions, RUN, Record, RunInfo, Split,
     SplitRows, TIMING, TimingRow,
 };
+
+pub(crate) use arrays::{analysis, student_analysis, teachers_analysis, uniforms};
 
 /// Classes of every made record.
 pub(crate) const CLASSES: usize = 5;
