@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+use crate::bench;
 use crate::config::Override;
 
 /// Reproduces "Diversity Matters When Learning From Ensembles" (NeurIPS 2021): trains teachers and students, and prints
@@ -51,7 +52,7 @@ pub enum Command {
 pub struct Reproduce {
     /// quick, cifar10, cifar100, tiny-imagenet, or a file ending in .toml.
     pub experiment: String,
-    /// paper, laptop or smoke (default: the experiment's own).
+    /// paper, paper-short, laptop or smoke, as the experiment has them (default: its own).
     #[arg(long)]
     pub preset: Option<String>,
     /// Repetitions of everything.
@@ -66,6 +67,9 @@ pub struct Reproduce {
     /// Rows to train, separated by commas; the teachers that they need come along.
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub methods: Vec<String>,
+    /// Epochs of the teachers; those of the students, the milestones of all schedules and validations in proportion.
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<u32>,
     /// auto, cpu or cuda:0.
     #[arg(long, default_value = "auto")]
     pub device: String,
@@ -91,6 +95,7 @@ impl Reproduce {
             all.extend(value.map(|value| Override::option(option, key, i64::from(value))));
         };
         number("--seeds", "seeds", self.seeds);
+        number("--epochs", "epochs", self.epochs);
         number("--members", "members", self.members);
         match self.teachers {
             Some(_) => number("--teachers", "teachers", self.teachers),
@@ -246,6 +251,9 @@ pub struct BenchStep {
     /// Methods, separated by commas.
     #[arg(long, value_name = "A,B", value_delimiter = ',', default_value = "teacher,be-kd,be-kd-conf-ods")]
     pub methods: Vec<String>,
+    /// The experiment, by name or file, whose settings the methods, optimisers and batch norms have.
+    #[arg(long, default_value = bench::EXPERIMENT)]
+    pub experiment: String,
     /// Training images a step.
     #[arg(long, default_value_t = 128)]
     pub batch: usize,
@@ -277,6 +285,7 @@ impl Default for BenchStep {
         Self {
             network: "resnet-32".to_owned(),
             methods: ["teacher", "be-kd", "be-kd-conf-ods"].map(str::to_owned).to_vec(),
+            experiment: bench::EXPERIMENT.to_owned(),
             batch: 128,
             classes: 10,
             members: 4,

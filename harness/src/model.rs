@@ -2,9 +2,9 @@
 
 use datasets::Id;
 use methods::{Method, Optimiser};
-use nn::{NetworkSpec, Schedule, SgdSettings};
+use nn::{NetworkSpec, SgdSettings};
 
-use crate::config::{Config, RecipeConfig, ScheduleConfig};
+use crate::config::{Config, RecipeConfig};
 use crate::nearest::UnknownName;
 
 /// The networks that are listed and suggested; wide ones exist in other depths and widths too.
@@ -61,10 +61,4 @@ pub fn optimiser(recipe: &RecipeConfig, method: &dyn Method, members: usize) -> 
     };
     let recipe = Optimiser { settings, lr: recipe.lr, lr_fast: recipe.lr_fast, centre: 0.0 };
     method.optimiser(recipe, members)
-}
-
-/// The learning-rate schedule of a recipe.
-pub fn schedule(recipe: &RecipeConfig) -> Schedule {
-    let ScheduleConfig { milestones, warmup_factor, gamma } = recipe.schedule;
-    Schedule { milestones, warmup_factor, gamma }
 }

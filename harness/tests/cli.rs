@@ -78,6 +78,21 @@ fn a_dry_run_prints_the_plan_and_leaves_nothing() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
+/// What the preset's file says: 6 epochs, 1.5e16 operations for three seeds.
+#[test]
+fn paper_short_costs_what_its_file_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["reproduce", "cifar10", "--preset", "paper-short", "--device", "cpu", "--threads", "2"];
+    let output = divkd(folder.path(), &[&args[..], &["--dry-run"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    insta::with_settings!({filters => vec![
+        (r"\d+(\.\d+)? (s|min|h|days)\b", "[time]"),
+        (r" +", " "),
+    ]}, {
+        insta::assert_snapshot!(text(&output.stdout));
+    });
+}
+
 /// A page for each command, as it is without a terminal.
 #[test]
 fn help_of_every_command() {

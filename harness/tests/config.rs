@@ -1,8 +1,9 @@
 //! The experiment files, their presets, and what is said about wrong settings.
 
-use harness::config::{self, Override, Resolved};
+use harness::config::{self, Override, RecipeConfig, Resolved};
 use harness::experiments::Experiment;
-use harness::plan::Row;
+use harness::plan::{self, Row};
+use nn::schedule::Decay;
 
 fn resolve(name: &str, preset: Option<&str>, set: &[&str]) -> anyhow::Result<Resolved> {
     let overrides: Vec<Override> = set.iter().map(|text| Override::set(text).unwrap()).collect();
@@ -29,6 +30,7 @@ fn every_preset_of_every_experiment_resolves() {
             "quick-smoke",
             "cifar10-paper",
             "cifar10-laptop",
+            "cifar10-paper-short",
             "cifar10-smoke",
             "cifar100-paper",
             "cifar100-laptop",
@@ -97,7 +99,8 @@ fn cifar100_paper_is_the_protocol() {
 fn the_laptop_preset_distils_at_temperature_one() {
     for name in ["cifar10", "cifar100", "tiny-imagenet"] {
         let config = resolve(name, Some("laptop"), &[]).unwrap().config;
-        for (method, settings) in &config.method {
+        // Methods of other papers keep theirs.
+        for (method, settings) in config.method.iter().filter(|(name, _)| config.methods.contains(name)) {
             assert_eq!(settings.get("tau").and_then(toml::Value::as_float), Some(1.0), "{name} {method}");
         }
     }
@@ -206,6 +209,91 @@ fn a_run_depends_on_its_own_settings_only() {
     assert!(changed(&["method.be-kd.tau=2"], &kd).is_empty());
     assert_eq!(changed(&["method.kd.tau=2"], &kd), ["method.tau: was 1.0, is 2.0"]);
     assert_eq!(changed(&["data.train_rows=7"], &teacher).len(), 1);
+    // A recipe of its own takes the place of the students'.
+    assert!(
+        changed(&["recipe.be.lr=1"], &kd).is_empty() && changed(&["recipe.be.lr=1"], &teacher).is_empty()
+    );
+    let own = |lr: &str| config::relevant(&table(&["recipe.kd.lr=1", lr]), &kd);
+    assert!(config::differences(&own("student.lr=1"), &own("student.lr=2")).is_empty());
+    let moved = config::differences(&own("student.lr=1"), &own("recipe.kd.lr=2"));
+    assert_eq!(moved, ["recipe.lr: was 1.0, is 2.0"]);
+}
+
+/// Nam et al. 2022, as quoted in METHODOLOGY.md: 200 epochs of batch 128 at rate 0.1 with Nesterov's momentum, all else
+/// (weight decay 5e-4 among it) that of the students.
+#[test]
+fn a_method_may_have_a_recipe_of_its_own() {
+    let of = |set: &[&str]| resolve("cifar100", None, set).unwrap().config;
+    let config = of(&["student.momentum=0.8"]);
+    let own = &config.recipe["latent-be"];
+    assert_eq!((own.epochs, own.batch, own.lr, own.nesterov), (200, 128, 0.1, true));
+    assert_eq!((own.momentum, own.weight_decay, own.validate_every), (0.8, 5e-4, 30));
+    assert_eq!((own.schedule.milestones, own.schedule.decay), ([5, 5, 200], Decay::Cosine));
+    let method = plan::method(&config, "latent-be").unwrap();
+    assert_eq!(plan::recipe(&config, "latent-be", method.as_ref()), own);
+    assert_eq!(plan::recipe(&config, "be", method.as_ref()), &config.student);
+
+    // Any method can be given one, key by key; that of single KD starts from the teachers'.
+    let config = of(&["recipe.kd.lr=1", "recipe.be.schedule.decay=cosine"]);
+    assert_eq!(config.recipe["kd"], RecipeConfig { lr: 1.0, ..config.teacher.clone() });
+    assert_eq!(config.recipe["be"].batch, config.student.batch);
+    assert_eq!(config.recipe["be"].schedule.decay, Decay::Cosine);
+}
+
+#[test]
+fn wrong_recipes_are_named() {
+    insta::assert_snapshot!(message(
+        "cifar100",
+        None,
+        &[
+            "recipe.latent-be.epoch=3",
+            "recipe.latent.epochs=3",
+            "recipe.teacher.epochs=3",
+            "recipe.be-kd=3",
+            "recipe.be-kd.batch=many",
+            "recipe.latent-be.lr=-1",
+            "recipe.latent-be.schedule.milestones=[5,4,200]",
+            "student.schedule.decay=cosin",
+            "epochs=0",
+        ]
+    ));
+}
+
+/// All of `paper` but the times, which the file's arithmetic gives.
+#[test]
+fn paper_short_is_the_protocol_in_six_epochs() {
+    let short = resolve("cifar10", Some("paper-short"), &[]).unwrap().config;
+    let mut paper = resolve("cifar10", Some("paper"), &[]).unwrap().config;
+    for (recipe, short) in [(&mut paper.teacher, &short.teacher), (&mut paper.student, &short.student)] {
+        assert_eq!((short.epochs, short.schedule.milestones), (6, [1, 4, 6]));
+        (recipe.epochs, recipe.schedule.milestones) = (6, [1, 4, 6]);
+        (recipe.validate_every, recipe.validate_last) = (1, 1);
+    }
+    assert_eq!(short, paper);
+    let more = resolve("cifar10", Some("paper-short"), &["teachers=8"]).unwrap();
+    let runs = plan::Plan::new(&more, std::path::Path::new("nowhere")).unwrap().runs;
+    assert_eq!(runs.len(), 3 * (8 + 6));
+    assert!(runs.iter().all(|run| run.needs.len() <= 4), "students learn from the first four");
+}
+
+/// 300 to 6 is 1 in 50: of the milestones 5, 150, 270 after 4, 149 and 269 epochs, after 0, 3 and 5. 200 epochs become 4.
+#[test]
+fn epochs_scale_every_recipe() {
+    let config = resolve("cifar100", None, &["epochs=6"]).unwrap().config;
+    let times = |recipe: &RecipeConfig| {
+        (recipe.epochs, recipe.schedule.milestones, recipe.validate_every, recipe.validate_last)
+    };
+    assert_eq!(times(&config.teacher), (6, [1, 4, 6], 1, 1));
+    assert_eq!(times(&config.student), (6, [1, 4, 6], 1, 1));
+    assert_eq!(times(&config.recipe["latent-be"]), (4, [0, 0, 4], 1, 1));
+    assert_eq!(config.teacher.lr, 0.2);
+    // As they are, twice as long, and as short as can be.
+    let same = resolve("cifar100", None, &["epochs=300"]).unwrap();
+    assert_eq!(same, resolve("cifar100", None, &[]).unwrap());
+    let twice = resolve("cifar100", None, &["epochs=600"]).unwrap().config;
+    assert_eq!(times(&twice.teacher), (600, [9, 299, 539], 60, 60));
+    let one = resolve("cifar100", None, &["epochs=1"]).unwrap().config;
+    assert_eq!(times(&one.teacher), (1, [1, 1, 2], 1, 1));
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! H(softmax(T_j / tau), softmax(S_j / tau)) on clean images, teacher j for subnetwork j. Validated, kept and scored is
 //! the plain network with the members' mean r and s in its weights ([`latent`]).
 //!
-//! Epochs, batch, rate and schedule are those of the experiment's students, where the paper has 200 epochs of batch
-//! 128 at rate 0.1, warmed up from 0 over 5 epochs and lowered to 0 along a cosine, step by step.
+//! Its paper trains it for 200 epochs of batch 128 at rate 0.1, warmed up from 0 over 5 epochs and lowered to 0 along a
+//! cosine, step by step: the table `[recipe.latent-be]` of an experiment, without which it trains like the other students.
 
 use nn::{Network, NetworkSpec, Result};
 use serde::Deserialize;

@@ -13,6 +13,7 @@ use crate::engine::memory::Arena;
 use crate::engine::{backward, forward};
 use crate::error::{Error, Result};
 use crate::params::Layout;
+use crate::profile;
 use crate::spec::NetworkSpec;
 
 /// Which statistics the batch norms use.
@@ -172,6 +173,7 @@ impl Network {
             keep: images.track_op() || params.track_op(),
             saved: Mutex::new(None),
         };
+        profile::count(graph.multiply_adds() * (self.members() * batch) as u64);
         let output = images.apply_op2_arc(params, Arc::new(Box::new(op)))?;
         let classes = graph.features[graph.output()].channels;
         match output.dims() {
@@ -232,6 +234,9 @@ impl CustomOp2 for NetworkOp {
         };
         let wanted = backward::Wanted { params: params.track_op(), images: images.track_op() };
         let grad_output = grad_output.contiguous()?;
+        let graph = &self.body.graph;
+        let rows = (graph.member_count() * self.batch) as u64;
+        profile::count(graph.multiply_adds() * rows * (1 + u64::from(wanted.params)));
         let gradients = with_values(images, |images| {
             with_values(params, |params| {
                 with_values(&grad_output, |grad| {

@@ -1,5 +1,7 @@
-//! Where a step's time goes, by kind of operator: counters that cost nothing unless switched on.
+//! Where a step's time goes, by kind of operator: counters that cost nothing unless switched on. And how many operations it
+//! asks for, which is always counted.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -66,4 +68,20 @@ pub(crate) fn measure<T>(kind: Kind, work: impl FnOnce() -> T) -> T {
     let nanoseconds = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
     NANOSECONDS[kind as usize].fetch_add(nanoseconds, Ordering::Relaxed);
     result
+}
+
+thread_local! {
+    static OPERATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Floating-point operations of the passes that this thread has asked for so far, on any device: two for a multiply-add of
+/// convolutions and classifiers. A forward pass is one such count of the network, a gradient by weight another, and one by
+/// activations another.
+pub fn operations() -> u64 {
+    OPERATIONS.get()
+}
+
+/// Adds multiply-adds to [`operations`].
+pub(crate) fn count(multiply_adds: u64) {
+    OPERATIONS.set(OPERATIONS.get().wrapping_add(multiply_adds.wrapping_mul(2)));
 }

@@ -82,8 +82,10 @@ impl SpeedGolden {
     /// Unknown methods and networks; failures of the device.
     pub fn measure(&self, device: &Device) -> anyhow::Result<Self> {
         let mut now = self.clone();
+        let config = super::settings(super::EXPERIMENT)?;
         for step in &mut now.step {
             let bench = StepBench {
+                config: config.clone(),
                 network: step.network.clone(),
                 batch: step.batch,
                 classes: 10,

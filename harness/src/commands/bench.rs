@@ -4,7 +4,7 @@ use nn::ops::cpu::peak::peak_gflops;
 use nn::profile;
 use serde_json::json;
 
-use crate::bench::{StepBench, peak_mib};
+use crate::bench::{self, StepBench, peak_mib};
 use crate::nearest::UnknownName;
 use crate::{cli, device};
 
@@ -19,6 +19,7 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
     };
     let chosen = device::choose(&settings.device)?;
     let bench = StepBench {
+        config: bench::settings(&settings.experiment)?,
         network: settings.network.clone(),
         batch: settings.batch,
         classes: settings.classes,

@@ -1,5 +1,7 @@
 //! Ranges and combinations: what types cannot say.
 
+use nn::schedule::Decay;
+
 use super::layers::Leaves;
 use super::{Config, Problem, RecipeConfig};
 use crate::nearest::UnknownName;
@@ -9,7 +11,7 @@ const MOST_NETWORKS: usize = 1000;
 /// Images of a split: twenty times the largest data set's.
 const MOST_IMAGES: usize = 2_000_000;
 /// Epochs of a recipe.
-const MOST_EPOCHS: usize = 1_000_000;
+pub(super) const MOST_EPOCHS: usize = 1_000_000;
 /// Images of a batch.
 const MOST_BATCH: usize = 65_536;
 
@@ -20,6 +22,9 @@ pub(crate) fn problems(config: &Config, leaves: &Leaves) -> Vec<Problem> {
     sizes(config, &mut check);
     recipe("teacher", &config.teacher, config, &mut check);
     recipe("student", &config.student, config, &mut check);
+    for (name, own) in &config.recipe {
+        recipe(&format!("recipe.{name}"), own, config, &mut check);
+    }
     settings(config, &mut check);
     check.problems
 }
@@ -136,8 +141,13 @@ fn recipe(name: &str, recipe: &RecipeConfig, config: &Config, check: &mut Check<
     check.at_least(&key("validate_every"), recipe.validate_every, 1);
     check.at_least(&key("validate_last"), recipe.validate_last, 1);
     let [warm, decay, end] = recipe.schedule.milestones;
-    check.that(&key("schedule.milestones"), 1 <= warm && warm <= decay && decay < end, || {
-        format!("must rise from 1 or more (warm-up's end <= decay's start < decay's end), found {warm}, {decay}, {end}")
+    // Epochs are counted from 1, those that are over from 0.
+    let first = usize::from(recipe.schedule.decay == Decay::Linear);
+    check.that(&key("schedule.milestones"), first <= warm && warm <= decay && decay < end, || {
+        format!(
+            "must rise from {first} or more (warm-up's end <= decay's start < decay's end), \
+             found {warm}, {decay}, {end}"
+        )
     });
     check.within(&key("schedule.warmup_factor"), recipe.schedule.warmup_factor, 0.0, 1.0);
     check.within(&key("schedule.gamma"), recipe.schedule.gamma, 0.0, 1.0);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
+use super::recipe::EPOCHS;
 use super::report::{ConfigError, Problem};
 use crate::experiments::Experiment;
 use crate::nearest::{UnknownName, nearest};
@@ -115,11 +116,7 @@ impl File {
         let own = |key: &str| key.starts_with("method.");
         for (key, leaf) in std::mem::take(&mut self.base) {
             let place = leaf.place.clone();
-            let result = match schema.base.get(&key) {
-                _ if own(&key) => Ok(leaf.value),
-                None => Err(schema.unknown_key(&key)),
-                Some(base) => convert(leaf.value, &base.value).map_err(|why| format!("`{key}` {why}")),
-            };
+            let result = if own(&key) { Ok(leaf.value) } else { schema.accept(&key, leaf.value) };
             match (result, schema.base.get(&key)) {
                 (Ok(value), _) => drop(self.base.insert(key, Leaf { value, place })),
                 (Err(message), stand_in) => {
@@ -173,28 +170,48 @@ impl File {
     }
 
     fn replace(&self, merged: &mut Merged, key: &str, leaf: Leaf) {
-        let place = leaf.place.clone();
-        let result = match self.base.get(key) {
-            None => Err(self.unknown_key(key)),
-            Some(base) => convert(leaf.value, &base.value).map_err(|why| format!("`{key}` {why}")),
-        };
-        match result {
+        let place = leaf.place;
+        match self.accept(key, leaf.value) {
             Ok(value) => drop(merged.leaves.insert(key.to_owned(), Leaf { value, place })),
             Err(message) => merged.problems.push(Problem { place, message }),
         }
     }
 
+    /// `value` in the type that `key` has, or what is wrong.
+    fn accept(&self, key: &str, value: Value) -> Result<Value, String> {
+        match self.base.get(key).or_else(|| self.base.get(&model(key)?)) {
+            None => Err(self.unknown_key(key)),
+            Some(base) => convert(value, &base.value).map_err(|why| format!("`{key}` {why}")),
+        }
+    }
+
     fn unknown_key(&self, key: &str) -> String {
+        let recipe = key.strip_prefix("recipe.").and_then(|rest| rest.split('.').next());
+        let own = self
+            .base
+            .keys()
+            .filter_map(|known| Some(format!("recipe.{}.{}", recipe?, known.strip_prefix("student.")?)));
+        let known: Vec<String> = self.base.keys().cloned().chain(own).collect();
         let below = format!("{key}.");
-        let keys: Vec<&str> = self.base.keys().filter_map(|known| known.strip_prefix(&below)).collect();
+        let keys: Vec<&str> = known.iter().filter_map(|known| known.strip_prefix(&below)).collect();
         if !keys.is_empty() {
             return format!("`{key}` is a table; set one of its keys ({})", keys.join(", "));
         }
-        match nearest(key, self.base.keys().map(String::as_str)) {
+        match nearest(key, known.iter().map(String::as_str)) {
             Some(best) => format!("unknown key `{key}`; did you mean `{best}`?"),
             None => format!("unknown key `{key}` in experiment {}", self.experiment),
         }
     }
+}
+
+/// The key of the base tables whose type a key has that need not be among them: a method's own recipe has the keys of a
+/// student's, and [`EPOCHS`] is a number of epochs.
+fn model(key: &str) -> Option<String> {
+    if key == EPOCHS {
+        return Some("teacher.epochs".to_owned());
+    }
+    let (_, setting) = key.strip_prefix("recipe.")?.split_once('.')?;
+    Some(format!("student.{setting}"))
 }
 
 /// `value` as the type of `base`: an integer may stand for a float, an array's elements follow the base's first one.

@@ -3,9 +3,13 @@
 //! A file holds base tables, which name every key, and `[presets.<name>]` tables, which override some of them. On top
 //! come the command line's options and `--set key=value`. [`resolve`] merges these layers and reports everything that
 //! is wrong with them at once.
+//!
+//! Two things need not be in the base tables. `recipe.<method>.<key>` gives a method a recipe of its own, which is that of
+//! the teachers or students but for the keys that are named. `epochs` shortens or lengthens every recipe in proportion.
 
 mod check;
 mod layers;
+mod recipe;
 mod report;
 
 use std::collections::BTreeMap;
@@ -15,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::experiments::Experiment;
 use crate::plan::Row;
 pub use layers::Override;
+pub use recipe::RecipeConfig;
 pub use report::{ConfigError, Problem};
 
 /// Everything that decides the outcome of an experiment's runs.
@@ -39,6 +44,9 @@ pub struct Config {
     pub teacher: RecipeConfig,
     /// How BatchEnsemble students are trained.
     pub student: RecipeConfig,
+    /// How those methods are trained that have a recipe of their own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub recipe: BTreeMap<String, RecipeConfig>,
     /// Each method's own settings, read by the method itself.
     #[serde(default)]
     pub method: BTreeMap<String, toml::Table>,
@@ -66,59 +74,6 @@ pub struct DataConfig {
     pub require_full: bool,
     /// Seed of the split, of the subsets and of synthetic images; the same for every repetition.
     pub seed: u64,
-}
-
-/// How a network is trained: the protocol's "Training" table, a column of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RecipeConfig {
-    /// Passes over the training images.
-    pub epochs: usize,
-    /// B: images a step.
-    pub batch: usize,
-    /// Base learning rate of the slow weights.
-    pub lr: f64,
-    /// Base learning rate of the fast weights r and s.
-    pub lr_fast: f64,
-    /// Momentum of SGD.
-    pub momentum: f64,
-    /// Weight decay of the slow weights, norms and biases included.
-    pub weight_decay: f64,
-    /// Weight decay of the fast weights.
-    pub weight_decay_fast: f64,
-    /// Nesterov's form of the momentum.
-    pub nesterov: bool,
-    /// The rate's factor by epoch.
-    pub schedule: ScheduleConfig,
-    /// Validate at epoch 1 and at every multiple of this.
-    pub validate_every: usize,
-    /// Validate after each of the last epochs, this many.
-    pub validate_last: usize,
-}
-
-/// The learning rate's factor by epoch, counted from 1: linear warm-up below the first milestone, 1 up to the second,
-/// linear decay up to the third, `gamma` from there on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScheduleConfig {
-    /// The epochs at which warm-up has ended, decay begins and decay has ended.
-    pub milestones: [usize; 3],
-    /// The factor of the warm-up's first epoch.
-    pub warmup_factor: f64,
-    /// The factor after the decay.
-    pub gamma: f64,
-}
-
-impl RecipeConfig {
-    /// Whether `epoch` (from 1) ends with a validation: the first, every `validate_every`-th, and the last ones.
-    pub fn validates(&self, epoch: usize) -> bool {
-        epoch == 1 || epoch.is_multiple_of(self.validate_every) || epoch + self.validate_last > self.epochs
-    }
-
-    /// Steps of one epoch over `rows` images; the last, partial batch counts.
-    pub fn steps(&self, rows: usize) -> usize {
-        rows.div_ceil(self.batch)
-    }
 }
 
 /// An experiment with its preset and the user's overrides merged in.
@@ -156,11 +111,13 @@ pub fn resolve(
     let mut file = layers::File::parse(experiment)?;
     file.conform(&layers::File::parse(&Experiment::schema())?, &experiment.path);
     let preset = file.preset(preset)?;
-    let merged = file.merge(&preset, overrides);
-    let mut problems = merged.problems;
-    let config = match Config::deserialize(layers::table(&merged.leaves)) {
-        Ok(config) => {
-            problems.extend(check::problems(&config, &merged.leaves));
+    let layers::Merged { mut leaves, mut problems } = file.merge(&preset, overrides);
+    let epochs = leaves.remove(recipe::EPOCHS);
+    problems.extend(recipe::complete(&mut leaves));
+    let config = match Config::deserialize(layers::table(&leaves)) {
+        Ok(mut config) => {
+            problems.extend(epochs.and_then(|epochs| recipe::scale(&mut config, &epochs)));
+            problems.extend(check::problems(&config, &leaves));
             Some(config)
         }
         // Only a base table that lacks a key or has one of a wrong type gets here.
@@ -191,6 +148,7 @@ pub fn relevant(config: &toml::Table, row: &Row) -> toml::Table {
         table.remove(key);
     }
     let methods = table.remove("method");
+    let recipe = table.remove("recipe").and_then(|all| all.get(row.method()).cloned());
     match row {
         Row::Teacher(_) => {
             table.remove("student");
@@ -199,6 +157,10 @@ pub fn relevant(config: &toml::Table, row: &Row) -> toml::Table {
         Row::Student(name) => {
             if let Some(settings) = methods.and_then(|all| all.get(name).cloned()) {
                 table.insert("method".to_owned(), settings);
+            }
+            if let Some(recipe) = recipe {
+                table.remove("student");
+                table.insert("recipe".to_owned(), recipe);
             }
         }
     }

@@ -3,6 +3,7 @@
 use anyhow::{Context, ensure};
 use metrics::Probs;
 use nn::Schedule;
+use nn::schedule::Decay;
 
 use super::case::{Case, Values};
 
@@ -62,8 +63,8 @@ pub(crate) fn check_schedule(case: &mut Case) -> anyhow::Result<()> {
     let milestones: Vec<usize> = serde_json::from_value(case.setting("milestones").clone())?;
     let milestones =
         milestones.try_into().map_err(|m| anyhow::anyhow!("expected three milestones, found {m:?}"))?;
-    let schedule =
-        Schedule { milestones, warmup_factor: case.number("warmup_factor")?, gamma: case.number("gamma")? };
-    let factors: Vec<f64> = (1..=case.count("epochs")?).map(|epoch| schedule.factor(epoch)).collect();
+    let (warmup_factor, gamma) = (case.number("warmup_factor")?, case.number("gamma")?);
+    let schedule = Schedule { milestones, warmup_factor, gamma, decay: Decay::Linear };
+    let factors: Vec<f64> = (1..=case.count("epochs")?).map(|epoch| schedule.factor(epoch, 0.0)).collect();
     case.compare_f64("factor", &factors)
 }

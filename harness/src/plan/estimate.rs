@@ -1,11 +1,12 @@
-//! How long the missing runs will take, from timed steps of their own code on the device that will train them.
+//! What the missing runs will cost: time, from timed steps of their own code on the device that will train them, and
+//! floating-point operations, counted in the same steps.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use methods::{Batch, Step, Streams};
-use nn::Network;
+use nn::{Network, profile};
 
 use super::{Plan, method, recipe};
 use crate::config::Config;
@@ -14,15 +15,24 @@ use crate::model;
 /// A full batch is timed where it is expected to take no longer than this; else a small one is scaled up.
 const PATIENCE_SECONDS: f64 = 1.0;
 
-/// Seconds of one training step of each method.
+/// One training step of a method.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cost {
+    /// Time of a step over a full batch.
+    pub seconds: f64,
+    /// Floating-point operations for one training image ([`profile::operations`]).
+    pub operations: f64,
+}
+
+/// The cost of a step of each method of the missing runs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Estimate {
-    steps: BTreeMap<String, f64>,
+    steps: BTreeMap<String, Cost>,
 }
 
 impl Estimate {
-    /// Seconds of one step of `method`, where it was timed.
-    pub fn step_seconds(&self, method: &str) -> Option<f64> {
+    /// The cost of one step of `method`, where it was timed.
+    pub fn step(&self, method: &str) -> Option<Cost> {
         self.steps.get(method).copied()
     }
 }
@@ -39,7 +49,7 @@ pub(super) fn measure(plan: &Plan, config: &Config, device: &Device) -> anyhow::
             continue;
         }
         let method = method(config, name)?;
-        let recipe = recipe(config, method.as_ref());
+        let recipe = recipe(config, name, method.as_ref());
         while method.uses_teachers() && teachers.len() < config.members {
             teachers.push(Network::new(&plain, teachers.len() as u64, device)?);
         }
@@ -62,7 +72,9 @@ pub(super) fn measure(plan: &Plan, config: &Config, device: &Device) -> anyhow::
         let small = (2 * config.bn_groups).clamp(8, recipe.batch.max(8)).min(recipe.batch);
         let scale = recipe.batch as f64 / small as f64;
         // The first step also starts threads and reserves memory: it counts only where it is too slow to repeat.
+        let before = profile::operations();
         let mut seconds = timed(small)?;
+        let operations = (profile::operations() - before) as f64 / small as f64;
         if seconds <= PATIENCE_SECONDS {
             seconds = timed(small)?;
         }
@@ -74,7 +86,7 @@ pub(super) fn measure(plan: &Plan, config: &Config, device: &Device) -> anyhow::
                 seconds = seconds.min(timed(recipe.batch)?);
             }
         }
-        estimate.steps.insert(name.to_owned(), seconds);
+        estimate.steps.insert(name.to_owned(), Cost { seconds, operations });
     }
     Ok(estimate)
 }

@@ -14,7 +14,7 @@ use methods::{Method, Recipe};
 
 use crate::config::{Config, RecipeConfig, Resolved};
 
-pub use estimate::Estimate;
+pub use estimate::{Cost, Estimate};
 pub(crate) use print::duration;
 
 /// A row of the records: one teacher, or a student by its method.
@@ -113,7 +113,7 @@ impl Plan {
         print::describe(self, resolved, device, estimate)
     }
 
-    /// Times a few steps of each kind of missing run on `device`.
+    /// Times a few steps of each kind of missing run on `device`, and counts their operations.
     ///
     /// # Errors
     /// Where a step fails, such as for lack of memory.
@@ -139,10 +139,10 @@ pub fn method(config: &Config, name: &str) -> anyhow::Result<Box<dyn Method>> {
     Ok((entry.from_toml)(config.method.get(name).cloned().unwrap_or_default())?)
 }
 
-/// The recipe that a method trains with.
-pub fn recipe<'a>(config: &'a Config, method: &dyn Method) -> &'a RecipeConfig {
-    match method.recipe() {
+/// The recipe that `method`, of the name `name`, trains with: its own where it has one.
+pub fn recipe<'a>(config: &'a Config, name: &str, method: &dyn Method) -> &'a RecipeConfig {
+    config.recipe.get(name).unwrap_or(match method.recipe() {
         Recipe::Teacher => &config.teacher,
         Recipe::Student => &config.student,
-    }
+    })
 }

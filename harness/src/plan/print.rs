@@ -6,7 +6,8 @@ use super::{Estimate, Plan, Row, method, recipe};
 use crate::config::Resolved;
 use crate::model;
 
-/// One line a row: runs, effective batch, batch-norm groups, steps, time.
+/// One line a row: runs, effective batch, batch-norm groups, epochs and steps of a run; seconds of a step; operations and time
+/// of the missing runs.
 pub(super) fn describe(
     plan: &Plan,
     resolved: &Resolved,
@@ -38,24 +39,28 @@ pub(super) fn describe(
     writeln!(text, "network {}, M = {}", config.network, config.members)?;
     writeln!(text, "device {device}; {} threads", rayon::current_num_threads())?;
 
-    let header = ["row", "runs", "finished", "batch", "bn groups", "epochs", "steps", "a step", "total"];
+    let header =
+        ["row", "runs", "finished", "batch", "bn groups", "epochs", "steps", "a step", "flop", "time"];
     let mut lines = vec![header.map(str::to_owned)];
-    let mut total = 0.0;
+    let (mut all_seconds, mut all_operations) = (0.0, 0.0);
     for (label, row) in rows(plan) {
         let of_row = |run: &&super::Run| run.row.method() == row.method();
         let runs = plan.runs.iter().filter(of_row).count();
         let missing = plan.missing().filter(of_row).count();
         let method = method(config, row.method())?;
-        let recipe = recipe(config, method.as_ref());
+        let recipe = recipe(config, row.method(), method.as_ref());
         let members = method.student(&plain, config.members).members.unwrap_or(1);
         let batch = match members {
             1 => recipe.batch.to_string(),
             m => format!("{} x {m}", recipe.batch),
         };
         let steps = recipe.epochs * recipe.steps(data.train_rows);
-        let step = estimate.and_then(|estimate| estimate.step_seconds(row.method()));
-        let seconds = step.map(|step| step * (steps * missing) as f64);
-        total += seconds.unwrap_or_default();
+        let step = estimate.and_then(|estimate| estimate.step(row.method()));
+        let seconds = step.map(|step| step.seconds * (steps * missing) as f64);
+        let images = (recipe.epochs * data.train_rows * missing) as f64;
+        let operations = step.map(|step| step.operations * images);
+        all_seconds += seconds.unwrap_or_default();
+        all_operations += operations.unwrap_or_default();
         lines.push([
             label,
             runs.to_string(),
@@ -64,7 +69,8 @@ pub(super) fn describe(
             config.bn_groups.to_string(),
             recipe.epochs.to_string(),
             steps.to_string(),
-            step.map_or_else(String::new, |step| format!("{:.3} s", step)),
+            step.map_or_else(String::new, |step| format!("{:.3} s", step.seconds)),
+            operations.map_or_else(String::new, |operations| format!("{operations:.1e}")),
             seconds.map_or_else(String::new, duration),
         ]);
     }
@@ -72,8 +78,9 @@ pub(super) fn describe(
     if missing > 0 && estimate.is_some() {
         writeln!(
             text,
-            "estimated time: {} (a few steps of each kind were timed; validation not counted)",
-            duration(total)
+            "estimated cost: {all_operations:.1e} floating-point operations, {} (a few steps of each kind were timed; \
+             validation not counted)",
+            duration(all_seconds)
         )?;
     }
     Ok(text)

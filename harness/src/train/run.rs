@@ -48,7 +48,7 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     let config = &session.resolved.config;
     let device = &session.device.device;
     let method = plan::method(config, run.row.method())?;
-    let recipe = plan::recipe(config, method.as_ref());
+    let recipe = plan::recipe(config, run.row.method(), method.as_ref());
     let plain = model::spec(config)?;
     let seed = run_seed(run.seed, &run.row);
     let teachers = teachers(session, run.seed, &run.needs, &plain)
@@ -78,7 +78,6 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
         eprintln!("resumed {}/seed-{} at epoch {}", run.row, run.seed, training.epochs.len() + 1);
     }
 
-    let schedule = model::schedule(recipe);
     let steps = setting.loader.batches_per_epoch();
     let progress = RunProgress::new(label.to_owned(), recipe.epochs, steps, training.epochs.len());
     let mut saved = Instant::now();
@@ -92,7 +91,7 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
         Ok(stop?)
     };
     while training.epochs.len() < recipe.epochs {
-        training.epoch(&setting, &schedule, &progress, &mut between)?;
+        training.epoch(&setting, &progress, &mut between)?;
         claim.verify()?;
         checkpoints.save(&training)?;
     }

@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use datasets::{Dataset, Loader};
 use methods::{Batch, Method, Optimiser, Step, Streams};
 use metrics::Probs;
-use nn::{NamedTensor, Network, Schedule, Sgd};
+use nn::{NamedTensor, Network, Sgd};
 use results::record::{EpochRow, TimingRow};
 
 use super::evaluate::{self, Logits};
@@ -87,15 +87,17 @@ impl Training {
     pub fn epoch(
         &mut self,
         setting: &Setting<'_>,
-        schedule: &Schedule,
         progress: &RunProgress,
         mut between: impl FnMut(&Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let mut start = Instant::now();
         let epoch = self.epochs.len() + 1;
         let recipe = setting.recipe;
-        let factor = schedule.factor(epoch);
-        let (lr, lr_fast) = (setting.optimiser.lr * factor, setting.optimiser.lr_fast * factor);
+        let steps = setting.loader.batches_per_epoch();
+        let rates = |step: usize| {
+            let factor = recipe.schedule.factor(epoch, step as f64 / steps as f64);
+            (setting.optimiser.lr * factor, setting.optimiser.lr_fast * factor)
+        };
         // A GPU must not wait for the host; on a CPU the loss is there already.
         let reads_losses = setting.device.is_cpu();
         let done = self.tally.len();
@@ -112,6 +114,7 @@ impl Training {
             let (teachers, groups) = (setting.teachers, setting.groups);
             let step = Step { student: &self.network, teachers, groups, noise: &noise };
             let loss = setting.method.loss(&batch, &step)?;
+            let (lr, lr_fast) = rates(index);
             self.tally.add(&loss, &batch.labels)?;
             if reads_losses {
                 self.tally.check_last(epoch, lr).map_err(|error| self.with_layer(error))?;
@@ -119,6 +122,7 @@ impl Training {
             self.sgd.step(&self.network, &loss.total, lr, lr_fast)?;
             progress.step();
         }
+        let (lr, _) = rates(steps.saturating_sub(1));
         let means = self.tally.read(epoch, lr).map_err(|error| self.with_layer(error))?;
         if let Some(fault) = self.not_finite()? {
             return Err(anyhow!(

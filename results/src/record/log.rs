@@ -14,7 +14,7 @@ use crate::{Error, Result};
 pub struct EpochRow {
     /// The epoch, from 1.
     pub epoch: u32,
-    /// The learning rate (of the slow weights).
+    /// The learning rate (of the slow weights) of the epoch's last step.
     pub lr: f64,
     /// The training loss, averaged over the epoch's examples.
     pub loss: f64,

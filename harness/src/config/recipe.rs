@@ -1,0 +1,148 @@
+//! How networks are trained: a recipe for the teachers, one for the students, and one for each method that has its own.
+
+use nn::Schedule;
+use nn::schedule::Decay;
+use serde::{Deserialize, Serialize};
+use toml::Value;
+
+use super::check::MOST_EPOCHS;
+use super::layers::{Leaf, Leaves};
+use super::{Config, Problem};
+use crate::nearest::UnknownName;
+
+/// The key that changes the epochs of all recipes: it says how many `[teacher]` has.
+pub(super) const EPOCHS: &str = "epochs";
+
+/// How a network is trained: the protocol's "Training" table, a column of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecipeConfig {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// B: images a step.
+    pub batch: usize,
+    /// Base learning rate of the slow weights.
+    pub lr: f64,
+    /// Base learning rate of the fast weights r and s.
+    pub lr_fast: f64,
+    /// Momentum of SGD.
+    pub momentum: f64,
+    /// Weight decay of the slow weights, norms and biases included.
+    pub weight_decay: f64,
+    /// Weight decay of the fast weights.
+    pub weight_decay_fast: f64,
+    /// Nesterov's form of the momentum.
+    pub nesterov: bool,
+    /// The factor on the base rates.
+    pub schedule: Schedule,
+    /// Validate at epoch 1 and at every multiple of this.
+    pub validate_every: usize,
+    /// Validate after each of the last epochs, this many.
+    pub validate_last: usize,
+}
+
+impl RecipeConfig {
+    /// Whether `epoch` (from 1) ends with a validation: the first, every `validate_every`-th, and the last ones.
+    pub fn validates(&self, epoch: usize) -> bool {
+        epoch == 1 || epoch.is_multiple_of(self.validate_every) || epoch + self.validate_last > self.epochs
+    }
+
+    /// Steps of one epoch over `rows` images; the last, partial batch counts.
+    pub fn steps(&self, rows: usize) -> usize {
+        rows.div_ceil(self.batch)
+    }
+
+    /// Multiplies all times by `ratio`: epochs, milestones, and how often it validates, each at least 1.
+    fn scale(&mut self, ratio: f64) {
+        let scaled = |count: usize| (count as f64 * ratio).round() as usize;
+        self.epochs = scaled(self.epochs).max(1);
+        self.validate_every = scaled(self.validate_every).max(1);
+        self.validate_last = scaled(self.validate_last).max(1);
+        let schedule = &mut self.schedule;
+        schedule.milestones = schedule.milestones.map(|milestone| match schedule.decay {
+            // Before epoch e, e - 1 are over.
+            Decay::Linear => 1 + scaled(milestone.saturating_sub(1)),
+            Decay::Cosine => scaled(milestone),
+        });
+        let [_, decay, end] = &mut schedule.milestones;
+        *end = (*end).max(*decay + 1);
+    }
+}
+
+/// Gives all recipes the epochs that the key [`EPOCHS`] asks for: `[teacher]` so many, the others in proportion.
+pub(super) fn scale(config: &mut Config, epochs: &Leaf) -> Option<Problem> {
+    let wanted = epochs.value.as_integer().and_then(|wanted| usize::try_from(wanted).ok()).unwrap_or(0);
+    if !(1..=MOST_EPOCHS).contains(&wanted) {
+        let message = format!("`{EPOCHS}` must be 1 to {MOST_EPOCHS}, found {}", epochs.value);
+        return Some(Problem { place: epochs.place.clone(), message });
+    }
+    // Recipes that are out of range are reported as they are.
+    let all = || [&config.teacher, &config.student].into_iter().chain(config.recipe.values());
+    if all().all(|recipe| (1..=MOST_EPOCHS).contains(&recipe.epochs)) {
+        let ratio = wanted as f64 / config.teacher.epochs as f64;
+        for recipe in [&mut config.teacher, &mut config.student].into_iter().chain(config.recipe.values_mut())
+        {
+            recipe.scale(ratio);
+        }
+    }
+    None
+}
+
+/// Makes every recipe of a method's own whole, from that of the teachers or students, as the method says. Reports recipes of
+/// methods and forms of decay that do not exist, and leaves them out.
+pub(super) fn complete(leaves: &mut Leaves) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (key, leaf) in leaves.iter_mut().filter(|(key, _)| key.ends_with("schedule.decay")) {
+        let name = leaf.value.as_str().unwrap_or_default();
+        if !Decay::NAMES.contains(&name) {
+            let message = format!("`{key}`: {}", UnknownName::new("decay", name, Decay::NAMES));
+            problems.push(Problem { place: leaf.place.clone(), message });
+            leaf.value = Value::String(Decay::NAMES[0].to_owned());
+        }
+    }
+    let method = |key: &str| Some(key.strip_prefix("recipe.")?.split_once('.')?.0.to_owned());
+    let mut methods: Vec<String> = leaves.keys().filter_map(|key| method(key)).collect();
+    methods.dedup();
+    for method in methods {
+        let own = format!("recipe.{method}.");
+        let known = methods::registry().iter().map(|entry| entry.name);
+        let wrong = match method.as_str() {
+            "teacher" => Some("the recipe of `teacher` is the table [teacher]".to_owned()),
+            name if methods::find(name).is_none() => {
+                Some(UnknownName::new("method", name, known).to_string())
+            }
+            _ => None,
+        };
+        if let Some(message) = wrong {
+            let place =
+                leaves.iter().find(|(key, _)| key.starts_with(&own)).map(|(_, leaf)| leaf.place.clone());
+            problems.push(Problem { place: place.unwrap_or_default(), message });
+            leaves.retain(|key, _| !key.starts_with(&own));
+            continue;
+        }
+        let base = format!("{}.", base(&method, leaves));
+        let missing: Vec<(String, Leaf)> = leaves
+            .iter()
+            .filter_map(|(key, leaf)| Some((format!("{own}{}", key.strip_prefix(&base)?), leaf)))
+            .filter(|(key, _)| !leaves.contains_key(key))
+            .map(|(key, leaf)| (key, leaf.clone()))
+            .collect();
+        leaves.extend(missing);
+    }
+    problems
+}
+
+/// The table that a method's own recipe changes: `teacher` or `student`.
+fn base(method: &str, leaves: &Leaves) -> &'static str {
+    let prefix = format!("method.{method}.");
+    let settings = leaves
+        .iter()
+        .filter_map(|(key, leaf)| Some((key.strip_prefix(&prefix)?.to_owned(), leaf.clone())))
+        .collect();
+    let made =
+        methods::find(method).and_then(|entry| (entry.from_toml)(super::layers::table(&settings)).ok());
+    match made.map(|method| method.recipe()) {
+        Some(methods::Recipe::Teacher) => "teacher",
+        _ => "student",
+    }
+}
