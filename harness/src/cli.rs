@@ -6,6 +6,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::bench;
 use crate::config::Override;
+use crate::interrupt::TimeLimit;
 
 /// Reproduces "Diversity Matters When Learning From Ensembles" (NeurIPS 2021): trains teachers and students, and prints
 /// the paper's tables.
@@ -82,6 +83,9 @@ pub struct Reproduce {
     /// Override a setting of the experiment, such as teacher.epochs=10. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = Override::set)]
     pub set: Vec<Override>,
+    /// Stop at a checkpoint before so much time is over, such as 90s, 9m or 1h30m, and say how to go on (exit code 75).
+    #[arg(long, value_name = "TIME")]
+    pub time_limit: Option<TimeLimit>,
     /// Print the plan and stop.
     #[arg(long)]
     pub dry_run: bool,

@@ -1,36 +1,88 @@
-//! SIGINT and SIGTERM while runs train: the run in progress writes a checkpoint at its next step and the program ends with
-//! the line that goes on. A second signal ends it at once, as `kill -9` would: nothing is lost then either but the steps
-//! since the last checkpoint.
+//! What stops a command before its end: SIGINT, SIGTERM, and the time that `--time-limit` gives it. The run in progress
+//! writes a checkpoint at its next step and the program ends with the line that goes on. A second signal ends it at once, as
+//! `kill -9` would: nothing is lost then either but the steps since the last checkpoint.
+//!
+//! Whatever takes long asks [`check`] now and then, or [`check_before`] where it knows how long its next piece takes, as a
+//! loop's [`Rounds`] do, so that the limit is kept and not only noticed. A record in the writing is never stopped.
 
 use std::fmt;
 use std::io;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+/// Exit code of a command that its time limit stopped (`EX_TEMPFAIL` of sysexits.h: start it again).
+pub const EXIT_TIME_LIMIT: u8 = 75;
+
 /// The last signal; 0 before the first.
 static CAUGHT: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
+/// The limit, and when it is over.
+static LIMIT: OnceLock<(TimeLimit, Instant)> = OnceLock::new();
+/// Whether this process has stored anything that the next one goes on from.
+static PROGRESSED: AtomicBool = AtomicBool::new(false);
 
-/// A signal ended the command.
+/// How long a command may take: `90s`, `9m`, `1h30m`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeLimit {
+    text: String,
+    duration: Duration,
+}
+
+impl FromStr for TimeLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match humantime::parse_duration(text) {
+            Ok(duration) if duration.is_zero() => Err("expected a time above 0, such as 9m".to_owned()),
+            Ok(duration) => Ok(Self { text: text.to_owned(), duration }),
+            Err(error) => Err(format!("expected a time such as 90s, 9m or 1h30m: {error}")),
+        }
+    }
+}
+
+/// What stopped the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// A signal, by its number.
+    Signal(u8),
+    /// The time limit.
+    TimeLimit,
+}
+
+/// The command was stopped before its end, with everything stored that the same command goes on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupted {
-    /// Its number.
-    signal: u8,
+    cause: Cause,
 }
 
 impl Interrupted {
-    /// 128 and the signal's number: 130 after SIGINT, 143 after SIGTERM.
+    /// 128 and the signal's number (130 after SIGINT, 143 after SIGTERM), or [`EXIT_TIME_LIMIT`].
     pub fn exit_code(self) -> u8 {
-        128 + self.signal
+        match self.cause {
+            Cause::Signal(signal) => 128 + signal,
+            Cause::TimeLimit => EXIT_TIME_LIMIT,
+        }
     }
 }
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = if i32::from(self.signal) == SIGINT { "SIGINT" } else { "SIGTERM" };
-        write!(f, "stopped by {name}; to go on: {}", command_line(std::env::args()))
+        match self.cause {
+            Cause::Signal(signal) if i32::from(signal) == SIGINT => f.write_str("stopped by SIGINT")?,
+            Cause::Signal(_) => f.write_str("stopped by SIGTERM")?,
+            Cause::TimeLimit => {
+                let text = LIMIT.get().map_or("", |(limit, _)| &limit.text);
+                write!(f, "stopped by --time-limit {text}")?;
+                if !PROGRESSED.load(Ordering::Relaxed) {
+                    f.write_str(" before anything new was stored: give it more time")?;
+                }
+            }
+        }
+        write!(f, "; to go on: {}", command_line(std::env::args()))
     }
 }
 
@@ -52,15 +104,72 @@ pub fn catch() -> io::Result<()> {
     Ok(())
 }
 
+/// Gives the process so much time from now on. The first call counts.
+pub fn limit(limit: &TimeLimit) {
+    // A limit beyond the clock's range is none.
+    if let Some(end) = Instant::now().checked_add(limit.duration) {
+        LIMIT.get_or_init(|| (limit.clone(), end));
+    }
+}
+
+/// Whether the process has a time limit.
+pub fn is_limited() -> bool {
+    LIMIT.get().is_some()
+}
+
+/// Notes that something was stored that the next process goes on from.
+pub fn progressed() {
+    PROGRESSED.store(true, Ordering::Relaxed);
+}
+
 /// Whether to go on.
 ///
 /// # Errors
-/// [`Interrupted`] once a signal came.
+/// [`Interrupted`] once a signal came or the time is over.
 pub fn check() -> Result<(), Interrupted> {
+    check_before(Duration::ZERO)
+}
+
+/// Whether to go on with something that takes so long.
+///
+/// # Errors
+/// [`Interrupted`] once a signal came, or where the time would be over before that is done.
+pub fn check_before(piece: Duration) -> Result<(), Interrupted> {
     let signal = CAUGHT.get().map_or(0, |caught| caught.load(Ordering::Relaxed));
-    match u8::try_from(signal) {
-        Ok(signal) if signal > 0 => Err(Interrupted { signal }),
+    if let Ok(signal) = u8::try_from(signal)
+        && signal > 0
+    {
+        return Err(Interrupted { cause: Cause::Signal(signal) });
+    }
+    match LIMIT.get() {
+        Some((_, end)) if end.saturating_duration_since(Instant::now()) <= piece => {
+            Err(Interrupted { cause: Cause::TimeLimit })
+        }
         _ => Ok(()),
+    }
+}
+
+/// Asks [`check_before`] in a loop whose rounds are alike: before each round, with the longest that one took so far.
+pub struct Rounds {
+    begun: Instant,
+    longest: Duration,
+}
+
+impl Rounds {
+    /// Before the first round.
+    #[expect(clippy::new_without_default, reason = "it is a moment in time")]
+    pub fn new() -> Self {
+        Self { begun: Instant::now(), longest: Duration::ZERO }
+    }
+
+    /// Whether to begin another round; the one before it is over.
+    ///
+    /// # Errors
+    /// Those of [`check_before`].
+    pub fn next(&mut self) -> Result<(), Interrupted> {
+        self.longest = self.longest.max(self.begun.elapsed());
+        self.begun = Instant::now();
+        check_before(self.longest)
     }
 }
 
@@ -90,7 +199,25 @@ mod tests {
 
     #[test]
     fn exit_codes_are_the_shells() {
-        assert_eq!(Interrupted { signal: 2 }.exit_code(), 130);
-        assert_eq!(Interrupted { signal: 15 }.exit_code(), 143);
+        let code = |cause| Interrupted { cause }.exit_code();
+        assert_eq!(
+            [Cause::Signal(2), Cause::Signal(15), Cause::TimeLimit].map(code),
+            [130, 143, EXIT_TIME_LIMIT]
+        );
+    }
+
+    #[test]
+    fn limits_read_as_people_write_them() {
+        let seconds = |text: &str| text.parse().map(|limit: TimeLimit| limit.duration.as_secs_f64());
+        for (text, expected) in
+            [("90s", 90.0), ("9m", 540.0), ("1h30m", 5400.0), ("2h", 7200.0), ("1.5h", 5400.0)]
+        {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
+        for text in ["", "9", "m", "-9m", "9x", "99999999999999999999h"] {
+            let message = seconds(text).unwrap_err();
+            assert!(message.starts_with("expected a time such as 90s, 9m or 1h30m: "), "{message}");
+        }
+        assert_eq!(seconds("0s"), Err("expected a time above 0, such as 9m".to_owned()));
     }
 }

@@ -30,6 +30,7 @@ fn wrong_names_exit_with_64_and_the_nearest_right_one() {
         (vec!["table", "--format", "latx"], "did you mean `latex`?"),
         (vec!["data", "verify", "cifar-10"], "did you mean `cifar10`?"),
         (vec!["import", "x.pth.tar", "--network", "wrn-28-1O", "--out", "y"], "did you mean `wrn-28-10`?"),
+        (vec!["reproduce", "quick", "--time-limit", "9"], "such as 90s, 9m or 1h30m: time unit needed"),
         (vec!["reproduce", "quick", "--threads", "0"], "0 is not in 1..=65535"),
     ] {
         let output = divkd(folder.path(), &args);

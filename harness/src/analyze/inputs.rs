@@ -63,8 +63,9 @@ impl<'a> Inputs<'a> {
         mut f: impl FnMut(u64, &Tensor) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let device = &self.session.device.device;
+        let mut rounds = interrupt::Rounds::new();
         for (step, rows) in self.rows.chunks(self.config().teacher.batch).enumerate() {
-            interrupt::check()?;
+            rounds.next()?;
             f(step as u64, &evaluate::gather(&self.session.splits.train, rows, device)?)?;
         }
         Ok(())

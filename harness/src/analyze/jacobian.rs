@@ -70,11 +70,12 @@ fn sketches(
 ) -> anyhow::Result<[Sketch; 2]> {
     let mut sketches = [Sketch::new(), Sketch::new()];
     let share = 1.0 / networks.len().max(1) as f32;
+    let mut rounds = interrupt::Rounds::new();
     for (index, network) in networks.iter().enumerate() {
         let network = Linearization::new(network, images)?;
         for (space, sketch) in Space::ALL.into_iter().zip(&mut sketches) {
             for probe in 0..probes.count() {
-                interrupt::check()?;
+                rounds.next()?;
                 let pulled = network.pull_back(space, &probes.vectors(probe, rows))?;
                 match sketch.get_mut(probe).filter(|_| index > 0) {
                     Some(sum) => sum.iter_mut().zip(&pulled).for_each(|(sum, value)| *sum += share * value),

@@ -109,8 +109,9 @@ fn squares(
     let classes = start.len() / images.max(1);
     let moved: Vec<Vec<f64>> = moved.iter().map(|logits| outputs(space, logits, classes)).collect();
     let mut squares = vec![Lengths { change: vec![0.0; images], rest: vec![0.0; images] }; norms.len()];
+    let mut rounds = interrupt::Rounds::new();
     for probe in 0..probes.count() {
-        interrupt::check()?;
+        rounds.next()?;
         let vectors = probes.vectors(probe, rows);
         let pulled = around.pull_back(space, &vectors)?;
         for image in 0..images {

@@ -1,5 +1,6 @@
 //! Computes the analyses that are missing and stores them, one process a file.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -28,28 +29,42 @@ pub const REMAINDER_IMAGES: usize = 64;
 /// How long to wait before looking again at what others hold.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Computes and stores those of `pieces` that are not stored when their turn comes.
+/// Computes and stores those of `pieces` that are not stored when their turn comes. Where it is interrupted, it says how many
+/// there are.
 ///
 /// # Errors
-/// Models that are missing or do not fit; failures of device and disk; a signal.
+/// Models that are missing or do not fit; failures of device and disk; a signal, the end of the time.
 pub fn store(session: &Session<'_>, pieces: &[Piece]) -> anyhow::Result<()> {
     let folder = session.out.join(session.resolved.folder());
+    store_missing(session, pieces, &folder).inspect_err(|error| {
+        if error.is::<interrupt::Interrupted>() {
+            let stored = pieces.iter().filter(|piece| piece.path(&folder).is_file()).count();
+            eprintln!("{}: {stored} of {} missing analyses are stored", session.resolved.folder(), pieces.len());
+        }
+    })
+}
+
+fn store_missing(session: &Session<'_>, pieces: &[Piece], folder: &Path) -> anyhow::Result<()> {
     let mut claims = Claims::default();
     let mut left: Vec<(usize, &Piece)> = pieces.iter().enumerate().collect();
+    // None is stored in parts: one begins only where the longest so far would still be done in time.
+    let mut longest = Duration::ZERO;
     while !left.is_empty() {
         let before = left.len();
         let mut later = Vec::new();
         for (index, piece) in left {
-            interrupt::check()?;
-            match claims.take(&piece.claim_dir(&folder))? {
-                Attempt::Taken(_) if piece.is_stored(&folder)? => {}
+            interrupt::check_before(longest)?;
+            match claims.take(&piece.claim_dir(folder))? {
+                Attempt::Taken(_) if piece.is_stored(folder)? => {}
                 Attempt::Taken(claim) => {
                     let start = Instant::now();
                     let label = format!("{}/seed-{}", piece.row(), piece.seed);
                     let analysis =
                         compute(session, piece).with_context(|| format!("cannot analyse {label}"))?;
                     claim.verify()?;
-                    analysis.write(&piece.path(&folder))?;
+                    analysis.write(&piece.path(folder))?;
+                    interrupt::progressed();
+                    longest = longest.max(start.elapsed());
                     let took = duration(start.elapsed().as_secs_f64());
                     eprintln!("[{}/{}] {label}  analysed, {took}", index + 1, pieces.len());
                 }

@@ -19,6 +19,9 @@ use crate::{device, interrupt, loading};
 /// # Errors
 /// Names and settings that are wrong, records of other settings in the way, and whatever stops a run.
 pub fn run(args: &Reproduce) -> anyhow::Result<()> {
+    if let Some(limit) = &args.time_limit {
+        interrupt::limit(limit);
+    }
     let experiment = Experiment::find(&args.experiment)?;
     let resolved = config::resolve(&experiment, args.preset.as_deref(), &args.overrides())?;
     let chosen = device::choose(&args.device)?;

@@ -4,6 +4,8 @@ use candle_core::{Device, Tensor};
 use datasets::Dataset;
 use nn::{Mode, Network};
 
+use super::pace::Piece;
+
 /// Logits (M, N, K), member-major.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logits {
@@ -42,6 +44,11 @@ impl Logits {
         }
         Ok(())
     }
+}
+
+/// The piece of work that the predictions for all images are.
+pub fn piece(data: &Dataset, batch: usize) -> Piece {
+    Piece::Predictions(u32::try_from(data.len().div_ceil(batch)).unwrap_or(u32::MAX))
 }
 
 /// Logits of `network` in eval mode on all images, `batch` at a time.

@@ -6,6 +6,7 @@
 //! * [`evaluate`]: logits of a data set
 //! * [`checkpoint`]: everything that an interrupted run needs to go on
 //! * [`shared`], [`claim`]: the runs of a plan, shared among processes, one process a run
+//! * [`pace`]: how long the pieces of a run take, for time limits
 //! * [`record`]: the finished run's files
 //! * [`seeds`]: which seed keys which random stream
 
@@ -13,6 +14,7 @@ pub mod checkpoint;
 pub mod claim;
 pub mod evaluate;
 mod owner;
+pub mod pace;
 pub mod record;
 pub mod run;
 pub mod seeds;

@@ -11,6 +11,7 @@ use results::record::{self, Place};
 use super::checkpoint::Checkpoints;
 use super::claim::Claim;
 use super::evaluate;
+use super::pace::{Pace, Piece};
 use super::record as written;
 use super::seeds::run_seed;
 use super::training::{Setting, Training};
@@ -43,7 +44,7 @@ pub struct Session<'a> {
 ///
 /// # Errors
 /// A missing teacher, a checkpoint of other settings, a loss that is not finite, failures of device and disk, a signal
-/// (after a checkpoint), a claim that another process took over.
+/// or the end of the time (after a checkpoint), a claim that another process took over.
 pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyhow::Result<()> {
     let config = &session.resolved.config;
     let device = &session.device.device;
@@ -81,19 +82,39 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     let steps = setting.loader.batches_per_epoch();
     let progress = RunProgress::new(label.to_owned(), recipe.epochs, steps, training.epochs.len());
     let mut saved = Instant::now();
-    let mut between = |training: &Training| {
-        let stop = interrupt::check();
-        if (stop.is_err() || saved.elapsed() > CHECKPOINT_EVERY) && !training.tally.is_empty() {
-            claim.verify()?;
-            checkpoints.save(training)?;
+    let mut pace = Pace::default();
+    let save = |training: &Training, pace: &mut Pace| -> anyhow::Result<()> {
+        claim.verify()?;
+        pace.begin(Piece::Save, Instant::now());
+        checkpoints.save(training)?;
+        pace.end(Instant::now());
+        interrupt::progressed();
+        Ok(())
+    };
+    let mut between = |training: &Training, pace: &mut Pace, piece: Piece| -> anyhow::Result<()> {
+        pace.end(Instant::now());
+        // A limit can be kept once it is known how long a checkpoint takes.
+        let due = saved.elapsed() > CHECKPOINT_EVERY || interrupt::is_limited() && !pace.knows_saving();
+        let stop = interrupt::check_before(pace.needs(piece));
+        if (stop.is_err() || due) && !training.tally.is_empty() {
+            save(training, pace)?;
             saved = Instant::now();
         }
-        Ok(stop?)
+        if let Err(stop) = stop {
+            let (epoch, step) = (training.epochs.len() + 1, training.tally.len());
+            progress.line(&format!(
+                "{label}  stopped in epoch {epoch} of {}, after step {step} of {steps}",
+                recipe.epochs
+            ));
+            return Err(stop.into());
+        }
+        pace.begin(piece, Instant::now());
+        Ok(())
     };
     while training.epochs.len() < recipe.epochs {
-        training.epoch(&setting, &progress, &mut between)?;
-        claim.verify()?;
-        checkpoints.save(&training)?;
+        training.epoch(&setting, &progress, |training, piece| between(training, &mut pace, piece))?;
+        pace.end(Instant::now());
+        save(&training, &mut pace)?;
     }
 
     let best = training.best.as_ref().context("no epoch has validated")?;
@@ -101,7 +122,10 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     let message = format!("kept epoch {} of {}, val {:.3}", best.epoch, recipe.epochs, best.val_acc);
     let folded = method.inference(&training.network)?;
     let network = folded.as_ref().unwrap_or(&training.network);
-    let predict = |data| evaluate::logits(network, data, recipe.batch, device);
+    let predict = |data| {
+        interrupt::check_before(pace.needs(evaluate::piece(data, recipe.batch)))?;
+        evaluate::logits(network, data, recipe.batch, device)
+    };
     let (val, test) = (predict(&session.splits.val)?, predict(&session.splits.test)?);
     let place = place(session.resolved, run)?;
     claim.verify()?;
@@ -112,6 +136,7 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
              writable, then start the same command again"
         )
     })?;
+    interrupt::progressed();
     checkpoints.remove()?;
     progress.finish(&message);
     Ok(())

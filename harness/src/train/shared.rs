@@ -11,11 +11,26 @@ use crate::plan::{Plan, Run, run_dir};
 /// How long to wait before looking again at what others hold.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Trains what is missing of `plan` until all of it is there. `check` sees each run that another process finished.
+/// Trains what is missing of `plan` until all of it is there. `check` sees each run that another process finished. Where it is
+/// interrupted, it says how far the plan is.
 ///
 /// # Errors
-/// Those of [`run::run`] and `check`; a signal.
+/// Those of [`run::run`] and `check`; a signal, the end of the time.
 pub fn train(
+    session: &Session<'_>,
+    plan: &Plan,
+    check: impl Fn(&Run) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    train_missing(session, plan, check).inspect_err(|error| {
+        if error.is::<interrupt::Interrupted>() {
+            let is_finished = |run: &&Run| run_dir(&plan.folder, &run.row, run.seed).is_dir();
+            let finished = plan.runs.iter().filter(is_finished).count();
+            eprintln!("{}: {finished} of {} runs are finished", session.resolved.folder(), plan.runs.len());
+        }
+    })
+}
+
+fn train_missing(
     session: &Session<'_>,
     plan: &Plan,
     check: impl Fn(&Run) -> anyhow::Result<()>,

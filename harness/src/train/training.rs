@@ -14,6 +14,7 @@ use nn::{NamedTensor, Network, Sgd};
 use results::record::{EpochRow, TimingRow};
 
 use super::evaluate::{self, Logits};
+use super::pace::Piece;
 use super::tally::Tally;
 use crate::config::RecipeConfig;
 use crate::progress::RunProgress;
@@ -79,7 +80,7 @@ impl Training {
     }
 
     /// Trains one more epoch, or the rest of the one in progress, and validates where the recipe says so. `between` is
-    /// called before each step, and ends the epoch there with its error.
+    /// called before each step and before the validation, and ends the epoch there with its error.
     ///
     /// # Errors
     /// A loss that is not finite (epoch, step, rate, loss parts and layer), what `between` returns, and failures of the
@@ -88,7 +89,7 @@ impl Training {
         &mut self,
         setting: &Setting<'_>,
         progress: &RunProgress,
-        mut between: impl FnMut(&Self) -> anyhow::Result<()>,
+        mut between: impl FnMut(&Self, Piece) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let mut start = Instant::now();
         let epoch = self.epochs.len() + 1;
@@ -104,7 +105,7 @@ impl Training {
         for (index, batch) in setting.loader.epoch(epoch as u32).enumerate().skip(done) {
             self.spent += start.elapsed();
             start = Instant::now();
-            between(self)?;
+            between(self, Piece::Step)?;
             let (images, labels) = (batch.images, batch.labels);
             let (rows, size) = (labels.len(), setting.val.size);
             let images = Tensor::from_vec(images, (rows, 3, size, size), setting.device)?;
@@ -131,6 +132,7 @@ impl Training {
         }
         let seconds = (self.spent + start.elapsed()).as_secs_f64();
         let validation = if recipe.validates(epoch) {
+            between(self, evaluate::piece(setting.val, recipe.batch))?;
             let why = || format!("validation after epoch {epoch}, rate {lr}");
             Some(self.validate(setting, epoch).with_context(why)?)
         } else {

@@ -1,4 +1,4 @@
-//! What goes wrong while runs train, and what is left of them: kills, signals, other processes, full disks, damaged
+//! What goes wrong while runs train, and what is left of them: kills, signals, time limits, other processes, full disks, damaged
 //! checkpoints, losses that are not finite. Everything ends in the bytes of an undisturbed run or in one clear error.
 //!
 //! Tests that need something of the system print `skipped: ..` where it is missing; `DIVKD_REQUIRE=tmpfs,user` turns that
@@ -8,6 +8,7 @@ mod checkpoints;
 mod disk;
 mod fuzz;
 mod kills;
+mod limits;
 mod numerics;
 mod require;
 mod sharing;
