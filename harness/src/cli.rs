@@ -40,6 +40,10 @@ pub enum Command {
     Eval(Eval),
     /// Copy finished records without their weights, for committing, and write their tables.
     Keep(Keep),
+    /// Pack a plan's progress into one folder of a few files, to go on elsewhere.
+    Pack(Pack),
+    /// Unpack what `pack` packed into a folder of records.
+    Unpack(Unpack),
     /// Check this program against recorded cases of the official implementation.
     Oracle(Oracle),
     /// Hold numbers to goldens, earlier records, published tables and the paper's claims.
@@ -188,6 +192,26 @@ pub struct Keep {
     pub runs: PathBuf,
     /// Where the copies go.
     #[arg(long, value_name = "DIR", default_value = "results/runs")]
+    pub out: PathBuf,
+}
+
+/// Arguments of `pack`.
+#[derive(Debug, Args)]
+pub struct Pack {
+    /// The folder of records, of all experiments or one.
+    pub runs: PathBuf,
+    /// The folder to write, new or empty: at most 8 files of at most 16 MiB.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// Arguments of `unpack`.
+#[derive(Debug, Args)]
+pub struct Unpack {
+    /// A folder that `pack` wrote.
+    pub dir: PathBuf,
+    /// The folder of the records. What is there already is never overwritten.
+    #[arg(long, value_name = "RUNS", default_value = "runs")]
     pub out: PathBuf,
 }
 

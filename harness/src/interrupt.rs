@@ -166,7 +166,7 @@ impl Rounds {
     ///
     /// # Errors
     /// Those of [`check_before`].
-    pub fn next(&mut self) -> Result<(), Interrupted> {
+    pub fn again(&mut self) -> Result<(), Interrupted> {
         self.longest = self.longest.max(self.begun.elapsed());
         self.begun = Instant::now();
         check_before(self.longest)

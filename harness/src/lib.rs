@@ -5,6 +5,7 @@
 //! * [`train`]: one run from its seed to its record; [`checkpoint`](train::checkpoint) lets it go on after a crash
 //! * [`analyze`]: what the figures need beyond predictions
 //! * [`interrupt`]: what happens when the user or the scheduler asks it to stop
+//! * [`pack`]: a plan's progress as one small folder
 //! * [`cli`], [`commands`]: what the user types and what it does
 
 pub mod analyze;
@@ -20,6 +21,7 @@ pub mod machine;
 pub mod model;
 pub mod nearest;
 pub mod oracle;
+pub mod pack;
 pub mod plan;
 pub mod progress;
 pub mod train;

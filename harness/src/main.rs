@@ -50,6 +50,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Check(args) => commands::check::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Keep(args) => commands::keep::run(&args),
+        Command::Pack(args) => commands::pack::run_pack(&args),
+        Command::Unpack(args) => commands::pack::run_unpack(&args),
         Command::Oracle(args) => commands::oracle::run(&args),
     }
 }

@@ -111,6 +111,8 @@ fn help_of_every_command() {
         "export",
         "eval",
         "keep",
+        "pack",
+        "unpack",
         "oracle",
         "check",
         "bench",

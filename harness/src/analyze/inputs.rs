@@ -65,7 +65,7 @@ impl<'a> Inputs<'a> {
         let device = &self.session.device.device;
         let mut rounds = interrupt::Rounds::new();
         for (step, rows) in self.rows.chunks(self.config().teacher.batch).enumerate() {
-            rounds.next()?;
+            rounds.again()?;
             f(step as u64, &evaluate::gather(&self.session.splits.train, rows, device)?)?;
         }
         Ok(())

@@ -75,7 +75,7 @@ fn sketches(
         let network = Linearization::new(network, images)?;
         for (space, sketch) in Space::ALL.into_iter().zip(&mut sketches) {
             for probe in 0..probes.count() {
-                rounds.next()?;
+                rounds.again()?;
                 let pulled = network.pull_back(space, &probes.vectors(probe, rows))?;
                 match sketch.get_mut(probe).filter(|_| index > 0) {
                     Some(sum) => sum.iter_mut().zip(&pulled).for_each(|(sum, value)| *sum += share * value),

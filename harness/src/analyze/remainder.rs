@@ -111,7 +111,7 @@ fn squares(
     let mut squares = vec![Lengths { change: vec![0.0; images], rest: vec![0.0; images] }; norms.len()];
     let mut rounds = interrupt::Rounds::new();
     for probe in 0..probes.count() {
-        rounds.next()?;
+        rounds.again()?;
         let vectors = probes.vectors(probe, rows);
         let pulled = around.pull_back(space, &vectors)?;
         for image in 0..images {

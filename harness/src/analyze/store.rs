@@ -39,7 +39,11 @@ pub fn store(session: &Session<'_>, pieces: &[Piece]) -> anyhow::Result<()> {
     store_missing(session, pieces, &folder).inspect_err(|error| {
         if error.is::<interrupt::Interrupted>() {
             let stored = pieces.iter().filter(|piece| piece.path(&folder).is_file()).count();
-            eprintln!("{}: {stored} of {} missing analyses are stored", session.resolved.folder(), pieces.len());
+            eprintln!(
+                "{}: {stored} of {} missing analyses are stored",
+                session.resolved.folder(),
+                pieces.len()
+            );
         }
     })
 }

@@ -9,5 +9,6 @@ pub mod import;
 pub mod keep;
 pub mod list;
 pub mod oracle;
+pub mod pack;
 pub mod reproduce;
 pub mod table;

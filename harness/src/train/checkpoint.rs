@@ -28,6 +28,27 @@ use crate::config;
 /// Checkpoints of a run that are kept.
 const KEPT: usize = 2;
 
+/// The name of a folder of checkpoints, before the seed.
+pub const DIR: &str = ".tmp-checkpoints-seed-";
+
+/// `<folder>/<row>/.tmp-checkpoints-seed-<n>`: beside the record of a run, so that the record appears in one rename.
+pub fn dir(folder: &Path, row: &str, seed: u64) -> PathBuf {
+    folder.join(row).join(format!("{DIR}{seed}"))
+}
+
+/// Whether a checkpoint has such a name.
+pub fn is_name(name: &str) -> bool {
+    name.starts_with("epoch-") && name.ends_with(".safetensors")
+}
+
+/// The newest undamaged checkpoint in `dir`, where there is one.
+///
+/// # Errors
+/// Where the folder cannot be read.
+pub fn newest(dir: &Path) -> anyhow::Result<Option<PathBuf>> {
+    Ok(files(dir)?.into_iter().rev().find(|path| read(path).is_ok()))
+}
+
 /// The part of a checkpoint that is not tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,7 +148,7 @@ impl Checkpoints {
                     path.display()
                 )
             })?;
-        let all = self.files()?;
+        let all = files(&self.dir)?;
         for old in all.iter().rev().skip(KEPT) {
             fs::remove_file(old).with_context(|| format!("cannot remove {}", old.display()))?;
         }
@@ -145,7 +166,7 @@ impl Checkpoints {
         device: &Device,
         warn: impl Fn(&str),
     ) -> anyhow::Result<bool> {
-        for path in self.files()?.iter().rev() {
+        for path in files(&self.dir)?.iter().rev() {
             let (state, mut tensors) = match read(path) {
                 Ok(read) => read,
                 Err(error) => {
@@ -193,24 +214,23 @@ impl Checkpoints {
             _ => Ok(()),
         }
     }
+}
 
-    /// The files, oldest first.
-    fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let entries = match fs::read_dir(&self.dir) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.with_context(|| format!("cannot read {}", self.dir.display()))?,
-        };
-        let mut files = Vec::new();
-        for entry in entries {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with("epoch-") && name.ends_with(".safetensors") {
-                files.push(path);
-            }
+/// The checkpoints in `dir`, oldest first.
+fn files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("cannot read {}", dir.display()))?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if is_name(&path.file_name().unwrap_or_default().to_string_lossy()) {
+            files.push(path);
         }
-        files.sort();
-        Ok(files)
     }
+    files.sort();
+    Ok(files)
 }
 
 type Tensors = BTreeMap<String, Vec<f32>>;

@@ -8,7 +8,7 @@ use datasets::{Loader, Splits};
 use nn::{Network, NetworkSpec};
 use results::record::{self, Place};
 
-use super::checkpoint::Checkpoints;
+use super::checkpoint::{self, Checkpoints};
 use super::claim::Claim;
 use super::evaluate;
 use super::pace::{Pace, Piece};
@@ -74,7 +74,8 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     let sgd = optimiser.sgd(&network);
     let mut training = Training::new(network, sgd);
     let inputs = written::inputs(&session.resolved.table()?, &written::data(session.splits), run);
-    let checkpoints = Checkpoints::new(checkpoint_dir(session, run), inputs);
+    let folder = session.out.join(session.resolved.folder());
+    let checkpoints = Checkpoints::new(checkpoint::dir(&folder, &run.row.to_string(), run.seed), inputs);
     if checkpoints.restore(&mut training, device, |warning| eprintln!("{warning}"))? {
         eprintln!("resumed {}/seed-{} at epoch {}", run.row, run.seed, training.epochs.len() + 1);
     }
@@ -153,12 +154,6 @@ pub fn place(resolved: &Resolved, run: &Run) -> anyhow::Result<Place> {
 /// `<row>/.tmp-claim-seed-<n>`: the folder of a run's [`Claim`].
 pub fn claim_dir(folder: &Path, run: &Run) -> PathBuf {
     folder.join(run.row.to_string()).join(format!(".tmp-claim-seed-{}", run.seed))
-}
-
-/// `<row>/.tmp-checkpoints-seed-<n>`, beside the record, so that the record appears in one rename.
-fn checkpoint_dir(session: &Session<'_>, run: &Run) -> PathBuf {
-    let folder = session.out.join(session.resolved.folder());
-    folder.join(run.row.to_string()).join(format!(".tmp-checkpoints-seed-{}", run.seed))
 }
 
 /// The teachers of `seed` in `rows`, from their records.

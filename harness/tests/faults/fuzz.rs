@@ -12,13 +12,16 @@ use proptest::test_runner::{RngSeed, TestRunner};
 
 use crate::checkpoints::training;
 
-fn cases(count: u32) -> ProptestConfig {
+pub(crate) fn cases(count: u32) -> ProptestConfig {
     let rng_seed = RngSeed::Fixed(8);
     ProptestConfig { cases: count, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
 }
 
+/// Changes to a text.
+pub(crate) type Edits = Vec<(f64, usize, String)>;
+
 /// A change to a text: at a place (a fraction of its length), so many bytes give way to others.
-fn edits() -> impl Strategy<Value = Vec<(f64, usize, String)>> {
+pub(crate) fn edits() -> impl Strategy<Value = Edits> {
     let pieces = prop::sample::select(vec![
         "",
         "\n",
@@ -63,7 +66,7 @@ fn edits() -> impl Strategy<Value = Vec<(f64, usize, String)>> {
     prop::collection::vec((0.0..1.0_f64, 0..12_usize, piece), 1..6)
 }
 
-fn edited(text: &str, edits: &[(f64, usize, String)]) -> String {
+pub(crate) fn edited(text: &str, edits: &[(f64, usize, String)]) -> String {
     let mut bytes = text.as_bytes().to_vec();
     for (place, gone, new) in edits {
         let start = (place * bytes.len() as f64) as usize;

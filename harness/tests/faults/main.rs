@@ -4,12 +4,14 @@
 //! Tests that need something of the system print `skipped: ..` where it is missing; `DIVKD_REQUIRE=tmpfs,user` turns that
 //! into a failure for the things that it names.
 
+mod carried;
 mod checkpoints;
 mod disk;
 mod fuzz;
 mod kills;
 mod limits;
 mod numerics;
+mod packed;
 mod require;
 mod sharing;
 mod signals;

@@ -1,0 +1,267 @@
+//! Unpacking: everything is checked before anything is written, and each record appears whole or not at all.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use results::record::{MODEL, Place, RUN, RunInfo};
+use results::rows;
+
+use super::slot::{RunPath, Slot};
+use super::{Entry, FORMAT, INDEX, Index, LARGEST, LeftOut, Limits, part_name, sha256, write_whole};
+use crate::plan::{Row, Run};
+use crate::train::claim::{Attempt, Claim, Claims};
+use crate::train::run::claim_dir;
+
+/// What was unpacked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Files that were written.
+    pub written: usize,
+    /// Files that were there already, the same, or are of no use beside what is there.
+    pub skipped: usize,
+    /// What did not fit when it was packed.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// The content of a packed folder.
+type Content = BTreeMap<Slot, Vec<u8>>;
+
+/// Unpacks the folder `packed` into the folder of records `out`.
+///
+/// # Errors
+/// Where a part is missing or damaged, a file that is there already has other content, a run is being trained, or a file
+/// cannot be written. Nothing is written in the first two cases.
+pub fn unpack(packed: &Path, out: &Path) -> anyhow::Result<Unpacked> {
+    let index = read_index(packed)?;
+    let content = read_content(packed, &index)?;
+    let places = places(&content)?;
+    refuse_conflicts(&content, out)?;
+
+    let mut done = Unpacked { left_out: index.left_out, ..Unpacked::default() };
+    let mut records: BTreeMap<RunPath, Vec<(&str, &[u8])>> = BTreeMap::new();
+    for (slot, bytes) in &content {
+        if let Slot::Record(run, file) = slot {
+            records.entry(run.clone()).or_default().push((file, bytes));
+        }
+    }
+    for (run, files) in &records {
+        let (written, skipped) = unpack_record(run, files, places.get(run), out)?;
+        done.written += written;
+        done.skipped += skipped;
+    }
+    for (slot, bytes) in &content {
+        let written = match slot {
+            Slot::Record(..) => continue,
+            Slot::Checkpoint(run, _) => unpack_checkpoint(run, &slot.path(out), bytes, out)?,
+            Slot::Analysis(..) => write_missing(&slot.path(out), bytes)?,
+        };
+        done.written += usize::from(written);
+        done.skipped += usize::from(!written);
+    }
+    Ok(done)
+}
+
+fn read_index(packed: &Path) -> anyhow::Result<Index> {
+    let path = packed.join(INDEX);
+    let text = fs::read_to_string(&path).with_context(|| {
+        format!("cannot read {}: is this a folder that `divkd pack` wrote?", path.display())
+    })?;
+    let damaged = || format!("{} is damaged: copy the folder again", path.display());
+    let index: Index = toml::from_str(&text).with_context(damaged)?;
+    ensure!(
+        index.format == FORMAT,
+        "{} has format {}, this program reads {FORMAT}: unpack it with the version that packed it",
+        path.display(),
+        index.format
+    );
+    let limits = Limits::default();
+    ensure!(index.part.len() < limits.files, "{}: {} parts are too many", path.display(), index.part.len());
+    Ok(index)
+}
+
+/// The bytes of all parts, checked.
+fn read_parts(packed: &Path, index: &Index) -> anyhow::Result<Vec<u8>> {
+    let mut stream = Vec::new();
+    for (number, part) in index.part.iter().enumerate() {
+        let name = part_name(number + 1);
+        ensure!(part.name == name, "{INDEX}: part {} is named `{}`, not {name}", number + 1, part.name);
+        let path = packed.join(&name);
+        let file = fs::File::open(&path).with_context(|| {
+            format!("cannot read {}: it belongs to the folder, copy it too", path.display())
+        })?;
+        let start = stream.len();
+        // A byte more than there should be is enough to know.
+        file.take(part.bytes.min(Limits::default().bytes).saturating_add(1))
+            .read_to_end(&mut stream)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = &stream[start..];
+        ensure!(
+            bytes.len() as u64 == part.bytes && sha256(bytes) == part.sha256,
+            "{} is damaged (its size or hash does not fit {INDEX}): copy it again",
+            path.display()
+        );
+    }
+    Ok(stream)
+}
+
+fn read_content(packed: &Path, index: &Index) -> anyhow::Result<Content> {
+    let stream = read_parts(packed, index)?;
+    let mut rest = stream.as_slice();
+    let mut content = Content::new();
+    for entry in &index.file {
+        let slot = Slot::parse(&entry.path)
+            .with_context(|| format!("{INDEX}: `{}` is no file of a record, refused", entry.path))?;
+        let packed = usize::try_from(entry.packed).ok().and_then(|packed| rest.split_at_checked(packed));
+        let (packed, later) =
+            packed.with_context(|| format!("{INDEX} is damaged: the parts end within {}", entry.path))?;
+        rest = later;
+        let bytes =
+            decompress(packed, entry).with_context(|| format!("{} is damaged in the parts", entry.path))?;
+        ensure!(content.insert(slot, bytes).is_none(), "{INDEX} is damaged: {} is there twice", entry.path);
+    }
+    ensure!(rest.is_empty(), "{INDEX} is damaged: the parts hold more than it names");
+    Ok(content)
+}
+
+fn decompress(packed: &[u8], entry: &Entry) -> anyhow::Result<Vec<u8>> {
+    ensure!(entry.bytes <= LARGEST, "{} bytes are more than the {LARGEST} that are unpacked", entry.bytes);
+    let mut bytes = Vec::new();
+    zstd::Decoder::new(packed)?.take(entry.bytes + 1).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 == entry.bytes && sha256(&bytes) == entry.sha256, "size or hash does not fit");
+    Ok(bytes)
+}
+
+/// The place of each packed record by its description, which must be where it was.
+fn places(content: &Content) -> anyhow::Result<BTreeMap<RunPath, Place>> {
+    let mut places = BTreeMap::new();
+    for (slot, bytes) in content {
+        let Slot::Record(run, file) = slot else { continue };
+        if file != RUN {
+            continue;
+        }
+        let info: RunInfo = toml::from_str(str::from_utf8(bytes)?).with_context(|| slot.to_string())?;
+        let place = Place::new(&info.experiment, &info.preset, &info.row, info.seed)?;
+        let root = Path::new("");
+        ensure!(place.dir(root) == run.dir(root), "{slot} describes {}", place.dir(root).display());
+        places.insert(run.clone(), place);
+    }
+    Ok(places)
+}
+
+/// Files that are there must be the same.
+fn refuse_conflicts(content: &Content, out: &Path) -> anyhow::Result<()> {
+    let mut conflicts = Vec::new();
+    for (slot, bytes) in content {
+        let path = slot.path(out);
+        let differs =
+            path.is_file() && fs::read(&path).with_context(|| path.display().to_string())? != *bytes;
+        if differs {
+            conflicts.push(path.display().to_string());
+        }
+    }
+    if !conflicts.is_empty() {
+        bail!(
+            "what is there already differs from what was packed; nothing was unpacked, name another --out:\n  {}",
+            conflicts.join("\n  ")
+        );
+    }
+    Ok(())
+}
+
+/// Files written and skipped.
+fn unpack_record(
+    run: &RunPath,
+    files: &[(&str, &[u8])],
+    place: Option<&Place>,
+    out: &Path,
+) -> anyhow::Result<(usize, usize)> {
+    let _claim = claim(run, out)?;
+    let dir = run.dir(out);
+    if dir.is_dir() {
+        let model = files.iter().find(|(name, _)| *name == MODEL);
+        let written = model.map_or(Ok(false), |(name, bytes)| write_missing(&dir.join(name), bytes))?;
+        return Ok((usize::from(written), files.len() - usize::from(written)));
+    }
+    let Some(place) = place else {
+        // A model whose record was not packed: it cannot be used.
+        return Ok((0, files.len()));
+    };
+    let draft = place.draft_dir(out);
+    remove(&draft)?;
+    place.begin(out)?;
+    let write = || -> anyhow::Result<()> {
+        for (name, bytes) in files {
+            fs::write(draft.join(name), bytes).with_context(|| draft.join(name).display().to_string())?;
+        }
+        place.finish(out)?;
+        Ok(())
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_dir_all(&draft);
+    })?;
+    // As when a run ends in its record.
+    remove(&run.checkpoints(out))?;
+    Ok((files.len(), 0))
+}
+
+/// Whether it was written: not beside the run's record.
+fn unpack_checkpoint(run: &RunPath, path: &Path, bytes: &[u8], out: &Path) -> anyhow::Result<bool> {
+    let _claim = claim(run, out)?;
+    if run.dir(out).is_dir() { Ok(false) } else { write_missing(path, bytes) }
+}
+
+/// Whether the file was missing, and is written now.
+fn write_missing(path: &Path, bytes: &[u8]) -> anyhow::Result<bool> {
+    if path.is_file() {
+        return Ok(false);
+    }
+    write_whole(path, bytes)?;
+    Ok(true)
+}
+
+/// The claim of a run, so that no process trains it meanwhile.
+fn claim(run: &RunPath, out: &Path) -> anyhow::Result<Claim> {
+    let row = match rows::teacher_index(&run.row) {
+        Some(index) => Row::Teacher(index),
+        None => Row::Student(run.row.clone()),
+    };
+    let of = Run { row, seed: run.seed, needs: Vec::new(), finished: false };
+    match Claims::default().take(&claim_dir(&out.join(&run.folder), &of))? {
+        Attempt::Taken(claim) => Ok(claim),
+        Attempt::Held(holder) => {
+            bail!("{}/seed-{} is trained by {holder}: wait for it, or stop it", run.row, run.seed)
+        }
+    }
+}
+
+fn remove(dir: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_of_another_format_or_with_too_many_parts_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |text: &str| {
+            fs::write(folder.path().join(INDEX), text).unwrap();
+            format!("{:#}", unpack(folder.path(), &folder.path().join("out")).unwrap_err())
+        };
+        assert!(read("format = 2").contains("has format 2, this program reads 1"));
+        let part = "[[part]]\nname = 'part-1.zst'\nbytes = 1\nsha256 = ''\n";
+        assert!(read(&format!("format = 1\n{}", part.repeat(8))).contains("8 parts are too many"));
+        assert!(read(&format!("format = 1\n{part}")).contains("part-1.zst: it belongs to the folder"));
+        assert!(read("format = ").contains("pack.toml is damaged"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was written");
+    }
+}

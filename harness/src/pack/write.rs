@@ -1,0 +1,124 @@
+//! Packing: the most important files first, for as long as there is room.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+
+use super::find::{self, Group};
+use super::{
+    Entry, FORMAT, INDEX, Index, LARGEST, LeftOut, Limits, Part, part_name, rank, sha256, write_whole,
+};
+
+/// Compression: most of what a higher level gains on floating-point numbers, at a tenth of its time.
+const LEVEL: i32 = 3;
+
+/// What was packed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// Files of the folder of records.
+    pub files: usize,
+    /// Files that hold them, with the index.
+    pub parts: usize,
+    /// Their size.
+    pub bytes: u64,
+    /// What did not fit, the most important first.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Packs what is under `runs` into the folder `out`, which must be new or empty.
+///
+/// # Errors
+/// Where there is nothing to pack, a record is damaged, or a file cannot be read or written.
+pub fn pack(runs: &Path, out: &Path, limits: &Limits) -> anyhow::Result<Packed> {
+    let mut found = find::find(runs)?;
+    rank::sort(&mut found);
+    let occupied =
+        out.is_dir() && fs::read_dir(out).with_context(|| out.display().to_string())?.next().is_some();
+    ensure!(!occupied, "{} is not empty: name a new folder", out.display());
+
+    let mut writer =
+        Writer { out, limits, pending: Vec::new(), index: Index { format: FORMAT, ..Index::default() } };
+    for group in &found.groups {
+        writer.add(group)?;
+    }
+    writer.flush()?;
+    let Index { part, file, left_out, .. } = &writer.index;
+    let text = toml::to_string(&writer.index)?;
+    if text.len() as u64 > limits.bytes {
+        bail!("{} files are more than {INDEX} has room for: pack one experiment at a time", file.len());
+    }
+    write_whole(&out.join(INDEX), text.as_bytes())?;
+    let bytes = part.iter().map(|part| part.bytes).sum::<u64>() + text.len() as u64;
+    Ok(Packed { files: file.len(), parts: part.len() + 1, bytes, left_out: left_out.clone() })
+}
+
+struct Writer<'a> {
+    out: &'a Path,
+    limits: &'a Limits,
+    /// The part in the making.
+    pending: Vec<u8>,
+    index: Index,
+}
+
+impl Writer<'_> {
+    /// Adds the files of a group, or notes that they do not fit.
+    fn add(&mut self, group: &Group) -> anyhow::Result<()> {
+        let mut entries = Vec::new();
+        let mut packed = Vec::new();
+        let (mut sizes, mut is_small) = (Vec::new(), true);
+        for (slot, path) in &group.files {
+            let read = || format!("cannot read {}", path.display());
+            let bytes = fs::metadata(path).with_context(read)?.len();
+            sizes.push(LeftOut { path: slot.to_string(), bytes });
+            is_small &= bytes <= LARGEST;
+            if !is_small {
+                continue;
+            }
+            let content = fs::read(path).with_context(read)?;
+            let compressed = zstd::encode_all(content.as_slice(), LEVEL).with_context(read)?;
+            entries.push(Entry {
+                path: slot.to_string(),
+                bytes: content.len() as u64,
+                sha256: sha256(&content),
+                packed: compressed.len() as u64,
+            });
+            packed.extend(compressed);
+        }
+        if !is_small || packed.len() as u64 > self.room() {
+            self.index.left_out.extend(sizes);
+            return Ok(());
+        }
+        self.index.file.extend(entries);
+        let size = usize::try_from(self.limits.bytes)?;
+        let mut rest = packed.as_slice();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(size - self.pending.len()));
+            self.pending.extend(now);
+            rest = later;
+            if self.pending.len() == size {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that the parts can still take; one file is the index.
+    fn room(&self) -> u64 {
+        let parts = self.limits.files.saturating_sub(1 + self.index.part.len()) as u64;
+        parts * self.limits.bytes - self.pending.len() as u64
+    }
+
+    /// Writes the part in the making.
+    fn flush(&mut self) -> anyhow::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let name = part_name(self.index.part.len() + 1);
+        write_whole(&self.out.join(&name), &self.pending)?;
+        let (bytes, sha256) = (self.pending.len() as u64, sha256(&self.pending));
+        self.index.part.push(Part { name, bytes, sha256 });
+        self.pending.clear();
+        Ok(())
+    }
+}
