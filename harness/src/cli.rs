@@ -28,6 +28,8 @@ pub enum Command {
     Reproduce(Reproduce),
     /// Print the table of the records under a folder.
     Table(Table),
+    /// The paper's figures as tables, and which rows are better than others.
+    Analyze(Analyze),
     /// List methods, networks, data sets and experiments.
     List,
     /// Check or fetch a data set.
@@ -126,6 +128,60 @@ pub struct Table {
     /// term, csv, md or latex.
     #[arg(long, default_value = "term")]
     pub format: String,
+}
+
+/// Arguments of `analyze`.
+#[derive(Debug, Args)]
+pub struct Analyze {
+    /// What to show.
+    #[command(subcommand)]
+    pub what: AnalyzeWhat,
+}
+
+/// What `analyze` can show.
+#[derive(Debug, Subcommand)]
+pub enum AnalyzeWhat {
+    /// How sure the teachers are of their training images (figure 1).
+    Confidence(AnalyzeRuns),
+    /// How much members disagree, by their confidence, on training images as they are and perturbed, and on test images
+    /// (figure 3).
+    Diversity(AnalyzeRuns),
+    /// Whether ODS perturbations of one teacher make the others disagree (figure 6).
+    Transfer(AnalyzeRuns),
+    /// How close the students' Jacobians are to their teachers' (section 5.3), and the remainder below.
+    Jacobian(AnalyzeRuns),
+    /// How well the teachers are described by their Jacobians (section 3.2).
+    Remainder(AnalyzeRuns),
+    /// Every row against be-kd, with bootstrap intervals over test images and seeds.
+    Compare(CompareRuns),
+}
+
+/// Records to compare.
+#[derive(Debug, Args)]
+pub struct CompareRuns {
+    /// A folder of records: all experiments, or one of them.
+    #[arg(default_value = "runs")]
+    pub runs: PathBuf,
+    /// term, csv, md or latex.
+    #[arg(long, default_value = "term")]
+    pub format: String,
+}
+
+/// Records to analyse.
+#[derive(Debug, Args)]
+pub struct AnalyzeRuns {
+    /// A folder of records: all experiments, or one of them.
+    #[arg(default_value = "runs")]
+    pub runs: PathBuf,
+    /// term, csv, md or latex.
+    #[arg(long, default_value = "term")]
+    pub format: String,
+    /// Where the data are in the hub's layout, for arrays that are not stored yet.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// auto, cpu or cuda:0.
+    #[arg(long, default_value = "auto")]
+    pub device: String,
 }
 
 /// Arguments of `data`.

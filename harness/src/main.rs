@@ -42,6 +42,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Reproduce(args) => commands::reproduce::run(&args),
         Command::Table(args) => commands::table::run(&args),
+        Command::Analyze(args) => commands::analyze::run(&args),
         Command::List => commands::list::run(),
         Command::Data(args) => commands::data::run(&args),
         Command::Import(args) => commands::import::run(&args),

@@ -20,19 +20,23 @@
 
 #![forbid(unsafe_code)]
 
+mod binned;
 mod calibration;
 mod dee;
 mod diversity;
 mod error;
+mod examples;
 mod probs;
 mod quality;
 mod scores;
 mod temperature;
 
+pub use binned::Binned;
 pub use calibration::{BINS, TACE_THRESHOLD, ace, ece, sce, tace};
 pub use dee::{Dee, dee};
 pub use diversity::{mean_pairwise_kl, member_kl, pairwise_kl};
 pub use error::{Error, Result};
+pub use examples::{Examples, Resampled, resampled_mean};
 pub use probs::Probs;
 pub use quality::{acc, bs, entropy, nll};
 pub use scores::{Scores, score};

@@ -1,8 +1,8 @@
 //! Properties that hold for any predictions.
 
 use metrics::{
-    BINS, Probs, TACE_THRESHOLD, TEMPERATURE_RANGE, ace, bs, dee, ece, entropy, fit_temperature, nll,
-    pairwise_kl, sce, score, tace,
+    BINS, Binned, Examples, Probs, TACE_THRESHOLD, TEMPERATURE_RANGE, acc, ace, bs, dee, ece, entropy,
+    fit_temperature, mean_pairwise_kl, member_kl, nll, pairwise_kl, resampled_mean, sce, score, tace,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -14,12 +14,12 @@ fn predictions() -> impl Strategy<Value = (Vec<f32>, usize, usize, usize, Vec<u3
     })
 }
 
-/// The examples (N, K) of `probs` and their labels in another order.
+/// The examples (N, K) of `probs` at `order`, with their labels.
 fn reordered(probs: &Probs, labels: &[u32], order: &[usize]) -> (Probs, Vec<u32>) {
     let rows: Vec<&[f64]> = probs.rows().collect();
     let values = order.iter().flat_map(|&i| rows[i].iter().copied()).collect();
     let labels = order.iter().map(|&i| labels[i]).collect();
-    (Probs::new(probs.examples(), probs.classes(), values).unwrap(), labels)
+    (Probs::new(order.len(), probs.classes(), values).unwrap(), labels)
 }
 
 proptest! {
@@ -213,5 +213,96 @@ proptest! {
         prop_assert_eq!(bs(&probs, &labels).unwrap(), 0.0);
         prop_assert_eq!(ece(&probs, &labels, BINS).unwrap(), 0.0);
         prop_assert!(nll(&probs, &labels).unwrap().abs() < 1e-11);
+    }
+}
+
+proptest! {
+    /// Shares sum to one, and the bins' means weighted by them are the plain mean: of values and of confidences.
+    #[test]
+    fn bins_lose_nothing(pairs in vec((0.0_f64..=1.0, -5.0_f64..5.0), 1..200), bins in 1_usize..30) {
+        let binned = Binned::new(pairs.iter().copied(), bins);
+        prop_assert!((binned.share.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        let mean = pairs.iter().map(|(_, value)| value).sum::<f64>() / pairs.len() as f64;
+        prop_assert!((binned.mean() - mean).abs() < 1e-9, "{} {}", binned.mean(), mean);
+        let confidence: f64 =
+            binned.share.iter().zip(&binned.confidence).map(|(share, c)| share * c.unwrap_or(0.0)).sum();
+        let mean = pairs.iter().map(|(confidence, _)| confidence).sum::<f64>() / pairs.len() as f64;
+        prop_assert!((confidence - mean).abs() < 1e-9);
+        for (bin, (share, confidence)) in binned.share.iter().zip(&binned.confidence).enumerate() {
+            prop_assert_eq!(*share > 0.0, confidence.is_some());
+            let (low, high) = (bin as f64 / bins as f64, (bin + 1) as f64 / bins as f64);
+            prop_assert!(confidence.is_none_or(|c| c >= low - 1e-12 && c <= high + 1e-12));
+        }
+    }
+
+    #[test]
+    fn bins_do_not_depend_on_the_order(
+        pairs in vec((0.0_f64..=1.0, -5.0_f64..5.0), 1..100),
+        keys in vec(any::<u32>(), 100),
+    ) {
+        let mut order: Vec<usize> = (0..pairs.len()).collect();
+        order.sort_by_key(|&i| keys[i]);
+        let (a, b) = (Binned::new(pairs.iter().copied(), 10), Binned::new(order.iter().map(|&i| pairs[i]), 10));
+        prop_assert_eq!(&a.share, &b.share);
+        for (a, b) in a.value.iter().zip(&b.value) {
+            prop_assert!((a.unwrap_or(0.0) - b.unwrap_or(0.0)).abs() < 1e-9);
+        }
+    }
+
+    /// The bins are those of the calibration error.
+    #[test]
+    fn bins_give_the_calibration_error((logits, m, n, k, labels) in predictions()) {
+        let probs = Probs::mean_of_members(&logits, m, n, k).unwrap();
+        let hits = probs.rows().zip(&labels).map(|(row, label)| {
+            let top = row.iter().copied().fold(0.0, f64::max);
+            f64::from(u8::from(row.iter().position(|p| *p == top) == Some(*label as usize)))
+        });
+        let binned = Binned::new(probs.confidences().into_iter().zip(hits), BINS);
+        let gaps = (0..BINS).map(|b| {
+            binned.share[b] * (binned.confidence[b].unwrap_or(0.0) - binned.value[b].unwrap_or(0.0)).abs()
+        });
+        prop_assert!((gaps.sum::<f64>() - ece(&probs, &labels, BINS).unwrap()).abs() < 1e-9);
+    }
+
+    /// A resample's scores are those of a data set that repeats its examples; each example once gives the scores.
+    #[test]
+    fn resampled_scores_are_those_of_repeated_examples(
+        (logits, m, n, k, labels) in predictions(),
+        counts in vec(0_u32..4, 40),
+    ) {
+        let probs = Probs::mean_of_members(&logits, m, n, k).unwrap();
+        let examples = Examples::new(&probs, &labels).unwrap();
+        let counts = &counts[..n];
+        for counts in [&vec![1; n][..], counts] {
+            let order: Vec<usize> = (0..n).flat_map(|i| vec![i; counts[i] as usize]).collect();
+            let found = examples.resampled(counts);
+            if order.is_empty() {
+                prop_assert!(found.nll.is_nan());
+                continue;
+            }
+            let (probs, labels) = reordered(&probs, &labels, &order);
+            for (name, found, expected) in [
+                ("acc", found.acc, acc(&probs, &labels).unwrap()),
+                ("nll", found.nll, nll(&probs, &labels).unwrap()),
+                ("bs", found.bs, bs(&probs, &labels).unwrap()),
+                ("ece", found.ece, ece(&probs, &labels, BINS).unwrap()),
+            ] {
+                prop_assert!((found - expected).abs() < 1e-9, "{}: {} {}", name, found, expected);
+            }
+            let kl = vec![2.5; n];
+            prop_assert!((resampled_mean(&kl, counts) - 2.5).abs() < 1e-12);
+        }
+    }
+
+    /// A member's diversity averages to that of all pairs, and follows the members.
+    #[test]
+    fn members_share_the_diversity((logits, m, n, k, _) in predictions()) {
+        let members = member_kl(&logits, m, n, k).unwrap();
+        let mean = members.iter().sum::<f64>() / m as f64;
+        let expected = mean_pairwise_kl(&logits, m, n, k).unwrap();
+        prop_assert!((mean - expected).abs() <= 1e-9 * expected.max(1.0), "{} {}", mean, expected);
+        let turned: Vec<f32> = logits[n * k..].iter().chain(&logits[..n * k]).copied().collect();
+        let turned = member_kl(&turned, m, n, k).unwrap();
+        prop_assert!((turned[m - 1] - members[0]).abs() <= 1e-9 * members[0].max(1.0));
     }
 }

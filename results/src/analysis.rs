@@ -35,6 +35,7 @@ mod jacobian;
 mod names;
 mod place;
 mod remainder;
+pub mod tables;
 mod tensors;
 
 use std::collections::BTreeMap;

@@ -13,4 +13,5 @@ mod report;
 pub mod spread;
 
 pub use interval::Interval;
+pub(crate) use interval::quantile;
 pub use report::{Finding, Report, Section, Verdict};

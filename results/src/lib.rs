@@ -3,8 +3,10 @@
 //! * [`record`]: one finished run is a folder `<out>/<experiment>-<preset>/<row>/seed-<n>/`.
 //! * [`analysis`]: what the figures need beyond predictions.
 //! * [`table`]: the paper's table from the stored predictions of such folders, with mean and spread over seeds.
+//! * [`compare`]: whether one row is better than another, by a bootstrap over test images and seeds.
 //! * [`check`]: what moved between such a table and published numbers, earlier records or a stored table.
 //! * [`reference`](mod@reference): the published numbers that stand beside ours.
+//! * [`sheet`]: small tables in every format.
 //! * [`rows`]: the names of a table's rows, and their order.
 
 #![forbid(unsafe_code)]
@@ -12,10 +14,12 @@
 pub mod analysis;
 pub mod check;
 mod column;
+pub mod compare;
 mod error;
 pub mod record;
 pub mod reference;
 pub mod rows;
+pub mod sheet;
 pub mod table;
 
 pub use column::Column;

@@ -12,7 +12,11 @@ mod markdown;
 mod measure;
 mod model;
 mod notes;
+mod predicted;
 mod term;
 
+pub(crate) use csv::quoted as csv_cell;
 pub use format::Format;
+pub(crate) use latex::text as latex_text;
 pub use model::{Cell, Experiment, Row, Table};
+pub(crate) use predicted::{Candidate, Predicted};

@@ -3,11 +3,13 @@
 //!
 //! * [`pieces`]: which rows and seeds there are, and which of them is still to be computed
 //! * [`store`]: computes and stores those, shared with whatever other processes do the same
+//! * [`fill`]: the same from records alone, for `divkd analyze`
 //! * [`inputs`], [`diversity`]: disagreement on training images, clean and perturbed; how it carries over
 //! * [`linearization`], [`probes`]: derivatives by the image; [`jacobian`] compares them, [`remainder`] tests them
 //! * [`train_kld`]: the line `train-kld`, from what is stored
 
 pub mod diversity;
+pub mod fill;
 pub mod inputs;
 pub mod jacobian;
 pub mod linearization;

@@ -1,5 +1,6 @@
 //! The commands, one module each: what they read, do and print.
 
+pub mod analyze;
 pub mod bench;
 pub mod check;
 pub mod data;

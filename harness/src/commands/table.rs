@@ -15,6 +15,10 @@ pub fn run(args: &cli::Table) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn format(name: &str) -> Result<Format, UnknownName> {
+/// The format `name`.
+///
+/// # Errors
+/// An unknown name, with the nearest one.
+pub(super) fn format(name: &str) -> Result<Format, UnknownName> {
     name.parse().map_err(|_| UnknownName::new("format", name, Format::ALL.map(Format::name)))
 }

@@ -34,9 +34,14 @@ impl Interval {
     }
 
     fn around(mean: f64, error: f64, count: usize) -> Self {
-        let half = error * T[(count - 2).min(T.len() - 1)];
+        let half = error * quantile((count - 1) as f64);
         Self { mean, low: mean - half, high: mean + half, count }
     }
+}
+
+/// The 97.5% quantile of Student's t with `degrees` of freedom, at least 1; rounded down to whole ones.
+pub(crate) fn quantile(degrees: f64) -> f64 {
+    T[(degrees.max(1.0) as usize - 1).min(T.len() - 1)]
 }
 
 /// The mean of `values`, at least one.
@@ -66,5 +71,6 @@ mod tests {
         assert!((published.high - (0.5 + 4.303 * (4.0_f64 / 3.0).sqrt())).abs() < 1e-12, "{published:?}");
         assert_eq!(Interval::of(&[1.0]), None);
         assert_eq!(Interval::of(&[0.5; 20]).unwrap().high, 0.5);
+        assert_eq!([0.0, 1.0, 2.9, f64::INFINITY].map(quantile), [12.706, 12.706, 4.303, 2.228]);
     }
 }

@@ -26,8 +26,8 @@ fn values(row: &Row) -> Vec<String> {
     [means, stds].concat()
 }
 
-/// A folder's name as RFC 4180 asks for.
-fn quoted(name: &str) -> Cow<'_, str> {
+/// A cell as RFC 4180 asks for.
+pub(crate) fn quoted(name: &str) -> Cow<'_, str> {
     if name.contains(['"', ',', '\n', '\r']) {
         Cow::Owned(format!("\"{}\"", name.replace('"', "\"\"")))
     } else {

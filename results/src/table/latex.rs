@@ -31,6 +31,11 @@ fn experiment(experiment: &Experiment) -> String {
     text + "\\end{table}\n"
 }
 
+/// Text of a cell or a note with the signs of mathematics.
+pub(crate) fn text(text: &str) -> String {
+    escaped(text).replace('±', "$\\pm$").replace(">=", "$\\geq$").replace('‖', "$\\|$")
+}
+
 /// Text without LaTeX's special characters.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -85,7 +85,7 @@ impl Row {
 
 impl Cell {
     /// The cell of one value a seed; none without values.
-    pub(super) fn over_seeds(values: &[f64], at_least: bool) -> Option<Self> {
+    pub(crate) fn over_seeds(values: &[f64], at_least: bool) -> Option<Self> {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();

@@ -3,6 +3,7 @@
 use super::grid::{self, PLAIN};
 use super::model::{Experiment, Table};
 use super::notes::notes;
+use crate::sheet::{aligned, widths};
 
 pub(super) fn render(table: &Table) -> String {
     table.experiments.iter().map(experiment).collect::<Vec<_>>().join("\n")
@@ -15,12 +16,12 @@ fn experiment(experiment: &Experiment) -> String {
         std::iter::once(label).chain(line.cells).collect()
     });
     let lines: Vec<Vec<String>> = std::iter::once(headings).chain(body).collect();
-    let widths = widths(&lines);
+    let widths = widths(&lines.iter().collect::<Vec<_>>());
     let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * (widths.len() - 1));
 
     let mut text = format!("{}\n\n", experiment.folder);
     for (index, line) in lines.iter().enumerate() {
-        text += &aligned(line, &widths);
+        text += &aligned(line, &widths, 1);
         if index == 0 {
             text += &format!("{rule}\n");
         }
@@ -29,21 +30,4 @@ fn experiment(experiment: &Experiment) -> String {
         text += &format!("note: {note}\n");
     }
     text
-}
-
-/// The widest cell of each column, in characters.
-fn widths(lines: &[Vec<String>]) -> Vec<usize> {
-    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |line: &Vec<String>, column| line.get(column).map_or(0, |cell: &String| cell.chars().count());
-    (0..columns).map(|column| lines.iter().map(|line| width(line, column)).max().unwrap_or(0)).collect()
-}
-
-/// The first cell to the left, the numbers to the right, without trailing spaces.
-fn aligned(line: &[String], widths: &[usize]) -> String {
-    let cells = line.iter().zip(widths).enumerate().map(|(column, (cell, &width))| match column {
-        0 => format!("{cell:<width$}"),
-        _ => format!("{cell:>width$}"),
-    });
-    let text = cells.collect::<Vec<_>>().join("  ");
-    format!("{}\n", text.trim_end())
 }

@@ -234,7 +234,7 @@ fn csv_keeps_every_bit() {
 }
 
 /// Rounds the numbers of a CSV, whose last digits depend on the machine's exponential.
-fn rounded(csv: &str) -> String {
+pub(crate) fn rounded(csv: &str) -> String {
     let cell = |cell: &str| match cell.parse::<f64>() {
         Ok(number) if cell.contains('.') => format!("{number:.6}"),
         _ => cell.to_owned(),

@@ -20,8 +20,8 @@ fn matrix(name: &str, rows: usize, columns: usize) -> Matrix {
 /// Arrays of random numbers: a row's diversity alone.
 pub(crate) fn analysis(row: &str, seed: u64) -> Analysis {
     let diversity = |set: Set| Diversity {
-        confidence: uniforms(&format!("{row} {} confidence", set.name()), 20),
-        kl: uniforms(&format!("{row} {} kl", set.name()), 20),
+        confidence: uniforms(&format!("{row} {seed} {} confidence", set.name()), 20),
+        kl: uniforms(&format!("{row} {seed} {} kl", set.name()), 20),
     };
     Analysis {
         row: row.to_owned(),
@@ -41,14 +41,17 @@ pub(crate) fn teachers_analysis(seed: u64) -> Analysis {
     let mut curves = BTreeMap::new();
     for direction in Direction::ALL {
         for space in Space::ALL {
-            let name = format!("{} {}", direction.name(), space.name());
+            let name = format!("{seed} {} {}", direction.name(), space.name());
             let curve = Curve { change: matrix(&name, 3, 8), rest: matrix(&(name.clone() + " rest"), 3, 8) };
             curves.insert((direction, space), curve);
         }
     }
     Analysis {
-        confidence: Some(matrix("confidence", 2, 20)),
-        transfer: Some(Transfer { values: matrix("transfer", 2, 2), clean: uniforms("clean", 2) }),
+        confidence: Some(matrix(&format!("{seed} confidence"), 2, 20)),
+        transfer: Some(Transfer {
+            values: matrix(&format!("{seed} transfer"), 2, 2),
+            clean: uniforms(&format!("{seed} clean"), 2),
+        }),
         remainder: Some(Remainder { norm: vec![0.01, 0.02, 0.04], training_norm: 0.062_745_098, curves }),
         ..analysis(TEACHERS, seed)
     }
@@ -57,7 +60,7 @@ pub(crate) fn teachers_analysis(seed: u64) -> Analysis {
 /// All arrays of a student of two subnetworks.
 pub(crate) fn student_analysis(row: &str, seed: u64, estimator: Estimator) -> Analysis {
     let matches = |space: Space| {
-        let of = |what: &str| matrix(&format!("{row} {} {what}", space.name()), 2, 4);
+        let of = |what: &str| matrix(&format!("{row} {seed} {} {what}", space.name()), 2, 4);
         let error = match estimator {
             Estimator::Exact => None,
             Estimator::Projections(_) => {

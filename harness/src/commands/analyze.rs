@@ -1,0 +1,108 @@
+//! `divkd analyze`: the paper's figures as tables, and whether one row is better than another. From stored arrays and
+//! predictions; arrays that are missing are computed first where weights and data are at hand.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use results::analysis::Analysis;
+use results::analysis::tables::{self, Source};
+use results::compare::{self, BASELINE, REPLICATES};
+use results::record::scan;
+use results::sheet::{Sheet, render};
+use results::table::Format;
+
+use super::table::format;
+use crate::analyze::fill::{Needs, fill};
+use crate::cli::{Analyze, AnalyzeRuns, AnalyzeWhat};
+use crate::device;
+
+/// Tables from stored arrays.
+struct Kind {
+    /// The first is what programs get.
+    sheets: &'static [fn(&Source) -> Sheet],
+    needs: Needs,
+    /// Whether an analysis has what the table shows.
+    has: fn(&Analysis) -> bool,
+}
+
+/// Prints the tables of the records under the folder, an experiment after the other.
+///
+/// # Errors
+/// Names that are wrong; records that are missing or damaged; an experiment without the arrays that its table is made
+/// from, with what it lacks.
+pub fn run(args: &Analyze) -> anyhow::Result<()> {
+    let kind = |sheets, needs, has| Kind { sheets, needs, has };
+    let (args, kind) = match &args.what {
+        AnalyzeWhat::Confidence(args) => {
+            (args, kind(&[tables::confidence], Needs::Teachers, |one| one.confidence.is_some()))
+        }
+        AnalyzeWhat::Diversity(args) => {
+            (args, kind(&[tables::diversity], Needs::All, |one| !one.diversity.is_empty()))
+        }
+        AnalyzeWhat::Transfer(args) => {
+            (args, kind(&[tables::transfer], Needs::Teachers, |one| one.transfer.is_some()))
+        }
+        AnalyzeWhat::Jacobian(args) => {
+            (args, kind(&[tables::jacobian, tables::remainder], Needs::All, |one| one.jacobian.is_some()))
+        }
+        AnalyzeWhat::Remainder(args) => {
+            (args, kind(&[tables::remainder], Needs::Teachers, |one| one.remainder.is_some()))
+        }
+        AnalyzeWhat::Compare(args) => {
+            return print(&args.runs, &args.format, |folder| {
+                let differences = compare::compare(folder, BASELINE, REPLICATES)?;
+                let name = folder.file_name().unwrap_or_default().to_string_lossy();
+                if differences.is_empty() {
+                    bail!("{}: there is no row {BASELINE} with others to compare", folder.display());
+                }
+                Ok(vec![compare::sheet(&name, &differences)])
+            });
+        }
+    };
+    print(&args.runs, &args.format, |folder| stored(folder, args, &kind))
+}
+
+/// The tables of `kind` of one experiment's records, whose missing arrays are computed first.
+fn stored(folder: &Path, args: &AnalyzeRuns, kind: &Kind) -> anyhow::Result<Vec<Sheet>> {
+    let device = device::choose(&args.device)?;
+    let lacking = fill(folder, kind.needs, args.data_dir.as_deref(), &device)?;
+    let source = Source::read(folder)?;
+    if !source.analyses.iter().any(kind.has) {
+        match lacking {
+            Some(lacking) => bail!("{lacking}"),
+            None => bail!(
+                "{}: there is nothing to analyse: it takes the records of all teachers 1..M of a seed, and M of at least 2 \
+                 for diversity",
+                folder.display()
+            ),
+        }
+    }
+    if let Some(lacking) = lacking {
+        eprintln!("{lacking}");
+    }
+    Ok(kind.sheets.iter().map(|sheet| sheet(&source)).collect())
+}
+
+fn print(
+    runs: &Path,
+    format_name: &str,
+    sheets: impl Fn(&Path) -> anyhow::Result<Vec<Sheet>>,
+) -> anyhow::Result<()> {
+    let format = format(format_name)?;
+    let folders: BTreeSet<PathBuf> =
+        scan(runs)?.iter().filter_map(|path| Some(path.dir.parent()?.parent()?.to_owned())).collect();
+    if folders.is_empty() {
+        return Err(results::Error::NoRecords { root: runs.to_owned() }.into());
+    }
+    let mut all = Vec::new();
+    for folder in folders {
+        let mut sheets = sheets(&folder)?;
+        if format == Format::Csv {
+            sheets.truncate(1);
+        }
+        all.extend(sheets);
+    }
+    print!("{}", render(&all, format));
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! `divkd analyze` on records of its own: from stored arrays, from weights where arrays are missing, and what it says where
+//! neither is there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use results::record;
+
+const KINDS: [&str; 5] = ["confidence", "diversity", "transfer", "jacobian", "remainder"];
+
+fn divkd(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_divkd")).args(args).current_dir(folder).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What `divkd analyze` prints.
+fn analyze(folder: &Path, args: &[&str]) -> String {
+    let output = divkd(folder, &[&["analyze"], args].concat());
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// What it complains about.
+fn refused(folder: &Path, args: &[&str]) -> String {
+    let output = divkd(folder, &[&["analyze"], args].concat());
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {}", text(&output.stdout));
+    text(&output.stderr)
+}
+
+fn stored(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let dir = folder.join("runs/quick-smoke/analysis");
+    let mut files: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+/// Two seeds of two teachers, `kd`, `be-kd` and `be-kd-ods`.
+fn reproduce(folder: &Path) {
+    let args = ["reproduce", "quick", "--preset", "smoke", "--members", "2", "--seeds", "2"];
+    let output = divkd(folder, &[&args[..], &["--methods", "teacher,kd,be-kd,be-kd-ods"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+fn records(folder: &Path) -> Vec<PathBuf> {
+    record::scan(&folder.join("runs")).unwrap().into_iter().map(|path| path.dir).collect()
+}
+
+#[test]
+fn tables_from_arrays_from_weights_and_from_neither() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    reproduce(folder);
+    let before = stored(folder);
+    assert_eq!(before.len(), 8);
+
+    // Every kind, as lines and as CSV whose lines have as many cells as the header.
+    let tables: Vec<String> = KINDS.iter().map(|kind| analyze(folder, &[kind])).collect();
+    for (kind, table) in KINDS.iter().zip(&tables) {
+        assert!(table.starts_with("quick-smoke: "), "{table}");
+        let csv = analyze(folder, &[kind, "runs/quick-smoke", "--format", "csv"]);
+        let cells: Vec<usize> = csv.lines().map(|line| line.split(',').count()).collect();
+        assert!(cells.len() > 4 && cells.iter().all(|count| *count == cells[0]), "{kind}: {csv}");
+    }
+    assert!(tables[3].contains("first-order remainder"), "{}", tables[3]);
+    assert!(analyze(folder, &["compare"]).contains("be-kd-ods"));
+    assert!(analyze(folder, &["transfer", "--format", "latex"]).contains("\\toprule"));
+    assert!(analyze(folder, &["transfer", "--format", "md"]).contains("| teacher-1 |"));
+    let unknown = divkd(folder, &["analyze", "transfer", "--format", "html"]);
+    assert_eq!(unknown.status.code(), Some(64));
+
+    // Without arrays they are computed from the weights, to the same bytes: the teachers' alone, then the rest.
+    fs::remove_dir_all(folder.join("runs/quick-smoke/analysis")).unwrap();
+    assert_eq!(analyze(folder, &["confidence"]), tables[0]);
+    assert_eq!(stored(folder).len(), 2);
+    assert_eq!(analyze(folder, &["diversity"]), tables[1]);
+    assert!(stored(folder) == before, "other bytes from records than at the end of a run");
+
+    // Without one model its seed's students cannot be computed: what is stored is shown, what is not is named.
+    let model = folder.join("runs/quick-smoke/be-kd/seed-2").join(record::MODEL);
+    fs::remove_file(&model).unwrap();
+    fs::remove_file(folder.join("runs/quick-smoke/analysis/be-kd.seed-2.safetensors")).unwrap();
+    let partial = divkd(folder, &["analyze", "jacobian"]);
+    assert_eq!(partial.status.code(), Some(0));
+    let warning = text(&partial.stderr);
+    assert!(warning.contains("no stored analysis of be-kd/seed-2"), "{warning}");
+    assert!(warning.contains("be-kd/seed-2/model.safetensors is missing"), "{warning}");
+    assert!(warning.contains("`divkd reproduce quick --preset smoke`"), "{warning}");
+
+    // Other data, then data that came from a folder, then no weights at all: nothing is left to show.
+    fs::remove_dir_all(folder.join("runs/quick-smoke/analysis")).unwrap();
+    let run =
+        records(folder).into_iter().find(|dir| dir.ends_with("teacher-1/seed-1")).unwrap().join(record::RUN);
+    let whole = fs::read_to_string(&run).unwrap();
+    fs::write(&run, whole.replacen("train = 96", "train = 97", 1)).unwrap();
+    let message = refused(folder, &["transfer"]);
+    assert!(message.contains("these are not the data that its records were made from"), "{message}");
+    let source = whole.lines().find(|line| line.starts_with("source = ")).unwrap();
+    fs::write(&run, whole.replacen(source, "source = \"folder cifar10\"", 1)).unwrap();
+    let message = refused(folder, &["transfer"]);
+    assert!(message.contains("the data came from a folder: name it with --data-dir"), "{message}");
+    fs::write(&run, whole).unwrap();
+    for dir in records(folder) {
+        let _ = fs::remove_file(dir.join(record::MODEL));
+    }
+    let message = refused(folder, &["diversity"]);
+    assert!(
+        message.contains("no stored analysis of teachers/seed-1, ") && message.contains("and 4 more"),
+        "{message}"
+    );
+    // Comparisons need predictions alone.
+    assert!(analyze(folder, &["compare", "--format", "csv"]).starts_with("experiment,row,score,"));
+    let nothing = refused(folder, &["compare", "runs/quick-smoke/analysis"]);
+    assert!(nothing.contains("cannot open") || nothing.contains("no records under"), "{nothing}");
+}
+
+/// Arrays are kept with the records, and the kept ones give the same tables.
+#[test]
+fn kept_records_give_the_same_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    reproduce(folder);
+    let keep = divkd(folder, &["keep", "runs", "--out", "kept"]);
+    assert_eq!(keep.status.code(), Some(0), "{}", text(&keep.stderr));
+    for kind in ["transfer", "jacobian"] {
+        assert_eq!(analyze(folder, &[kind, "kept"]), analyze(folder, &[kind, "runs"]));
+    }
+    let csv = analyze(folder, &["confidence", "kept", "--format", "csv"]);
+    assert!(csv.lines().skip(1).all(|line| !line.split(',').nth(3).unwrap().is_empty()), "{csv}");
+    // Again: nothing is written over.
+    let keep = divkd(folder, &["keep", "runs", "--out", "kept"]);
+    assert_eq!(keep.status.code(), Some(0), "{}", text(&keep.stderr));
+}

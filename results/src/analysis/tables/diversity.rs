@@ -1,0 +1,112 @@
+//! Figure 3: diversity by confidence.
+
+use metrics::Binned;
+
+use super::source::Source;
+use super::{average, deviation, mean, spread};
+use crate::analysis::Set;
+use crate::sheet::{Sheet, full};
+
+/// Bins of the confidence.
+const BINS: usize = 10;
+
+/// The images that a row's members are asked about.
+#[derive(Clone, Copy)]
+enum Images {
+    Training(Set),
+    Test,
+}
+
+impl Images {
+    const ALL: [Self; 5] = [
+        Self::Training(Set::Clean),
+        Self::Training(Set::Gaussian),
+        Self::Training(Set::Ods),
+        Self::Training(Set::ConfOds),
+        Self::Test,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Training(set) => set.name(),
+            Self::Test => "test",
+        }
+    }
+}
+
+/// A line for each row of several members and each set of images: the mean pairwise KL over images ("mean-KLD"), and for
+/// each bin of the members' mean confidence its share and its mean KL. Over seeds; a bin's KL over those that have images
+/// in it.
+pub fn diversity(source: &Source) -> Sheet {
+    let (mut lines, mut csv) = (Vec::new(), Vec::new());
+    for row in source.rows() {
+        for images in Images::ALL {
+            let seeds = binned(source, row, images);
+            if seeds.is_empty() {
+                continue;
+            }
+            let means: Vec<f64> = seeds.iter().map(Binned::mean).collect();
+            let mut line =
+                vec![row.to_owned(), images.name().to_owned(), seeds.len().to_string(), spread(&means, 4)];
+            let mut numbers = |low: f64, high: f64, share: &[f64], kl: &[f64]| {
+                let labels = [
+                    source.folder.clone(),
+                    row.to_owned(),
+                    images.name().to_owned(),
+                    seeds.len().to_string(),
+                ];
+                let values = [Some(low), Some(high), mean(share), deviation(share), mean(kl), deviation(kl)];
+                csv.push(labels.into_iter().chain(values.map(full)).collect());
+            };
+            numbers(0.0, 1.0, &vec![1.0; seeds.len()], &means);
+            for bin in 0..BINS {
+                let share: Vec<f64> = seeds.iter().map(|seed| seed.share[bin]).collect();
+                let kl: Vec<f64> = seeds.iter().filter_map(|seed| seed.value[bin]).collect();
+                numbers(bin as f64 / BINS as f64, (bin + 1) as f64 / BINS as f64, &share, &kl);
+                let percent = 100.0 * mean(&share).unwrap_or(0.0);
+                line.push(match percent > 0.0 {
+                    true if percent < 0.5 => format!("{} <1%", average(&kl, 3)),
+                    true => format!("{} {percent:.0}%", average(&kl, 3)),
+                    false => String::new(),
+                });
+            }
+            lines.push(line);
+        }
+    }
+    let bins = (1..=BINS).map(|bin| format!("to {:.1}", bin as f64 / BINS as f64));
+    let labels = ["row", "images", "seeds", "mean-KLD"].map(str::to_owned);
+    Sheet {
+        title: format!("{}: diversity by confidence (figure 3)", source.folder),
+        labels: 2,
+        headings: labels.into_iter().chain(bins).collect(),
+        lines,
+        notes: vec![
+            "Mean pairwise KL between members in nats: over all images (mean-KLD), and in bins of the confidence of their \
+             mean prediction, with the bin's share of the images; means over seeds. clean, gaussian, ods and conf-ods are \
+             training images."
+                .to_owned(),
+        ],
+        csv_header: "experiment,row,images,seeds,low,high,share,share_std,kl,kl_std",
+        csv,
+    }
+}
+
+/// The bins of `row` on `images`, a seed each.
+fn binned(source: &Source, row: &str, images: Images) -> Vec<Binned> {
+    match images {
+        Images::Training(set) => source
+            .of(row)
+            .filter_map(|one| one.diversity.get(&set))
+            .map(|stored| {
+                let pairs = stored.confidence.iter().zip(&stored.kl);
+                Binned::new(pairs.map(|(confidence, kl)| (f64::from(*confidence), f64::from(*kl))), BINS)
+            })
+            .collect(),
+        Images::Test => source
+            .tested
+            .iter()
+            .filter(|tested| tested.row == row)
+            .map(|tested| Binned::new(tested.diversity.iter().copied(), BINS))
+            .collect(),
+    }
+}

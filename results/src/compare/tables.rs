@@ -1,0 +1,48 @@
+//! The differences as a table.
+
+use super::{BASELINE, Difference, REPLICATES};
+use crate::Column;
+use crate::sheet::{Sheet, full};
+
+/// A line for each row and column of `differences`, which are of the experiment `folder` and against [`BASELINE`].
+pub fn sheet(folder: &str, differences: &[Difference]) -> Sheet {
+    let number = |column: Column, value: f64| format!("{:.*}", column.decimals(), value * column.scale());
+    let signed = |column: Column, value: f64| format!("{:+.*}", column.decimals(), value * column.scale());
+    let line = |one: &Difference| {
+        let column = one.column;
+        vec![
+            one.row.clone(),
+            column.heading().to_owned(),
+            one.seeds.len().to_string(),
+            number(column, one.value),
+            number(column, one.baseline),
+            signed(column, one.mean()),
+            format!("[{}, {}]", signed(column, one.low), signed(column, one.high)),
+            one.verdict.name().to_owned(),
+        ]
+    };
+    let csv = |one: &Difference| {
+        let numbers = [one.value, one.baseline, one.mean(), one.low, one.high].map(|value| full(Some(value)));
+        let labels =
+            [folder.to_owned(), one.row.clone(), one.column.name().to_owned(), one.seeds.len().to_string()];
+        let verdict = [one.verdict.name().to_owned()];
+        labels.into_iter().chain(numbers).chain(verdict).collect()
+    };
+    let mut notes = vec![format!(
+        "Difference from {BASELINE} within a seed, with its 95% interval by {REPLICATES} bootstrap replicates over test images \
+         and seeds; inconclusive where the interval holds zero."
+    )];
+    if differences.iter().any(|one| one.seeds.len() < 2) {
+        notes.push("With one seed the interval covers the test images alone and decides nothing.".to_owned());
+    }
+    let headings = ["row", "score", "seeds", "value", BASELINE, "difference", "95% interval", "verdict"];
+    Sheet {
+        title: format!("{folder}: against {BASELINE}"),
+        labels: 2,
+        headings: headings.map(str::to_owned).into(),
+        lines: differences.iter().map(line).collect(),
+        notes,
+        csv_header: "experiment,row,score,seeds,value,baseline,difference,low,high,verdict",
+        csv: differences.iter().map(csv).collect(),
+    }
+}

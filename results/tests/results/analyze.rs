@@ -1,0 +1,131 @@
+//! The paper's figures as tables: snapshots of every format from small records, and numbers worked out here.
+
+use std::fs;
+use std::path::Path;
+
+use results::Error;
+use results::analysis::tables::{self, Source};
+use results::analysis::{self, Analysis, Estimator, Set};
+use results::sheet::{Sheet, render};
+use results::table::Format;
+
+use crate::made::{self, Made};
+
+/// Two seeds of two teachers and three students, with arrays.
+fn make(out: &Path) -> Source {
+    let folder = out.join("quick-smoke");
+    for seed in [1, 2] {
+        for row in ["teacher-1", "teacher-2", "kd"] {
+            Made::new("quick", "smoke", row, seed).write(out);
+        }
+        for row in ["be-kd", "be-kd-ods"] {
+            Made::new("quick", "smoke", row, seed).members(2).write(out);
+        }
+        let mut stored = vec![
+            made::teachers_analysis(seed),
+            made::student_analysis("be-kd", seed, Estimator::Exact),
+            made::student_analysis("be-kd-ods", seed, Estimator::Exact),
+        ];
+        let mut kd = made::student_analysis("kd", seed, Estimator::Exact);
+        kd.jacobian.as_mut().unwrap().against = analysis::Against::Ensemble;
+        kd.diversity.clear();
+        stored.push(kd);
+        for one in stored {
+            one.write(&analysis::path(&folder, &one.row, one.seed)).unwrap();
+        }
+    }
+    Source::read(&folder).unwrap()
+}
+
+fn snapshots(name: &str, sheet: Sheet) {
+    let sheets = [sheet];
+    insta::assert_snapshot!(format!("{name}_term"), render(&sheets, Format::Term));
+    insta::assert_snapshot!(format!("{name}_md"), render(&sheets, Format::Md));
+    insta::assert_snapshot!(format!("{name}_latex"), render(&sheets, Format::Latex));
+    insta::assert_snapshot!(format!("{name}_csv"), crate::table::rounded(&render(&sheets, Format::Csv)));
+}
+
+#[test]
+fn every_table_in_every_format() {
+    let out = tempfile::tempdir().unwrap();
+    let source = make(out.path());
+    assert_eq!(source.folder, "quick-smoke");
+    snapshots("confidence", tables::confidence(&source));
+    snapshots("diversity", tables::diversity(&source));
+    snapshots("transfer", tables::transfer(&source));
+    snapshots("jacobian", tables::jacobian(&source));
+    snapshots("remainder", tables::remainder(&source));
+}
+
+fn csv(sheet: &Sheet) -> Vec<Vec<&str>> {
+    sheet.csv.iter().map(|line| line.iter().map(String::as_str).collect()).collect()
+}
+
+fn number(cell: &str) -> f64 {
+    cell.parse().unwrap()
+}
+
+/// The bins' shares and means of the CSV give the mean-KLD back, which is the stored arrays' plain mean.
+#[test]
+fn bins_add_up_to_the_mean() {
+    let out = tempfile::tempdir().unwrap();
+    let source = make(out.path());
+    let sheet = tables::diversity(&source);
+    let teachers = |images: &str| -> Vec<Vec<&str>> {
+        csv(&sheet).into_iter().filter(|line| line[1] == "teachers" && line[2] == images).collect()
+    };
+    for set in Set::ALL {
+        let lines = teachers(set.name());
+        assert_eq!(lines.len(), 11);
+        let expected = source
+            .analyses
+            .iter()
+            .filter(|one| one.row == "teachers")
+            .map(|one| one.diversity[&set].mean_kl())
+            .sum::<f64>()
+            / 2.0;
+        assert!((number(lines[0][8]) - expected).abs() < 1e-9, "{lines:?}");
+        let shares: f64 = lines[1..].iter().map(|line| number(line[6])).sum();
+        assert!((shares - 1.0).abs() < 1e-12);
+    }
+    // Test images come from the predictions: those of teachers 1 and 2, and of the students of two subnetworks.
+    let test = teachers("test");
+    let mean = |seed| {
+        let of = |row: &str| Made::new("quick", "smoke", row, seed).predictions().test.logits;
+        metrics::mean_pairwise_kl(&[of("teacher-1"), of("teacher-2")].concat(), 2, 60, made::CLASSES).unwrap()
+    };
+    assert!((number(test[0][8]) - (mean(1) + mean(2)) / 2.0).abs() < 1e-9, "{test:?}");
+}
+
+/// Records without arrays still have their test images.
+#[test]
+fn records_without_arrays_give_what_predictions_give() {
+    let out = tempfile::tempdir().unwrap();
+    make(out.path());
+    let folder = out.path().join("quick-smoke");
+    fs::remove_dir_all(folder.join(analysis::FOLDER)).unwrap();
+    let source = Source::read(&folder).unwrap();
+    assert!(source.analyses.is_empty());
+    let sheet = tables::diversity(&source);
+    let lines = csv(&sheet);
+    assert!(!lines.is_empty() && lines.iter().all(|line| line[2] == "test"), "{lines:?}");
+    assert_eq!(tables::transfer(&source).lines, Vec::<Vec<String>>::new());
+    assert_eq!(tables::jacobian(&source).lines, Vec::<Vec<String>>::new());
+    assert!(tables::confidence(&source).lines.iter().all(|line| line[1].is_empty() && !line[2].is_empty()));
+    let empty = tempfile::tempdir().unwrap();
+    assert!(matches!(Source::read(empty.path()), Err(Error::NoRecords { .. })));
+}
+
+/// Estimates say so, with the error that they have.
+#[test]
+fn estimates_are_shown_with_their_errors() {
+    let out = tempfile::tempdir().unwrap();
+    make(out.path());
+    let folder = out.path().join("quick-smoke");
+    for seed in [1, 2] {
+        let one: Analysis = made::student_analysis("be-kd", seed, Estimator::Projections(32));
+        one.write(&analysis::path(&folder, "be-kd", seed)).unwrap();
+    }
+    let notes = tables::jacobian(&Source::read(&folder).unwrap()).notes.join("\n");
+    assert!(notes.contains("Estimated from 32 random projections"), "{notes}");
+}

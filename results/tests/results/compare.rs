@@ -1,0 +1,127 @@
+//! Paired comparisons against intervals worked out here, and verdicts on rows that differ as made.
+
+use std::path::Path;
+
+use results::compare::{BASELINE, Difference, Verdict, compare, sheet};
+use results::sheet::render;
+use results::table::{Format, Table};
+use results::{Column, Error};
+
+use crate::made::Made;
+
+/// Seeds with three teachers, the baseline and students as good as their signal says.
+fn make(out: &Path, seeds: u64) {
+    for seed in 1..=seeds {
+        for n in 1..=3 {
+            Made::new("quick", "smoke", &format!("teacher-{n}"), seed).write(out);
+        }
+        for (row, signal) in [("be-kd", 1.5), ("be", 0.0), ("be-kd-ods", 5.0), ("kd", 1.5)] {
+            Made::new("quick", "smoke", row, seed).signal(signal).write(out);
+        }
+    }
+}
+
+fn of<'a>(found: &'a [Difference], row: &str, column: Column) -> &'a Difference {
+    found.iter().find(|one| one.row == row && one.column == column).unwrap()
+}
+
+#[test]
+fn values_are_those_of_the_table_and_clear_differences_are_found() {
+    let out = tempfile::tempdir().unwrap();
+    make(out.path(), 3);
+    let folder = out.path().join("quick-smoke");
+    let found = compare(&folder, BASELINE, 400).unwrap();
+    let table = Table::build(&folder).unwrap();
+    let rows = &table.experiments[0].rows;
+    let cell = |row: &str, column| rows.iter().find(|own| own.name == row).unwrap().cell(column);
+    for one in &found {
+        assert_eq!(one.seeds, [1, 2, 3]);
+        let (own, baseline) = (cell(&one.row, one.column).unwrap(), cell(BASELINE, one.column).unwrap());
+        assert!(
+            (one.value - own.mean).abs() < 1e-9 && (one.baseline - baseline.mean).abs() < 1e-9,
+            "{one:?}"
+        );
+        assert!(one.low <= one.high, "{one:?}");
+    }
+    let names: Vec<&str> = found.iter().map(|one| one.row.as_str()).collect();
+    let mut once = names.clone();
+    once.dedup();
+    assert_eq!(once, ["de-1", "de-2", "de-3", "kd", "be", "be-kd-ods"]);
+    for (row, verdict) in [("be-kd-ods", Verdict::Better), ("be", Verdict::Worse)] {
+        for column in [Column::Acc, Column::Nll, Column::Bs] {
+            let one = of(&found, row, column);
+            assert_eq!(one.verdict, verdict, "{one:?}");
+        }
+    }
+    // One network has no diversity to compare.
+    assert!(!found.iter().any(|one| one.row == "kd" && one.column == Column::Kld));
+    assert_eq!(compare(&folder, BASELINE, 400).unwrap(), found, "equal records give equal intervals");
+}
+
+/// With one seed a replicate resamples the images alone: the accuracy's interval is that of a mean of paired differences,
+/// mean +- 2.228 standard errors, to the precision of 2000 replicates.
+#[test]
+fn one_seed_covers_the_images_and_decides_nothing() {
+    let out = tempfile::tempdir().unwrap();
+    make(out.path(), 1);
+    let folder = out.path().join("quick-smoke");
+    let found = compare(&folder, BASELINE, 2000).unwrap();
+    assert!(found.iter().all(|one| one.verdict == Verdict::Inconclusive));
+    let hits = |row: &str, signal| {
+        let test = Made::new("quick", "smoke", row, 1).signal(signal).predictions().test;
+        let probs = test.probs().unwrap();
+        let hit = |(row, label): (&[f64], &u32)| {
+            let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
+            f64::from(u8::from(best == *label as usize))
+        };
+        probs.rows().zip(&test.labels).map(hit).collect::<Vec<f64>>()
+    };
+    let differences: Vec<f64> =
+        hits("be-kd-ods", 5.0).iter().zip(hits("be-kd", 1.5)).map(|(own, baseline)| own - baseline).collect();
+    let n = differences.len() as f64;
+    let mean = differences.iter().sum::<f64>() / n;
+    let variance = differences.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let error = (variance / n).sqrt();
+    let one = of(&found, "be-kd-ods", Column::Acc);
+    assert!((one.mean() - mean).abs() < 1e-9);
+    assert!((one.low - (mean - 2.228 * error)).abs() < 0.15 * error, "{one:?} {mean} {error}");
+    assert!((one.high - (mean + 2.228 * error)).abs() < 0.15 * error, "{one:?} {mean} {error}");
+}
+
+/// Seeds enter too: one that is better, one that is alike and one that is worse decide nothing.
+#[test]
+fn the_spread_over_seeds_widens_the_interval() {
+    let out = tempfile::tempdir().unwrap();
+    for (seed, signal) in [(1, 0.5), (2, 1.5), (3, 4.0)] {
+        Made::new("quick", "smoke", "be-kd", seed).signal(1.5).write(out.path());
+        Made::new("quick", "smoke", "be-kd-ods", seed).signal(signal).write(out.path());
+    }
+    let found = compare(&out.path().join("quick-smoke"), BASELINE, 1000).unwrap();
+    let nll = of(&found, "be-kd-ods", Column::Nll);
+    assert_eq!(nll.verdict, Verdict::Inconclusive, "{nll:?}");
+    assert!(nll.low < 0.0 && nll.high > 0.0, "{nll:?}");
+    // Without teachers there is no curve and no equivalent.
+    assert!(!found.iter().any(|one| one.column == Column::Dee));
+}
+
+#[test]
+fn without_a_baseline_there_is_nothing_to_compare() {
+    let out = tempfile::tempdir().unwrap();
+    Made::new("quick", "smoke", "be", 1).write(out.path());
+    assert_eq!(compare(&out.path().join("quick-smoke"), BASELINE, 10).unwrap(), []);
+    let empty = tempfile::tempdir().unwrap();
+    assert!(matches!(compare(empty.path(), BASELINE, 10), Err(Error::NoRecords { .. })));
+}
+
+#[test]
+fn the_table_in_every_format() {
+    let out = tempfile::tempdir().unwrap();
+    make(out.path(), 2);
+    let mut found = compare(&out.path().join("quick-smoke"), BASELINE, 200).unwrap();
+    found.retain(|one| ["be-kd-ods", "kd"].contains(&one.row.as_str()));
+    let sheets = [sheet("quick-smoke", &found)];
+    insta::assert_snapshot!("compare_term", render(&sheets, Format::Term));
+    insta::assert_snapshot!("compare_md", render(&sheets, Format::Md));
+    insta::assert_snapshot!("compare_latex", render(&sheets, Format::Latex));
+    insta::assert_snapshot!("compare_csv", crate::table::rounded(&render(&sheets, Format::Csv)));
+}
