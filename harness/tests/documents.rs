@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use harness::cli::{Cli, Command};
 use harness::config;
 use harness::experiments::Experiment;
@@ -13,15 +14,21 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// Every Markdown file of the repository.
 fn documents() -> Vec<PathBuf> {
-    let root = root();
-    let markdown = |folder: &Path| {
-        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        entries.filter(|path| path.extension().is_some_and(|e| e == "md")).collect::<Vec<_>>()
-    };
-    let mut all = markdown(&root);
-    all.extend(markdown(&root.join("docs")));
-    all
+    let mut found = Vec::new();
+    let mut below = vec![root()];
+    while let Some(folder) = below.pop() {
+        for path in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && !name.starts_with('.') && name != "target" {
+                below.push(path);
+            } else if name.ends_with(".md") {
+                found.push(path);
+            }
+        }
+    }
+    found
 }
 
 /// A command line as arguments, the program's name first.
@@ -71,6 +78,56 @@ fn every_command_line_is_understood() {
         }
     }
     assert!(count >= 15, "only {count} command lines were found");
+}
+
+/// Commands within a sentence, between backticks; `a|b` are two. What they leave out is for the reader to add.
+#[test]
+fn every_mention_of_a_command_is_one() {
+    let mut count = 0;
+    for path in documents() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        // Blocks of code are not sentences.
+        let sentences = text.split("```").step_by(2).flat_map(|part| part.split('`').skip(1).step_by(2));
+        for mention in sentences.filter(|code| code.starts_with("divkd ")) {
+            let words: Vec<&str> = mention.split_whitespace().collect();
+            let choices = words.iter().map(|word| word.split('|').count()).max().unwrap();
+            for choice in 0..choices {
+                let of =
+                    |word: &&str| word.split('|').nth(choice).or(word.split('|').next()).unwrap().to_owned();
+                let kind = Cli::try_parse_from(words.iter().map(of)).err().map(|error| error.kind());
+                let is_left_out = matches!(
+                    kind,
+                    None | Some(
+                        ErrorKind::MissingRequiredArgument
+                            | ErrorKind::MissingSubcommand
+                            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                    )
+                );
+                assert!(is_left_out, "{}: `{mention}`: {kind:?}", path.display());
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 20, "only {count} mentions were found");
+}
+
+/// The commands that an experiment's file opens with.
+#[test]
+fn every_experiments_own_commands_resolve() {
+    for experiment in Experiment::built_in() {
+        let head = experiment.text.lines().take_while(|line| line.starts_with('#'));
+        let lines: Vec<&str> = head.filter_map(|line| Some(line.split_once(" divkd ")?.1)).collect();
+        assert!(lines.len() >= 2, "{}: {lines:?}", experiment.path);
+        for line in lines {
+            let words = line.split('(').next().unwrap().split_whitespace();
+            let cli = Cli::try_parse_from(std::iter::once("divkd").chain(words)).unwrap_or_else(|error| {
+                panic!("{}: divkd {line}\n{error}", experiment.path);
+            });
+            let Command::Reproduce(args) = cli.command else { panic!("{}: divkd {line}", experiment.path) };
+            assert_eq!(args.experiment, experiment.name);
+            config::resolve(&experiment, args.preset.as_deref(), &args.overrides()).unwrap();
+        }
+    }
 }
 
 #[test]

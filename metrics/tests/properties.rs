@@ -187,6 +187,24 @@ proptest! {
         prop_assert!(pairwise_kl(&copies, 3, n, k).unwrap().iter().all(|v| *v == 0.0));
     }
 
+    /// Pinsker's inequality, KL(p, q) >= ||p - q||_1^2 / 2, so that only equal predictions have no diversity. Averaged over
+    /// ordered pairs of members, as the divergence is.
+    #[test]
+    fn no_diversity_means_equal_predictions((logits, m, n, k, _) in predictions()) {
+        let kl = pairwise_kl(&logits, m, n, k).unwrap();
+        let members: Vec<Probs> =
+            logits.chunks(n * k).map(|member| Probs::mean_of_members(member, 1, n, k).unwrap()).collect();
+        for (example, kl) in kl.iter().enumerate() {
+            let row = |member: usize| members[member].rows().nth(example).unwrap();
+            let pairs = (0..m).flat_map(|i| (0..m).map(move |j| (i, j))).filter(|(i, j)| i != j);
+            let bound: f64 = pairs
+                .map(|(i, j)| row(i).iter().zip(row(j)).map(|(p, q)| (p - q).abs()).sum::<f64>().powi(2) / 2.0)
+                .sum();
+            let pairs = (m * m.saturating_sub(1)).max(1) as f64;
+            prop_assert!(*kl >= bound / pairs - 1e-9, "{} below {}", kl, bound / pairs);
+        }
+    }
+
     #[test]
     fn equivalents_are_exact_on_the_curve_and_rise_with_quality(
         drops in vec(0.001_f64..0.2, 1..6),
