@@ -11,6 +11,14 @@ reproduce experiment='quick' *options:
 table *arguments:
     cargo run --release -- table {{arguments}}
 
+# Write the page of stored records: `just report runs -o report.html --figures figures`.
+report *arguments:
+    cargo run --release -- report {{arguments}}
+
+# Make the committed page and its figures again, after the records or the drawing have changed.
+report-committed records='results/runs/cifar10-laptop':
+    cargo run --release -- report {{records}} -o {{records}}/report.html --figures {{records}}/figures
+
 # Compare with recorded cases of the authors' implementation.
 oracle cases='harness/tests/data/oracle' *options:
     cargo run --release -- oracle {{cases}} {{options}}

@@ -24,12 +24,14 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Train an experiment's missing runs and print its table.
+    /// Train an experiment's missing runs, print its table and write its report.
     Reproduce(Reproduce),
     /// Print the table of the records under a folder.
     Table(Table),
     /// The paper's figures as tables, and which rows are better than others.
     Analyze(Analyze),
+    /// Write a page with the tables, figures and provenance of the records under a folder.
+    Report(Report),
     /// List methods, networks, data sets and experiments.
     List,
     /// Check or fetch a data set.
@@ -182,6 +184,23 @@ pub struct AnalyzeRuns {
     /// auto, cpu or cuda:0.
     #[arg(long, default_value = "auto")]
     pub device: String,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// A folder of records: all experiments or one of them.
+    #[arg(default_value = "runs")]
+    pub runs: PathBuf,
+    /// The page to write: one HTML file that needs nothing else.
+    #[arg(short, long, value_name = "FILE", default_value = "report.html")]
+    pub out: PathBuf,
+    /// Also write each figure as SVG and PNG, and the tables as Markdown, CSV and LaTeX.
+    #[arg(long, value_name = "DIR")]
+    pub figures: Option<PathBuf>,
+    /// Also write the epochs and scores as TensorBoard event files, a folder a run.
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
 }
 
 /// Arguments of `data`.

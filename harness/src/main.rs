@@ -43,6 +43,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Reproduce(args) => commands::reproduce::run(&args),
         Command::Table(args) => commands::table::run(&args),
         Command::Analyze(args) => commands::analyze::run(&args),
+        Command::Report(args) => commands::report::run(&args),
         Command::List => commands::list::run(),
         Command::Data(args) => commands::data::run(&args),
         Command::Import(args) => commands::import::run(&args),

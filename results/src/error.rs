@@ -142,6 +142,14 @@ pub enum Error {
         /// The metric's complaint.
         source: metrics::Error,
     },
+    /// A figure cannot be made into pixels.
+    #[error("cannot draw the figure `{label}`: {what}")]
+    Picture {
+        /// The figure's title.
+        label: String,
+        /// The complaint.
+        what: String,
+    },
     /// A table format nobody knows.
     #[error("unknown table format `{0}`: expected term, csv, md or latex")]
     Format(String),

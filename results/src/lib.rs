@@ -5,9 +5,12 @@
 //! * [`table`]: the paper's table from the stored predictions of such folders, with mean and spread over seeds.
 //! * [`compare`]: whether one row is better than another, by a bootstrap over test images and seeds.
 //! * [`check`]: what moved between such a table and published numbers, earlier records or a stored table.
+//! * [`figure`]: the paper's figures from stored records.
+//! * [`report`]: a page with all of it, and its figures and tables as files.
 //! * [`reference`](mod@reference): the published numbers that stand beside ours.
 //! * [`sheet`]: small tables in every format.
 //! * [`rows`]: the names of a table's rows, and their order.
+//! * [`tensorboard`]: the epochs and scores as event files.
 
 #![forbid(unsafe_code)]
 
@@ -16,11 +19,14 @@ pub mod check;
 mod column;
 pub mod compare;
 mod error;
+pub mod figure;
 pub mod record;
 pub mod reference;
+pub mod report;
 pub mod rows;
 pub mod sheet;
 pub mod table;
+pub mod tensorboard;
 
 pub use column::Column;
 pub use error::{Error, Result};

@@ -18,11 +18,16 @@ pub fn teacher_index(row: &str) -> Option<usize> {
     index_after("teacher-", row)
 }
 
+/// n where `row` is `de-<n>` in its one spelling, n from 1.
+pub fn ensemble_index(row: &str) -> Option<usize> {
+    index_after("de-", row)
+}
+
 /// Sorts rows as tables show them: teachers and ensembles by number, the students in the paper's order, then any others
 /// by name.
 pub fn order(row: &str) -> impl Ord + use<> {
     let known = STUDENTS.iter().position(|student| *student == row);
-    match (teacher_index(row).or_else(|| index_after("de-", row)), known) {
+    match (teacher_index(row).or_else(|| ensemble_index(row)), known) {
         (Some(n), _) => (0, n, String::new()),
         (None, Some(at)) => (1, at, String::new()),
         (None, None) => (2, 0, row.to_owned()),

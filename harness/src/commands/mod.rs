@@ -11,5 +11,6 @@ pub mod keep;
 pub mod list;
 pub mod oracle;
 pub mod pack;
+pub mod report;
 pub mod reproduce;
 pub mod table;

@@ -1,10 +1,11 @@
 //! `divkd reproduce`: plans an experiment, trains what is missing, stores what the figures need of it, prints the
-//! teachers' diversity and the table.
+//! teachers' diversity and the table, and writes the report beside the records.
 
 use anyhow::{Context, bail};
 use results::record::DataInfo;
 use results::table::{Format, Table};
 
+use super::report;
 use crate::analyze::{self, train_kld};
 use crate::cli::Reproduce;
 use crate::config::{self, Resolved};
@@ -64,6 +65,9 @@ pub fn run(args: &Reproduce) -> anyhow::Result<()> {
         println!("{line}");
     }
     print!("{}", Table::build(&plan.folder)?.render(Format::Term));
+    let page = plan.folder.join(report::FILE);
+    report::write_page(&plan.folder, &page)?;
+    eprintln!("wrote {}", page.display());
     Ok(())
 }
 

@@ -20,7 +20,9 @@ pub const DEE_MARGIN: f64 = 0.25;
 /// The teachers' mean pairwise KL on training images by seed, in the order of [`Set::ALL`](crate::analysis::Set::ALL).
 pub type TrainKld = BTreeMap<u64, [f64; 4]>;
 
-enum Relation {
+/// How the first side of a claim is to the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relation {
     More,
     NotLess,
     Alike,
@@ -41,8 +43,7 @@ pub fn evaluate(experiment: &Experiment, train_kld: &TrainKld) -> Section {
     };
     let (dee, kld) = (row(Column::Dee), row(Column::Kld));
     let claim = |what: &str, relation: Relation, one: BTreeMap<u64, f64>, other: BTreeMap<u64, f64>| {
-        let (verdict, evidence) = decide(&relation, &pairs(&one, &other));
-        Finding { what: what.to_owned(), verdict, evidence }
+        compare(what, relation, &one, &other)
     };
     let findings = vec![
         claim("ODS raises the teachers' KLD on training images over clean ones", More, train(2), train(0)),
@@ -56,8 +57,19 @@ pub fn evaluate(experiment: &Experiment, train_kld: &TrainKld) -> Section {
     Section::of_claims(format!("{}: the paper's claims", experiment.folder), findings)
 }
 
+/// Whether the values of one side are to those of the other as `what` says, seed by seed.
+pub(crate) fn compare(
+    what: &str,
+    relation: Relation,
+    one: &BTreeMap<u64, f64>,
+    other: &BTreeMap<u64, f64>,
+) -> Finding {
+    let (verdict, evidence) = decide(relation, &pairs(one, other));
+    Finding { what: what.to_owned(), verdict, evidence }
+}
+
 /// The verdict on pairs of the first and the second side's values, a pair a seed.
-fn decide(relation: &Relation, pairs: &[(f64, f64)]) -> (Verdict, String) {
+fn decide(relation: Relation, pairs: &[(f64, f64)]) -> (Verdict, String) {
     let differences: Vec<f64> = pairs.iter().map(|(one, other)| one - other).collect();
     let means = |side: fn(&(f64, f64)) -> f64| pairs.iter().map(side).sum::<f64>() / pairs.len() as f64;
     if differences.is_empty() {

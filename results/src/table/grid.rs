@@ -5,32 +5,32 @@ use crate::Column;
 use crate::reference::{Published, Reference};
 
 /// How a format writes what is not a digit.
-pub(super) struct Symbols {
+pub(crate) struct Symbols {
     pub(super) plus_minus: &'static str,
     pub(super) at_least: &'static str,
     pub(super) minus: &'static str,
 }
 
 /// The symbols of plain text.
-pub(super) const PLAIN: Symbols = Symbols { plus_minus: " ± ", at_least: ">= ", minus: "-" };
+pub(crate) const PLAIN: Symbols = Symbols { plus_minus: " ± ", at_least: ">= ", minus: "-" };
 
 /// A line of a table.
-pub(super) struct Line {
+pub(crate) struct Line {
     /// Whether this is a row of ours, and not a published line under one.
-    pub(super) ours: bool,
+    pub(crate) ours: bool,
     /// The row's name, `published` or `difference`.
-    pub(super) label: String,
+    pub(crate) label: String,
     /// Seeds, then one cell a column; empty where there is no value.
-    pub(super) cells: Vec<String>,
+    pub(crate) cells: Vec<String>,
 }
 
 /// The headings, one for the label and one for each cell.
-pub(super) fn headings() -> Vec<&'static str> {
+pub(crate) fn headings() -> Vec<&'static str> {
     ["row", "seeds"].into_iter().chain(Column::ALL.map(Column::heading)).collect()
 }
 
 /// The lines of `experiment`.
-pub(super) fn lines(experiment: &Experiment, symbols: &Symbols) -> Vec<Line> {
+pub(crate) fn lines(experiment: &Experiment, symbols: &Symbols) -> Vec<Line> {
     let mut lines = Vec::new();
     for row in &experiment.rows {
         lines.push(ours(row, symbols));

@@ -3,7 +3,7 @@
 use super::model::Experiment;
 
 /// The notes under the table of `experiment`, one sentence or two each.
-pub(super) fn notes(experiment: &Experiment) -> Vec<String> {
+pub(crate) fn notes(experiment: &Experiment) -> Vec<String> {
     let seeds = || experiment.rows.iter().map(|row| row.seeds);
     let mut notes = Vec::new();
     if seeds().min().is_some_and(|fewest| fewest < 2) {

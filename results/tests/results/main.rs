@@ -7,4 +7,5 @@ mod compare;
 mod fuzz;
 mod made;
 mod record;
+mod report;
 mod table;

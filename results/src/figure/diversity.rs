@@ -1,0 +1,109 @@
+//! What the two diversity figures (the paper's figure 3) share: examples binned by the members' mean confidence, the
+//! mean pairwise KL and the share of each bin, on training images of four kinds and on test images.
+
+use std::collections::BTreeMap;
+
+use super::bins::Binned;
+use super::over_seeds;
+use super::sources::Sources;
+use crate::analysis::Set;
+use crate::table::Cell;
+
+/// Bins of the confidence.
+pub(super) const BINS: usize = 10;
+
+/// The KL of a bin with less than this part of a seed's images is not shown: a few images decide it.
+const LEAST: f64 = 0.001;
+
+/// The images of a panel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Images {
+    Training(Set),
+    Test,
+}
+
+impl Images {
+    /// All, in the order of the panels.
+    pub(super) const ALL: [Self; 5] = [
+        Self::Training(Set::Clean),
+        Self::Training(Set::Gaussian),
+        Self::Training(Set::Ods),
+        Self::Training(Set::ConfOds),
+        Self::Test,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Training(Set::Clean) => "training, clean",
+            Self::Training(Set::Gaussian) => "training, Gaussian noise",
+            Self::Training(Set::Ods) => "training, ODS",
+            Self::Training(Set::ConfOds) => "training, ConfODS",
+            Self::Test => "test, clean",
+        }
+    }
+}
+
+/// A value of a bin: [`Diversity::kl`] or [`Diversity::share`].
+pub(super) type OfBin = fn(&Diversity, usize) -> Option<Cell>;
+
+/// The bins of a row's members on some images, by seed.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Diversity(BTreeMap<u64, Binned>);
+
+impl Diversity {
+    /// Of a student, or of the teachers where `row` is [`TEACHERS`](crate::analysis::TEACHERS); none where no seed has it.
+    /// The teachers' test predictions are those of the ensemble.
+    pub(super) fn of(sources: &Sources, row: &str, images: Images) -> Option<Self> {
+        let bins = |pairs: &mut dyn Iterator<Item = (f64, f64)>| Binned::new(pairs, BINS);
+        let by_seed: BTreeMap<u64, Binned> = match images {
+            Images::Training(set) => sources
+                .analyses(row)
+                .filter_map(|analysis| {
+                    let found = analysis.diversity.get(&set)?;
+                    let both = found.confidence.iter().zip(&found.kl);
+                    Some((analysis.seed, bins(&mut both.map(|(c, kl)| (f64::from(*c), f64::from(*kl))))))
+                })
+                .collect(),
+            Images::Test => {
+                let ensemble = sources.ensemble();
+                let row = if row == crate::analysis::TEACHERS { ensemble.as_str() } else { row };
+                let several = sources.tested(row).filter(|tested| tested.members > 1);
+                several
+                    .map(|tested| {
+                        let both = tested.confidence.iter().copied().zip(tested.kl.iter().copied());
+                        (tested.seed, bins(&mut { both }))
+                    })
+                    .collect()
+            }
+        };
+        (!by_seed.is_empty()).then_some(Self(by_seed))
+    }
+
+    /// The mean KL over all examples by seed.
+    pub(super) fn means(&self) -> BTreeMap<u64, f64> {
+        self.0.iter().map(|(seed, binned)| (*seed, binned.mean())).collect()
+    }
+
+    /// The mean KL over all examples: "mean-KLD".
+    pub(super) fn mean(&self) -> Option<Cell> {
+        over_seeds(&self.means())
+    }
+
+    /// The mean KL of a bin, over the seeds that have enough examples in it.
+    pub(super) fn kl(&self, bin: usize) -> Option<Cell> {
+        let enough = self.0.iter().filter(|(_, binned)| binned.share[bin] >= LEAST);
+        over_seeds(&enough.filter_map(|(seed, binned)| Some((*seed, binned.value[bin]?))).collect())
+    }
+
+    /// The share of a bin, in percent.
+    pub(super) fn share(&self, bin: usize) -> Option<Cell> {
+        let cell =
+            over_seeds(&self.0.iter().map(|(seed, binned)| (*seed, 100.0 * binned.share[bin])).collect());
+        cell.filter(|cell| cell.mean > 0.0)
+    }
+}
+
+/// The confidences of a bin, as text.
+pub(super) fn range(bin: usize) -> String {
+    format!("({:.1}, {:.1}]", bin as f64 / BINS as f64, (bin + 1) as f64 / BINS as f64)
+}

@@ -1,0 +1,151 @@
+//! The paper's figure 3 (b): diversity of the BatchEnsemble students by confidence, on the images that the teachers'
+//! diversity is shown on.
+
+use super::canvas::{Anchor, Canvas, DOT, LABEL, POINT, Rect, WIDTH};
+use super::diversity::{BINS, Diversity, Images, OfBin, range};
+use super::legend::{self, Key};
+use super::panel::{Axes, BELOW, Grid, Panel, across, up};
+use super::scale::{Scale, extent};
+use super::sources::Sources;
+use super::{Drawing, Figure, Id, ends, estimate, seeds, style};
+use crate::Column;
+use crate::check::claims::{Relation, compare};
+use crate::table::Cell;
+
+/// A student with its diversity on the images of each panel that it has.
+type Student<'a> = (&'a str, Vec<(Images, Diversity)>);
+
+pub(super) fn figure(sources: &Sources) -> Figure {
+    let of = |row| {
+        let images = Images::ALL.into_iter();
+        images.filter_map(|images| Some((images, Diversity::of(sources, row, images)?))).collect()
+    };
+    let students: Vec<Student<'_>> = sources.students().map(|row| (row, of(row))).collect();
+    let students: Vec<_> =
+        students.into_iter().filter(|(_, found): &Student<'_>| !found.is_empty()).collect();
+    let number = ["be-kd", "be-kd-ods", "be-kd-conf-ods"]
+        .into_iter()
+        .filter_map(|row| Some(format!("{row} {}", estimate(sources.cell(row, Column::Kld)?, 3))))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let has_training =
+        students.iter().flat_map(|(_, found)| found).any(|(images, _)| *images != Images::Test);
+    let missing = match has_training || students.is_empty() {
+        true => "",
+        false => " The training images are missing: these records lack the arrays that they are drawn from.",
+    };
+    Figure {
+        id: Id::DiversityStudents,
+        drawing: match students.is_empty() {
+            true => Err("These records have no student with several members.".into()),
+            false => Ok(draw(&students)),
+        },
+        number: if number.is_empty() { number } else { format!("Mean KLD on test images: {number}") },
+        sentence: format!(
+            "Above, the mean pairwise KL of each student's subnetworks; below, the same in ten bins of its confidence, and \
+             each bin's share of the images; bins of fewer than 0.1% of them have no KL.{missing} {}",
+            seeds(sources.experiment.teachers.len())
+        ),
+        claim: compare(
+            "ODS raises the student's KLD on test images over plain distillation",
+            Relation::More,
+            &sources.by_seed("be-kd-ods", Column::Kld),
+            &sources.by_seed("be-kd", Column::Kld),
+        ),
+    }
+}
+
+fn draw(students: &[Student<'_>]) -> Drawing {
+    let mut canvas = Canvas::default();
+    let entries: Vec<_> =
+        students.iter().map(|(row, _)| (style::of_row(row), Key::PointOnLine, *row)).collect();
+    let top = legend::draw(&mut canvas, 2.0, &entries) + 10.0;
+    let shown: Vec<Images> = Images::ALL
+        .into_iter()
+        .filter(|images| students.iter().any(|(_, found)| found.iter().any(|(own, _)| own == images)))
+        .collect();
+    let bottom = means(&mut canvas, top, students, &shown);
+
+    let highest = students
+        .iter()
+        .flat_map(|(_, found)| found)
+        .flat_map(|(_, diversity)| (0..BINS).filter_map(|bin| diversity.kl(bin)))
+        .map(|cell| cell.mean);
+    let heights = [extent(highest).map_or(1.0, |(_, high)| 1.05 * high), 100.0];
+    let grid = Grid {
+        left: 44.0,
+        top: bottom + 48.0,
+        right: WIDTH - 10.0,
+        columns: 2,
+        height: 70.0,
+        gap: (44.0, 26.0),
+    };
+    for (line, images) in shown.iter().enumerate() {
+        let last = line + 1 == shown.len();
+        let columns: [(&str, OfBin); 2] =
+            [("mean pairwise KL, nats", Diversity::kl), ("share of images, %", Diversity::share)];
+        for (column, (heading, of)) in columns.into_iter().enumerate() {
+            let panel = Panel::linear(grid.frame(2 * line + column), (0.0, 1.0), (0.0, heights[column]));
+            let x = if last { "confidence of the student" } else { "" };
+            let title = if column == 0 { images.name() } else { "" };
+            panel.draw(&mut canvas, Axes { title, x, x_numbers: last, y_numbers: true, ..Axes::default() });
+            if line == 0 {
+                let Rect { x, y, w, .. } = panel.frame;
+                canvas.muted((x + w / 2.0, y - 25.0), Anchor::Middle, LABEL, heading);
+            }
+            for (row, found) in students {
+                let Some((_, diversity)) = found.iter().find(|(own, _)| own == images) else { continue };
+                let values: Vec<(usize, Cell)> =
+                    (0..BINS).filter_map(|bin| Some((bin, of(diversity, bin)?))).collect();
+                let place = |bin: usize, cell: Cell| panel.at((bin as f64 + 0.5) / BINS as f64, cell.mean);
+                let places: Vec<_> = values.iter().map(|(bin, cell)| place(*bin, *cell)).collect();
+                canvas.thread(style::of_row(row), &places);
+                for (bin, cell) in values {
+                    let title = format!(
+                        "{row}, {}, confidence in {}: {}",
+                        images.name(),
+                        range(bin),
+                        estimate(cell, 3)
+                    );
+                    canvas.point(style::of_row(row), place(bin, cell), DOT, true, &title);
+                }
+            }
+        }
+    }
+    Drawing::new(canvas, grid.bottom(2 * shown.len()) + BELOW)
+}
+
+/// The mean KLD of every student on every kind of images, side by side; returns where the panel with its labels ends.
+fn means(canvas: &mut Canvas, top: f64, students: &[Student<'_>], shown: &[Images]) -> f64 {
+    let cells = students.iter().flat_map(|(_, found)| found).filter_map(|(_, diversity)| diversity.mean());
+    let high = extent(cells.map(|cell| ends(cell).1)).map_or(1.0, |(_, high)| 1.05 * high);
+    let frame = Rect { x: 44.0, y: top, w: WIDTH - 44.0 - 10.0, h: 110.0 };
+    let group = frame.w / shown.len() as f64;
+    let panel = Panel {
+        frame,
+        x: Scale::linear((0.0, shown.len() as f64), across(frame)),
+        y: Scale::linear((0.0, high), up(frame)),
+    };
+    panel.draw_without_x(canvas, Axes { y: "mean KLD, nats", y_numbers: true, ..Axes::default() });
+    for (at, images) in shown.iter().enumerate() {
+        let middle = frame.x + group * (at as f64 + 0.5);
+        // Two short lines: the names are as wide as a group.
+        let (first, second) = images.name().split_once(", ").unwrap_or((images.name(), ""));
+        let second = second.strip_suffix(" noise").unwrap_or(second);
+        canvas.muted((middle, frame.y + frame.h + 13.0), Anchor::Middle, LABEL, first);
+        canvas.muted((middle, frame.y + frame.h + 26.0), Anchor::Middle, LABEL, second);
+        let step = (group * 0.8 / students.len() as f64).min(14.0);
+        for (index, (row, found)) in students.iter().enumerate() {
+            let of = found.iter().find(|(own, _)| own == images);
+            let Some(mean) = of.and_then(|(_, diversity)| diversity.mean()) else { continue };
+            let (style, x) =
+                (style::of_row(row), middle + step * (index as f64 - (students.len() - 1) as f64 / 2.0));
+            if mean.std.is_some() {
+                canvas.spread(style, (x, panel.y.at(ends(mean).0)), (x, panel.y.at(ends(mean).1)));
+            }
+            let title = format!("{row}, {}: mean KLD {}", images.name(), estimate(mean, 3));
+            canvas.point(style, (x, panel.y.at(mean.mean)), POINT, true, &title);
+        }
+    }
+    frame.y + frame.h + 26.0
+}

@@ -1,0 +1,131 @@
+//! Everything that the figures of one experiment are drawn from, read once.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::tested::{self, Tested};
+use crate::analysis::{self, Analysis, Diversity, Set, TEACHERS};
+use crate::check::claims::TrainKld;
+use crate::record::{EpochRow, Record, RunInfo, TimingRow, scan};
+use crate::table::{Cell, Experiment};
+use crate::{Column, Result, rows};
+
+/// The records of one `<experiment>-<preset>` folder, as figures and the report need them.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The table.
+    pub experiment: Experiment,
+    /// The teachers' diversity on training images by seed, from the stored analyses.
+    pub train_kld: TrainKld,
+    /// What was run, in the order of the tables.
+    pub runs: Vec<Run>,
+    /// Test predictions of the students, the first M teachers and their ensemble.
+    pub tested: Vec<Tested>,
+    /// The stored analyses; empty for records that lack them.
+    pub analyses: Vec<Analysis>,
+}
+
+/// One record without its predictions.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What was run.
+    pub info: RunInfo,
+    /// Its epochs.
+    pub epochs: Vec<EpochRow>,
+    /// Their wall times; empty where they were not kept.
+    pub timings: Vec<TimingRow>,
+}
+
+impl Sources {
+    /// Reads the records of `experiment`, which lie in `folder`. Of several rows only those of the table are read.
+    ///
+    /// # Errors
+    /// Where a record or an analysis is missing something or is damaged.
+    pub fn read(folder: &Path, experiment: &Experiment) -> Result<Self> {
+        let paths = scan(folder)?;
+        let records = paths.iter().map(|path| Record::open(&path.dir)).collect::<Result<Vec<_>>>()?;
+        let members = experiment.members.unwrap_or_else(|| experiment.ensemble());
+        let mut by_seed: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
+        for record in &records {
+            by_seed.entry(record.info().seed).or_default().push(record.clone());
+        }
+        // A seed at a time: predictions are large, what is kept of them is not.
+        let tested = by_seed
+            .values()
+            .map(|records| tested::of_seed(records, members))
+            .collect::<Result<Vec<_>>>()?
+            .concat();
+        let analyses = analysis::scan(folder)?;
+        Ok(Self {
+            experiment: experiment.clone(),
+            runs: records.par_iter().map(Run::read).collect::<Result<_>>()?,
+            tested,
+            train_kld: train_kld(&analyses),
+            analyses,
+        })
+    }
+
+    /// How many teachers a student learns from: M.
+    pub(super) fn members(&self) -> usize {
+        self.experiment.members.unwrap_or_else(|| self.experiment.ensemble())
+    }
+
+    /// The row of the ensemble that students learn from.
+    pub(super) fn ensemble(&self) -> String {
+        rows::ensemble(self.members())
+    }
+
+    /// The names of the students that have records, in the tables' order.
+    pub(super) fn students(&self) -> impl Iterator<Item = &str> {
+        self.experiment
+            .rows
+            .iter()
+            .map(|row| row.name.as_str())
+            .filter(|row| rows::ensemble_index(row).is_none())
+    }
+
+    /// A row's value in a column of the table.
+    pub(super) fn cell(&self, row: &str, column: Column) -> Option<Cell> {
+        self.experiment.rows.iter().find(|own| own.name == row)?.cell(column)
+    }
+
+    /// A row's values in a column of the table by seed.
+    pub(super) fn by_seed(&self, row: &str, column: Column) -> BTreeMap<u64, f64> {
+        let row = self.experiment.rows.iter().find(|own| own.name == row);
+        row.map(|row| row.values(column)).unwrap_or_default()
+    }
+
+    /// The test predictions of a row, a seed each.
+    pub(super) fn tested(&self, row: &str) -> impl Iterator<Item = &Tested> {
+        self.tested.iter().filter(move |tested| tested.row == row)
+    }
+
+    /// The stored analyses of a row, a seed each.
+    pub(super) fn analyses(&self, row: &str) -> impl Iterator<Item = &Analysis> {
+        self.analyses.iter().filter(move |analysis| analysis.row == row)
+    }
+
+    /// The stored analyses of the teachers, a seed each.
+    pub(super) fn teachers(&self) -> impl Iterator<Item = &Analysis> {
+        self.analyses(TEACHERS)
+    }
+}
+
+fn train_kld(analyses: &[Analysis]) -> TrainKld {
+    let of = |teachers: &Analysis| {
+        let mean = |set: Set| teachers.diversity.get(&set).map(Diversity::mean_kl);
+        let [clean, gaussian, ods, conf_ods] = Set::ALL.map(mean);
+        Some((teachers.seed, [clean?, gaussian?, ods?, conf_ods?]))
+    };
+    analyses.iter().filter(|analysis| analysis.row == TEACHERS).filter_map(of).collect()
+}
+
+impl Run {
+    fn read(record: &Record) -> Result<Self> {
+        let timings =
+            if record.dir().join(crate::record::TIMING).is_file() { record.timings()? } else { Vec::new() };
+        Ok(Self { info: record.info().clone(), epochs: record.epochs()?, timings })
+    }
+}

@@ -1,0 +1,33 @@
+//! The table of results as HTML.
+
+use maud::{Markup, html};
+
+use crate::table::{Experiment, PLAIN, headings, lines, notes};
+
+/// Ours, and under each row the published numbers and the difference where there are some.
+pub(super) fn results(experiment: &Experiment) -> Markup {
+    html! {
+        div.wide tabindex="0" role="region" aria-label="Results" {
+            table.results {
+                thead { tr { @for heading in headings() { th scope="col" { (heading) } } } }
+                tbody {
+                    @for line in lines(experiment, &PLAIN) {
+                        tr class=[(!line.ours).then_some("published")] {
+                            th scope="row" { (line.label) }
+                            @for cell in &line.cells { td { (cell) } }
+                        }
+                    }
+                }
+            }
+        }
+        @if experiment.reference.is_none() {
+            p.note { "Nothing is published for this experiment that these numbers could stand beside." }
+        }
+        @for note in notes(experiment) { p.note { (note) } }
+        p.note {
+            "ACC accuracy; NLL negative log-likelihood; BS Brier score; ECE expected calibration error; with c: after \
+             temperature scaling; DEE deep-ensemble equivalent; KLD mean pairwise KL divergence between members on test \
+             images, nats."
+        }
+    }
+}
