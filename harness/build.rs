@@ -4,7 +4,7 @@ use std::process::Command;
 
 fn main() {
     // The workspace's sources and the checkout's head: either changes what a record must say.
-    for folder in ["random", "metrics", "nn", "methods", "datasets", "results", "harness"] {
+    for folder in ["claims", "random", "metrics", "nn", "methods", "datasets", "results", "harness"] {
         println!("cargo::rerun-if-changed=../{folder}");
     }
     for file in ["../Cargo.lock", "../.git/HEAD", "../.git/index"] {

@@ -36,6 +36,9 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// The turn to download a file cannot be taken.
+    #[error(transparent)]
+    Claim(#[from] claims::Error),
     /// A file of a data folder is not there.
     #[error(
         "{}: no such file; a data folder holds the hub's layout, <repository id>/<path>: \

@@ -5,8 +5,15 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::bench;
-use crate::config::Override;
 use crate::interrupt::TimeLimit;
+
+mod cluster;
+mod devices;
+mod planned;
+
+pub use cluster::{Cancel, Executor, Plan, Run, Status, WrongOptions};
+pub use devices::Devices;
+pub use planned::Planned;
 
 /// Reproduces "Diversity Matters When Learning From Ensembles" (NeurIPS 2021): trains teachers and students, and prints
 /// the paper's tables.
@@ -26,6 +33,14 @@ pub struct Cli {
 pub enum Command {
     /// Train an experiment's missing runs, print its table and write its report.
     Reproduce(Reproduce),
+    /// Train one run of an experiment.
+    Run(Run),
+    /// Show which runs are waiting, running, done and failed.
+    Status(Status),
+    /// Cancel an experiment's jobs.
+    Cancel(Cancel),
+    /// Say how long an experiment takes on a number of devices.
+    Plan(Plan),
     /// Print the table of the records under a folder.
     Table(Table),
     /// The paper's figures as tables, and which rows are better than others.
@@ -59,66 +74,27 @@ pub enum Command {
 /// Arguments of `reproduce`.
 #[derive(Debug, Args)]
 pub struct Reproduce {
-    /// quick, cifar10, cifar100, tiny-imagenet, or a file ending in .toml.
-    pub experiment: String,
-    /// paper, paper-short, laptop or smoke, as the experiment has them (default: its own).
-    #[arg(long)]
-    pub preset: Option<String>,
-    /// Repetitions of everything.
-    #[arg(long, value_name = "N")]
-    pub seeds: Option<u32>,
-    /// Subnetworks of a BatchEnsemble and teachers that a student learns from.
-    #[arg(long, value_name = "M")]
-    pub members: Option<u32>,
-    /// Teachers to train for the curve of the deep ensemble (default: as many as members).
-    #[arg(long, value_name = "N")]
-    pub teachers: Option<u32>,
-    /// Rows to train, separated by commas; the teachers that they need come along.
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
-    pub methods: Vec<String>,
-    /// Epochs of the teachers; those of the students, the milestones of all schedules and validations in proportion.
-    #[arg(long, value_name = "N")]
-    pub epochs: Option<u32>,
-    /// auto, cpu or cuda:0.
-    #[arg(long, default_value = "auto")]
-    pub device: String,
-    /// Read the data from a folder in the hub's layout instead of the hub.
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// The folder of the records.
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    pub out: PathBuf,
-    /// Override a setting of the experiment, such as teacher.epochs=10. May be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = Override::set)]
-    pub set: Vec<Override>,
+    /// What to reproduce.
+    #[command(flatten)]
+    pub planned: Planned,
     /// Stop at a checkpoint before so much time is over, such as 90s, 9m or 1h30m, and say how to go on (exit code 75).
     #[arg(long, value_name = "TIME")]
     pub time_limit: Option<TimeLimit>,
-    /// Print the plan and stop.
+    /// Print the plan and stop; with --executor slurm, the job scripts too.
     #[arg(long)]
     pub dry_run: bool,
-}
-
-impl Reproduce {
-    /// The options that change the configuration, `--set` last.
-    pub fn overrides(&self) -> Vec<Override> {
-        let mut all = Vec::new();
-        let mut number = |option: &str, key: &str, value: Option<u32>| {
-            all.extend(value.map(|value| Override::option(option, key, i64::from(value))));
-        };
-        number("--seeds", "seeds", self.seeds);
-        number("--epochs", "epochs", self.epochs);
-        number("--members", "members", self.members);
-        match self.teachers {
-            Some(_) => number("--teachers", "teachers", self.teachers),
-            None => number("--members", "teachers", self.members),
-        }
-        if !self.methods.is_empty() {
-            all.push(Override::option("--methods", "methods", self.methods.clone()));
-        }
-        all.extend(self.set.iter().cloned());
-        all
-    }
+    /// Who trains: local (this process), slurm (jobs of a cluster) or none (evaluate what is finished).
+    #[arg(long, value_enum, default_value_t = Executor::Local, hide_possible_values = true)]
+    pub executor: Executor,
+    /// What the jobs ask of Slurm, such as "partition=gpu,gres=gpu:1,time=04:00:00": options of sbatch. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE,..")]
+    pub slurm: Vec<String>,
+    /// Runs that one job trains at the same time, so that small networks share a device.
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub runs_per_job: u16,
+    /// Stay until the jobs are over, then print the table.
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// Arguments of `table`.

@@ -1,6 +1,6 @@
-//! What stops a command before its end: SIGINT, SIGTERM, and the time that `--time-limit` gives it. The run in progress
-//! writes a checkpoint at its next step and the program ends with the line that goes on. A second signal ends it at once, as
-//! `kill -9` would: nothing is lost then either but the steps since the last checkpoint.
+//! What stops a command before its end: SIGINT, SIGTERM, SIGUSR1 (a scheduler's warning before its limit), and the time that
+//! `--time-limit` gives it. The run in progress writes a checkpoint at its next step and the program ends with the line that
+//! goes on. A second SIGINT or SIGTERM ends it at once, as `kill -9` would: nothing is lost then either but the steps since the last checkpoint.
 //!
 //! Whatever takes long asks [`check`] now and then, or [`check_before`] where it knows how long its next piece takes, as a
 //! loop's [`Rounds`] do, so that the limit is kept and not only noticed. A record in the writing is never stopped.
@@ -12,11 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
-/// Exit code of a command that its time limit stopped (`EX_TEMPFAIL` of sysexits.h: start it again).
-pub const EXIT_TIME_LIMIT: u8 = 75;
+use crate::shell::quote;
+
+/// Exit code of a command that its time limit stopped.
+pub const EXIT_TIME_LIMIT: u8 = crate::EXIT_AGAIN;
 
 /// The last signal; 0 before the first.
 static CAUGHT: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
@@ -60,7 +62,7 @@ pub struct Interrupted {
 }
 
 impl Interrupted {
-    /// 128 and the signal's number (130 after SIGINT, 143 after SIGTERM), or [`EXIT_TIME_LIMIT`].
+    /// 128 and the signal's number (130 after SIGINT, 138 after SIGUSR1, 143 after SIGTERM), or [`EXIT_TIME_LIMIT`].
     pub fn exit_code(self) -> u8 {
         match self.cause {
             Cause::Signal(signal) => 128 + signal,
@@ -73,6 +75,7 @@ impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cause {
             Cause::Signal(signal) if i32::from(signal) == SIGINT => f.write_str("stopped by SIGINT")?,
+            Cause::Signal(signal) if i32::from(signal) == SIGUSR1 => f.write_str("stopped by SIGUSR1")?,
             Cause::Signal(_) => f.write_str("stopped by SIGTERM")?,
             Cause::TimeLimit => {
                 let text = LIMIT.get().map_or("", |(limit, _)| &limit.text);
@@ -82,7 +85,8 @@ impl fmt::Display for Interrupted {
                 }
             }
         }
-        write!(f, "; to go on: {}", command_line(std::env::args()))
+        let line: Vec<String> = std::env::args().map(|word| quote(&word)).collect();
+        write!(f, "; to go on: {}", line.join(" "))
     }
 }
 
@@ -101,6 +105,7 @@ pub fn catch() -> io::Result<()> {
         flag::register(signal, Arc::clone(&once))?;
         flag::register_usize(signal, Arc::clone(&caught), signal.unsigned_abs() as usize)?;
     }
+    flag::register_usize(SIGUSR1, caught.clone(), SIGUSR1.unsigned_abs() as usize)?;
     Ok(())
 }
 
@@ -173,29 +178,9 @@ impl Rounds {
     }
 }
 
-/// Arguments as a shell takes them.
-fn command_line(arguments: impl Iterator<Item = String>) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
-    let quote = |text: String| {
-        if !text.is_empty() && text.chars().all(plain) {
-            text
-        } else {
-            format!("'{}'", text.replace('\'', r"'\''"))
-        }
-    };
-    arguments.map(quote).collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_command_line_is_one_that_a_shell_reads_back() {
-        let arguments = ["divkd", "--set", "teacher.schedule.milestones=[1, 2]", "it's", ""];
-        let line = command_line(arguments.iter().map(ToString::to_string));
-        assert_eq!(line, r"divkd --set 'teacher.schedule.milestones=[1, 2]' 'it'\''s' ''");
-    }
 
     #[test]
     fn exit_codes_are_the_shells() {

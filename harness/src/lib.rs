@@ -6,6 +6,8 @@
 //! * [`analyze`]: what the figures need beyond predictions
 //! * [`interrupt`]: what happens when the user or the scheduler asks it to stop
 //! * [`pack`]: a plan's progress as one small folder
+//! * [`slurm`]: the plan as jobs of a cluster
+//! * [`status`]: what became of a plan's runs, from their folder
 //! * [`cli`], [`commands`]: what the user types and what it does
 
 pub mod analyze;
@@ -24,17 +26,32 @@ pub mod oracle;
 pub mod pack;
 pub mod plan;
 pub mod progress;
+pub mod shell;
+pub mod slurm;
+pub mod status;
 pub mod train;
 
 /// Exit code of a command line or configuration that is wrong (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
 
-/// The exit code of a failed command: [`EXIT_USAGE`] where a name or the configuration is wrong, that of a check that has
-/// not passed, else 1.
+/// Exit code of what is to be started again (`EX_TEMPFAIL` of sysexits.h): a run that its time limit stopped, or that failed
+/// within a scheduler's job.
+pub const EXIT_AGAIN: u8 = 75;
+
+/// The exit code of a failed command: [`EXIT_USAGE`] where a name, an option or the configuration is wrong, that of a check
+/// that has not passed, [`EXIT_AGAIN`] where a job should try again, else 1.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(check) = error.downcast_ref::<commands::check::NotPassed>() {
         return check.exit_code();
     }
-    let usage = error.is::<nearest::UnknownName>() || error.is::<config::ConfigError>();
-    if usage { EXIT_USAGE } else { 1 }
+    let usage = error.is::<nearest::UnknownName>()
+        || error.is::<config::ConfigError>()
+        || error.is::<cli::WrongOptions>();
+    let again = error.downcast_ref::<train::attempts::Failed>().is_some_and(train::attempts::Failed::again)
+        || claims::job().is_some() && (error.is::<claims::Error>() || error.is::<commands::run::Waits>());
+    match (usage, again) {
+        (true, _) => EXIT_USAGE,
+        (_, true) => EXIT_AGAIN,
+        _ => 1,
+    }
 }

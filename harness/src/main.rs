@@ -41,6 +41,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     }
     match cli.command {
         Command::Reproduce(args) => commands::reproduce::run(&args),
+        Command::Run(args) => commands::run::run(&args),
+        Command::Status(args) => commands::status::run(&args),
+        Command::Cancel(args) => commands::cancel::run(&args),
+        Command::Plan(args) => commands::plan::run(&args),
         Command::Table(args) => commands::table::run(&args),
         Command::Analyze(args) => commands::analyze::run(&args),
         Command::Report(args) => commands::report::run(&args),

@@ -1,29 +1,84 @@
-//! What a training run shows on standard error: a bar on a terminal, else a line an epoch.
+//! What a training run shows on standard error: a bar on a terminal, else a line an epoch; and the note from which
+//! `divkd status` tells how far it is.
 
+use std::cell::Cell;
+use std::fs;
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use results::record::EpochRow;
+use serde::{Deserialize, Serialize};
 
 use crate::plan::duration;
 
+/// How often a run notes how far it is, within an epoch.
+const NOTE_EVERY: Duration = Duration::from_secs(5);
+
+/// How far a run is, as its folder tells it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Steps that are over, of all epochs.
+    pub step: usize,
+    /// Steps of an epoch.
+    pub steps: usize,
+    /// Epochs of the run.
+    pub epochs: usize,
+    /// Training images a second since this process began; 0 before the first step.
+    pub images_per_s: f64,
+    /// Seconds to the end at that speed; 0 before the first step.
+    pub seconds_left: f64,
+}
+
+impl Progress {
+    /// What the folder of a run's checkpoints tells, if anything.
+    pub fn read(dir: &Path) -> Option<Self> {
+        toml::from_str(&fs::read_to_string(note(dir)).ok()?).ok()
+    }
+
+    /// The epoch in progress, from 1.
+    pub fn epoch(&self) -> usize {
+        (self.step / self.steps.max(1) + 1).min(self.epochs)
+    }
+}
+
+fn note(dir: &Path) -> PathBuf {
+    dir.join(".progress.toml")
+}
+
+/// What a display is of.
+pub struct Shown {
+    /// Heads what is shown.
+    pub label: String,
+    /// The folder of the run's checkpoints.
+    pub dir: PathBuf,
+    /// Epochs of the run.
+    pub epochs: usize,
+    /// Steps of an epoch.
+    pub steps: usize,
+    /// Images of an epoch.
+    pub images: usize,
+}
+
 /// The display of one run.
 pub struct RunProgress {
-    label: String,
+    shown: Shown,
     bar: Option<ProgressBar>,
-    epochs: usize,
-    /// When this process began to train, and how many epochs were already done then.
+    /// When this process began to train, and how many steps were over then and are now.
     start: Instant,
-    done_before: usize,
+    begun: usize,
+    done: Cell<usize>,
+    noted: Cell<Instant>,
 }
 
 impl RunProgress {
-    /// Begins the display of the run `label`, of `epochs` epochs of `steps` steps, of which `done` are over.
-    pub fn new(label: String, epochs: usize, steps: usize, done: usize) -> Self {
+    /// Begins the display of a run, `done` of whose steps are over.
+    pub fn new(shown: Shown, done: usize) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let target = ProgressDrawTarget::stderr();
-            let bar = ProgressBar::with_draw_target(Some((epochs * steps) as u64), target)
+            let bar = ProgressBar::with_draw_target(Some((shown.epochs * shown.steps) as u64), target)
                 // However the run ends, the line of the bar is left empty.
                 .with_finish(ProgressFinish::AndClear);
             if let Ok(style) =
@@ -31,33 +86,41 @@ impl RunProgress {
             {
                 bar.set_style(style);
             }
-            bar.set_prefix(label.clone());
-            bar.set_position((done * steps) as u64);
+            bar.set_prefix(shown.label.clone());
+            bar.set_position(done as u64);
             bar.reset_eta();
             bar.enable_steady_tick(Duration::from_millis(500));
             bar
         });
-        Self { label, bar, epochs, start: Instant::now(), done_before: done }
+        let now = Instant::now();
+        let progress =
+            Self { shown, bar, start: now, begun: done, done: Cell::new(done), noted: Cell::new(now) };
+        progress.note();
+        progress
     }
 
     /// One step is over.
     pub fn step(&self) {
+        self.done.set(self.done.get() + 1);
         if let Some(bar) = &self.bar {
             bar.inc(1);
+        }
+        if self.noted.get().elapsed() > NOTE_EVERY {
+            self.note();
         }
     }
 
     /// An epoch is over: shows its loss parts and speed.
     pub fn epoch(&self, row: &EpochRow, images_per_s: f64) {
-        let message = summary(row, self.epochs, images_per_s);
+        let message = summary(row, self.shown.epochs, images_per_s);
         match &self.bar {
             Some(bar) => bar.set_message(message),
-            None => eprintln!(
-                "{}  {message}, {} left",
-                self.label,
-                duration(self.seconds_left(row.epoch as usize))
-            ),
+            None => {
+                let left = duration(self.progress().seconds_left);
+                eprintln!("{}  {message}, {left} left", self.shown.label);
+            }
         }
+        self.note();
     }
 
     /// Prints a line that stays.
@@ -74,12 +137,28 @@ impl RunProgress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        eprintln!("{}  {message}, {took}", self.label);
+        eprintln!("{}  {message}, {took}", self.shown.label);
     }
 
-    fn seconds_left(&self, epoch: usize) -> f64 {
-        let here = epoch.saturating_sub(self.done_before).max(1);
-        self.start.elapsed().as_secs_f64() / here as f64 * self.epochs.saturating_sub(epoch) as f64
+    fn progress(&self) -> Progress {
+        let Shown { epochs, steps, images, .. } = self.shown;
+        let (step, seconds) = (self.done.get(), self.start.elapsed().as_secs_f64());
+        let here = (step - self.begun) as f64;
+        let images_per_s = here * images as f64 / steps.max(1) as f64 / seconds;
+        let left = (epochs * steps).saturating_sub(step) as f64;
+        let seconds_left = if here > 0.0 { seconds / here * left } else { 0.0 };
+        Progress { step, steps, epochs, images_per_s, seconds_left }
+    }
+
+    /// A note that cannot be written costs nothing but the note.
+    fn note(&self) {
+        self.noted.set(Instant::now());
+        let path = note(&self.shown.dir);
+        let draft = path.with_extension("next");
+        let Ok(text) = toml::to_string(&self.progress()) else { return };
+        let _ = fs::create_dir_all(&self.shown.dir)
+            .and_then(|()| fs::write(&draft, text))
+            .and_then(|()| fs::rename(&draft, &path));
     }
 }
 

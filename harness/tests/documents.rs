@@ -7,7 +7,6 @@ use std::process::Command as Process;
 use clap::Parser;
 use clap::error::ErrorKind;
 use harness::cli::{Cli, Command};
-use harness::config;
 use harness::experiments::Experiment;
 
 fn root() -> PathBuf {
@@ -67,13 +66,14 @@ fn every_command_line_is_understood() {
             let cli = Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{place}\n{error}"));
             count += 1;
             // Experiments of a reader's own are not there.
-            if let Command::Reproduce(args) = cli.command
-                && !args.experiment.ends_with(".toml")
-            {
-                let experiment =
-                    Experiment::find(&args.experiment).unwrap_or_else(|e| panic!("{place}: {e}"));
-                let resolved = config::resolve(&experiment, args.preset.as_deref(), &args.overrides());
-                resolved.unwrap_or_else(|error| panic!("{place}: {error:#}"));
+            let planned = match cli.command {
+                Command::Reproduce(args) => args.planned,
+                Command::Run(args) => args.planned,
+                Command::Plan(args) => args.planned,
+                _ => continue,
+            };
+            if !planned.experiment.ends_with(".toml") {
+                planned.resolve().unwrap_or_else(|error| panic!("{place}: {error:#}"));
             }
         }
     }
@@ -124,8 +124,8 @@ fn every_experiments_own_commands_resolve() {
                 panic!("{}: divkd {line}\n{error}", experiment.path);
             });
             let Command::Reproduce(args) = cli.command else { panic!("{}: divkd {line}", experiment.path) };
-            assert_eq!(args.experiment, experiment.name);
-            config::resolve(&experiment, args.preset.as_deref(), &args.overrides()).unwrap();
+            assert_eq!(args.planned.experiment, experiment.name);
+            args.planned.resolve().unwrap();
         }
     }
 }

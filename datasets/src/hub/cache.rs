@@ -5,15 +5,21 @@
 //! <cache>/datasets--<owner>--<name>/snapshots/<revision>/<path>         a link to them
 //! <cache>/.divkd/<owner>--<name>/<revision>/<path>.part                 a download in progress
 //! <cache>/.divkd/<owner>--<name>/<revision>/<path>.sha256               the hash first seen, where none is published
-//! <cache>/.divkd/<owner>--<name>/<revision>/<path>.lock                 taken while a process downloads
+//! <cache>/.divkd/<owner>--<name>/<revision>/<path>.claim                taken while a process downloads
 //! ```
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use claims::{Attempt, Claim, Claims};
 
 use super::RemoteFile;
 use crate::{Error, Result};
+
+/// How long to wait before looking again whether another process is done.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The paths of one file.
 pub(super) struct Place {
@@ -48,13 +54,23 @@ impl Place {
         self.note("part")
     }
 
-    /// Waits until no other process downloads this file; the returned file gives the turn back when it is dropped.
-    pub(super) fn lock(&self) -> Result<File> {
-        let path = self.note("lock");
-        create_parent(&path)?;
-        let file = File::create(&path).map_err(Error::io("create", &path))?;
-        file.lock().map_err(Error::io("lock", &path))?;
-        Ok(file)
+    /// Waits until no other process, of this machine or of another one that shares the cache, downloads this file; the
+    /// claim gives the turn back when it is dropped. `waits` is told once whom it waits for.
+    pub(super) fn turn(&self, waits: impl Fn(&str)) -> Result<Claim> {
+        let dir = self.note("claim");
+        let mut claims = Claims::default();
+        let mut told = false;
+        loop {
+            match claims.take(&dir)? {
+                Attempt::Taken(claim) => return Ok(claim),
+                Attempt::Held(holder) => {
+                    if !std::mem::replace(&mut told, true) {
+                        waits(&holder);
+                    }
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
     }
 
     /// The hash that was recorded when this file was first seen.

@@ -145,7 +145,7 @@ impl Hub {
             Err(error) => return Err(error),
             Ok(None) => {}
         }
-        let _turn = place.lock()?;
+        let _turn = place.turn(|holder| self.note(&format!("{} is downloaded by {holder}", file.path)))?;
         // Another process may have fetched it while this one waited.
         if let Ok(Some(fetched)) = self.cached_in(&place, file) {
             return Ok(fetched);

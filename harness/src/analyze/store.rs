@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use claims::{Attempt, Claims};
 use methods::be_kd_ods::BeKdOds;
 use nn::Network;
 use random::Stream;
@@ -17,7 +18,6 @@ use super::{diversity, jacobian, remainder};
 use crate::interrupt;
 use crate::model;
 use crate::plan::{self, duration, run_dir};
-use crate::train::claim::{Attempt, Claims};
 use crate::train::run::{self, Session};
 
 /// Test images on which Jacobians are compared.

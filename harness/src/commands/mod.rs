@@ -2,6 +2,7 @@
 
 pub mod analyze;
 pub mod bench;
+pub mod cancel;
 pub mod check;
 pub mod data;
 pub mod eval;
@@ -11,6 +12,9 @@ pub mod keep;
 pub mod list;
 pub mod oracle;
 pub mod pack;
+pub mod plan;
 pub mod report;
 pub mod reproduce;
+pub mod run;
+pub mod status;
 pub mod table;

@@ -1,74 +1,202 @@
-//! `divkd reproduce`: plans an experiment, trains what is missing, stores what the figures need of it, prints the
+//! `divkd reproduce`: plans an experiment, has trained what is missing, stores what the figures need of it, prints the
 //! teachers' diversity and the table, and writes the report beside the records.
 
+use std::fs;
+
 use anyhow::{Context, bail};
+use datasets::{LoadOptions, Source};
 use results::record::DataInfo;
 use results::table::{Format, Table};
 
 use super::report;
 use crate::analyze::{self, train_kld};
-use crate::cli::Reproduce;
+use crate::cli::{Executor, Planned, Reproduce, WrongOptions};
 use crate::config::{self, Resolved};
-use crate::experiments::Experiment;
+use crate::plan::stored::Stored;
 use crate::plan::{Plan, Row, Run, run_dir};
+use crate::slurm::options::Options;
+use crate::slurm::submit::{self, Request};
+use crate::slurm::wait;
+use crate::status::{Experiment, State};
 use crate::train::run::Session;
 use crate::train::{record, shared};
-use crate::{device, interrupt, loading};
+use crate::{device, interrupt, loading, model};
+
+/// The tables that the evaluating job leaves beside the records and the report.
+const TABLES: [(&str, Format); 2] = [("table.csv", Format::Csv), ("table.md", Format::Md)];
 
 /// Runs the command. The line `train-kld` and the table go to standard output, all else to standard error.
 ///
 /// # Errors
-/// Names and settings that are wrong, records of other settings in the way, and whatever stops a run.
+/// Names, settings and options that are wrong, records of other settings in the way, and whatever stops a run.
 pub fn run(args: &Reproduce) -> anyhow::Result<()> {
+    if args.executor != Executor::Slurm && (!args.slurm.is_empty() || args.wait || args.runs_per_job > 1) {
+        let what = "--slurm, --runs-per-job and --wait belong to --executor slurm";
+        return Err(WrongOptions(what.to_owned()).into());
+    }
     if let Some(limit) = &args.time_limit {
         interrupt::limit(limit);
     }
-    let experiment = Experiment::find(&args.experiment)?;
-    let resolved = config::resolve(&experiment, args.preset.as_deref(), &args.overrides())?;
-    let chosen = device::choose(&args.device)?;
-    let plan = Plan::new(&resolved, &args.out)?;
+    let resolved = args.planned.resolve()?;
+    let plan = Plan::new(&resolved, &args.planned.out)?;
     check_finished(&plan, &resolved, None)?;
+    match args.executor {
+        Executor::Local => train_here(args, &resolved, &plan),
+        Executor::Slurm => train_on_slurm(args, &resolved, &plan),
+        Executor::None => evaluate(args, &resolved, &plan),
+    }
+}
+
+fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
+    let chosen = device::choose(&args.planned.device)?;
     let estimate = plan.estimate(&resolved.config, &chosen.device)?;
-    let description = plan.describe(&resolved, &chosen.reason, Some(&estimate))?;
+    let description = plan.describe(resolved, &chosen.reason, Some(&estimate))?;
     if args.dry_run {
         print!("{description}");
         return Ok(());
     }
     eprint!("{description}");
-
-    let seeds = seeds_with_teachers(&plan);
+    shared::tidy(plan);
     let members = resolved.config.members;
-    if plan.missing().next().is_some() || !analyze::missing(&plan, members)?.is_empty() {
-        let splits = loading::splits(&resolved.config.data, args.data_dir.as_deref())?;
-        let data = record::data(&splits);
-        check_finished(&plan, &resolved, Some(&data))?;
-        let command = std::env::args().collect::<Vec<_>>().join(" ");
-        let session = Session {
-            resolved: &resolved,
-            out: &args.out,
-            splits: &splits,
-            device: &chosen,
-            command: &command,
-        };
-        interrupt::catch().context("cannot handle signals")?;
-        shared::train(&session, &plan, |run| check_run(&plan, run, &resolved, Some(&data)))?;
-        analyze::store(&session, &analyze::missing(&plan, members)?)?;
+    if plan.missing().next().is_some() || !analyze::missing(plan, members)?.is_empty() {
+        with_session(&args.planned, resolved, |session, data| {
+            check_finished(plan, resolved, Some(data))?;
+            interrupt::catch().context("cannot handle signals")?;
+            if interrupt::check().is_ok() {
+                // Where this cannot be written, nor can records: training says so.
+                let _ = Stored::add(plan, resolved);
+            }
+            shared::train(session, plan, |run| check_run(plan, run, resolved, Some(data)))?;
+            analyze::store(session, &analyze::missing(plan, members)?)
+        })?;
     }
-    let lacking = analyze::without_models(&plan, members);
+    let lacking = analyze::without_models(plan, members);
     if lacking > 0 {
         eprintln!(
             "{lacking} analyses are missing, whose records have no weights: the figures will lack them"
         );
     }
+    print_results(plan)?;
+    write_report(plan)
+}
+
+fn train_on_slurm(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
+    let request = Request {
+        planned: &args.planned,
+        options: Options::parse(&args.slurm)?,
+        runs_per_job: usize::from(args.runs_per_job),
+    };
+    let description = plan.describe(resolved, &args.planned.device, None)?;
+    if args.dry_run {
+        print!("{description}{}", submit::describe(&request, plan)?);
+        return Ok(());
+    }
+    eprint!("{description}");
+    interrupt::catch().context("cannot handle signals")?;
+    // Compute nodes often have no network: the cache is filled here, once.
+    let id = model::dataset(&resolved.config.data.dataset)?;
+    if matches!(loading::source(id, args.planned.data_dir.as_deref(), 0), Source::Hub) {
+        datasets::fetch(id, &LoadOptions { progress: Some(loading::progress()), ..LoadOptions::default() })?;
+    }
+    Stored::add(plan, resolved)?;
+    let has_results = analyze::missing(plan, resolved.config.members)?.is_empty()
+        && TABLES.iter().all(|(name, _)| plan.folder.join(name).is_file())
+        && plan.folder.join(report::FILE).is_file();
+    submit::submit(&request, plan, !has_results)?;
+    if !args.wait {
+        eprintln!(
+            "the jobs go on by themselves: `divkd status {0}` shows them, `divkd cancel {0}` ends them",
+            plan.folder.display()
+        );
+        return Ok(());
+    }
+    wait::wait(&plan.folder)?;
+    let plan = Plan::new(resolved, &args.planned.out)?;
+    check_finished(&plan, resolved, None)?;
+    if plan.runs.iter().any(|run| run.finished) {
+        print_results(&plan)?;
+    }
+    say_what_is_missing(&plan)
+}
+
+/// Makes the results of what is finished.
+fn evaluate(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
+    if args.dry_run {
+        print!("{}", plan.describe(resolved, &args.planned.device, None)?);
+        return Ok(());
+    }
+    let pieces = analyze::missing(plan, resolved.config.members)?;
+    if !pieces.is_empty() {
+        with_session(&args.planned, resolved, |session, data| {
+            check_finished(plan, resolved, Some(data))?;
+            interrupt::catch().context("cannot handle signals")?;
+            analyze::store(session, &pieces)
+        })?;
+    }
+    if plan.runs.iter().any(|run| run.finished) {
+        let table = Table::build(&plan.folder)?;
+        for (name, format) in TABLES {
+            let (path, draft) = (plan.folder.join(name), plan.folder.join(format!(".tmp-{name}")));
+            fs::write(&draft, table.render(format))
+                .and_then(|()| fs::rename(&draft, &path))
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        print_results(plan)?;
+        write_report(plan)?;
+    }
+    say_what_is_missing(plan)
+}
+
+/// Loads the data and computes on the device that was asked for.
+fn with_session(
+    planned: &Planned,
+    resolved: &Resolved,
+    work: impl FnOnce(&Session<'_>, &DataInfo) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let chosen = device::choose(&planned.device)?;
+    let splits = loading::splits(&resolved.config.data, planned.data_dir.as_deref())?;
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let session =
+        Session { resolved, out: &planned.out, splits: &splits, device: &chosen, command: &command };
+    work(&session, &record::data(&splits))
+}
+
+/// Prints the line `train-kld`, where all seeds have it, and the table.
+fn print_results(plan: &Plan) -> anyhow::Result<()> {
+    let seeds = seeds_with_teachers(plan);
     let by_seed = train_kld::stored(&plan.folder, seeds.iter().copied())?;
     if let Some(line) = train_kld::line(&by_seed).filter(|_| by_seed.len() == seeds.len()) {
         println!("{line}");
     }
     print!("{}", Table::build(&plan.folder)?.render(Format::Term));
+    Ok(())
+}
+
+fn write_report(plan: &Plan) -> anyhow::Result<()> {
     let page = plan.folder.join(report::FILE);
     report::write_page(&plan.folder, &page)?;
     eprintln!("wrote {}", page.display());
     Ok(())
+}
+
+/// An error that lists the runs of `plan` that are not finished, with the reason of each.
+fn say_what_is_missing(plan: &Plan) -> anyhow::Result<()> {
+    let seen = Experiment::look(&plan.folder, &crate::slurm::queue::Queue::default())?;
+    let mut reasons = Vec::new();
+    for run in plan.missing() {
+        let state = seen.runs.iter().find(|(seen, _)| (&seen.row, seen.seed) == (&run.row, run.seed));
+        reasons.push(match state.map(|(_, state)| state) {
+            Some(State::Failed { why, log: Some(log) }) => format!("{run}: {why}; log {}", log.display()),
+            Some(State::Failed { why, .. } | State::Waiting { why }) => format!("{run}: {why}"),
+            Some(State::Running { place, .. }) => format!("{run}: in training on {place}"),
+            Some(State::Done) => continue,
+            None => format!("{run}: nobody has begun it"),
+        });
+    }
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    bail!("{} of {} runs are missing:\n  {}", reasons.len(), plan.runs.len(), reasons.join("\n  "))
 }
 
 /// The seeds that train at least two teachers: one has no diversity.
@@ -81,7 +209,16 @@ fn check_finished(plan: &Plan, resolved: &Resolved, data: Option<&DataInfo>) -> 
     plan.runs.iter().filter(|run| run.finished).try_for_each(|run| check_run(plan, run, resolved, data))
 }
 
-fn check_run(plan: &Plan, run: &Run, resolved: &Resolved, data: Option<&DataInfo>) -> anyhow::Result<()> {
+/// Refuses a finished run of other settings or, where they are known, data.
+///
+/// # Errors
+/// The differences.
+pub(super) fn check_run(
+    plan: &Plan,
+    run: &Run,
+    resolved: &Resolved,
+    data: Option<&DataInfo>,
+) -> anyhow::Result<()> {
     let dir = run_dir(&plan.folder, &run.row, run.seed);
     let was = record::read_info(&dir)?;
     let differences = config::differences(

@@ -6,13 +6,13 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
+use claims::{Attempt, Claim, Claims};
 use results::record::{MODEL, Place, RUN, RunInfo};
 use results::rows;
 
 use super::slot::{RunPath, Slot};
 use super::{Entry, FORMAT, INDEX, Index, LARGEST, LeftOut, Limits, part_name, sha256, write_whole};
 use crate::plan::{Row, Run};
-use crate::train::claim::{Attempt, Claim, Claims};
 use crate::train::run::claim_dir;
 
 /// What was unpacked.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use methods::{Batch, Step, Streams};
-use nn::{Network, profile};
+use nn::{Mode, Network, profile};
 
 use super::{Plan, method, recipe};
 use crate::config::Config;
@@ -20,20 +20,63 @@ const PATIENCE_SECONDS: f64 = 1.0;
 pub struct Cost {
     /// Time of a step over a full batch.
     pub seconds: f64,
-    /// Floating-point operations for one training image ([`profile::operations`]).
-    pub operations: f64,
+    /// Floating-point operations for one training image ([`profile::operations`]), where they were counted.
+    pub operations: Option<f64>,
 }
 
-/// The cost of a step of each method of the missing runs.
+/// The cost of each method of the missing runs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Estimate {
     steps: BTreeMap<String, Cost>,
+    /// Seconds of the predictions for one image.
+    predictions: BTreeMap<String, f64>,
 }
 
 impl Estimate {
     /// The cost of one step of `method`, where it was timed.
     pub fn step(&self, method: &str) -> Option<Cost> {
         self.steps.get(method).copied()
+    }
+
+    /// The estimate of given step times, by method. A prediction is taken for a third of what a step is to an image: one
+    /// pass of three.
+    ///
+    /// # Errors
+    /// An unknown method.
+    pub fn given(steps: BTreeMap<String, f64>, config: &Config) -> anyhow::Result<Self> {
+        let mut predictions = BTreeMap::new();
+        for (name, seconds) in &steps {
+            let method = method(config, name)?;
+            let batch = recipe(config, name, method.as_ref()).batch;
+            predictions.insert(name.clone(), seconds / 3.0 / batch as f64);
+        }
+        let cost = |(name, seconds)| (name, Cost { seconds, operations: None });
+        Ok(Self { steps: steps.into_iter().map(cost).collect(), predictions })
+    }
+
+    /// Takes the times of `others` where they are known.
+    pub fn replace(&mut self, others: Self) {
+        self.steps.extend(others.steps);
+        self.predictions.extend(others.predictions);
+    }
+
+    /// Seconds of a whole run of `method`, and of one of its epochs: steps and validations, and at the end the predictions.
+    /// `None` where it was not timed.
+    ///
+    /// # Errors
+    /// An unknown method.
+    pub fn run_seconds(&self, config: &Config, name: &str) -> anyhow::Result<Option<(f64, f64)>> {
+        let (Some(step), Some(prediction)) = (self.steps.get(name), self.predictions.get(name)) else {
+            return Ok(None);
+        };
+        let method = method(config, name)?;
+        let recipe = recipe(config, name, method.as_ref());
+        let (data, epochs) = (&config.data, recipe.epochs);
+        let validations = (1..=epochs).filter(|epoch| recipe.validates(*epoch)).count();
+        let images = (validations + 1) * data.val_rows + data.test_rows;
+        let steps = step.seconds * (epochs * recipe.steps(data.train_rows)) as f64;
+        let seconds = steps + prediction * images as f64;
+        Ok(Some((seconds, seconds / epochs.max(1) as f64)))
     }
 }
 
@@ -86,7 +129,14 @@ pub(super) fn measure(plan: &Plan, config: &Config, device: &Device) -> anyhow::
                 seconds = seconds.min(timed(recipe.batch)?);
             }
         }
-        estimate.steps.insert(name.to_owned(), Cost { seconds, operations });
+        estimate.steps.insert(name.to_owned(), Cost { seconds, operations: Some(operations) });
+        let shape = (small, plain.channels, plain.image, plain.image);
+        let images = Tensor::full(0.5_f32, shape, device)?;
+        student.frozen_logits(&images, Mode::Eval)?;
+        let start = Instant::now();
+        student.frozen_logits(&images, Mode::Eval)?;
+        device.synchronize()?;
+        estimate.predictions.insert(name.to_owned(), start.elapsed().as_secs_f64() / small as f64);
     }
     Ok(estimate)
 }

@@ -4,7 +4,10 @@
 //! finished once its folder is there: folders get their names when they are complete.
 
 mod estimate;
+pub mod loss;
 mod print;
+pub mod schedule;
+pub mod stored;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -33,6 +36,14 @@ impl Row {
             Self::Teacher(_) => "teacher",
             Self::Student(name) => name,
         }
+    }
+}
+
+impl From<&str> for Row {
+    /// The row of a record's folder.
+    fn from(name: &str) -> Self {
+        let teacher = name.strip_prefix("teacher-").and_then(|j| j.parse().ok());
+        teacher.map_or_else(|| Self::Student(name.to_owned()), Self::Teacher)
     }
 }
 
@@ -67,35 +78,43 @@ pub struct Plan {
     pub runs: Vec<Run>,
 }
 
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/seed-{}", self.row, self.seed)
+    }
+}
+
 impl Plan {
     /// The plan of an experiment whose records go to `out`.
     ///
     /// # Errors
     /// Where a method does not read its settings.
     pub fn new(resolved: &Resolved, out: &Path) -> anyhow::Result<Self> {
-        let config = &resolved.config;
         let folder = out.join(resolved.folder());
-        let mut students = Vec::new();
-        let mut teachers = false;
-        for name in &config.methods {
-            teachers |= name == "teacher" || method(config, name)?.uses_teachers();
-            if name != "teacher" {
-                students.push(Row::Student(name.clone()));
-            }
-        }
-        let teachers = if teachers { config.teachers } else { 0 };
+        let rows = rows(&resolved.config)?;
         let mut runs = Vec::new();
-        for seed in 1..=config.seeds {
-            for row in (1..=teachers).map(Row::Teacher).chain(students.iter().cloned()) {
-                let uses_teachers =
-                    matches!(&row, Row::Student(name) if method(config, name)?.uses_teachers());
-                let needs = if uses_teachers { config.members } else { 0 };
-                let needs = (1..=needs).map(Row::Teacher).collect();
-                let finished = run_dir(&folder, &row, seed).is_dir();
-                runs.push(Run { row, seed, needs, finished });
+        for seed in 1..=resolved.config.seeds {
+            for (row, needs) in &rows {
+                let finished = is_finished(&folder, row, seed);
+                runs.push(Run { row: row.clone(), seed, needs: needs.clone(), finished });
             }
         }
         Ok(Self { folder, runs })
+    }
+
+    /// The plan of one run, of any seed.
+    ///
+    /// # Errors
+    /// Where the experiment has no such row, with the nearest one.
+    pub fn of_one(resolved: &Resolved, out: &Path, row: &str, seed: u64) -> anyhow::Result<Self> {
+        let folder = out.join(resolved.folder());
+        let rows = rows(&resolved.config)?;
+        let names = rows.iter().map(|(row, _)| row.to_string());
+        let unknown = || crate::nearest::UnknownName::new("row", row, names);
+        let (row, needs) =
+            rows.iter().find(|(known, _)| known.to_string() == row).cloned().ok_or_else(unknown)?;
+        let finished = is_finished(&folder, &row, seed);
+        Ok(Self { folder, runs: vec![Run { row, seed, needs, finished }] })
     }
 
     /// The runs that are still to be trained.
@@ -120,6 +139,33 @@ impl Plan {
     pub fn estimate(&self, config: &Config, device: &Device) -> anyhow::Result<Estimate> {
         estimate::measure(self, config, device)
     }
+}
+
+/// The rows of every seed, teachers first, each with the teachers that it needs.
+fn rows(config: &Config) -> anyhow::Result<Vec<(Row, Vec<Row>)>> {
+    let mut students = Vec::new();
+    let mut has_teachers = false;
+    for name in &config.methods {
+        let uses_teachers = name != "teacher" && method(config, name)?.uses_teachers();
+        has_teachers |= name == "teacher" || uses_teachers;
+        if name != "teacher" {
+            let needs = if uses_teachers { config.members } else { 0 };
+            students.push((Row::Student(name.clone()), (1..=needs).map(Row::Teacher).collect()));
+        }
+    }
+    let teachers = if has_teachers { config.teachers } else { 0 };
+    Ok((1..=teachers).map(|j| (Row::Teacher(j), Vec::new())).chain(students).collect())
+}
+
+/// Whether the record of a run is there. Asks the folder where a name is missing: on a network file system its absence may
+/// be a minute old, the listing of a folder that is opened is not.
+pub fn is_finished(folder: &Path, row: &Row, seed: u64) -> bool {
+    let dir = run_dir(folder, row, seed);
+    dir.is_dir()
+        || dir
+            .parent()
+            .is_some_and(|row| std::fs::read_dir(row).is_ok_and(|mut entries| entries.next().is_some()))
+            && dir.is_dir()
 }
 
 /// The folder of a run's record: `<folder>/<row>/seed-<n>`.

@@ -58,7 +58,7 @@ pub(super) fn describe(
         let step = estimate.and_then(|estimate| estimate.step(row.method()));
         let seconds = step.map(|step| step.seconds * (steps * missing) as f64);
         let images = (recipe.epochs * data.train_rows * missing) as f64;
-        let operations = step.map(|step| step.operations * images);
+        let operations = step.and_then(|step| Some(step.operations? * images));
         all_seconds += seconds.unwrap_or_default();
         all_operations += operations.unwrap_or_default();
         lines.push([
@@ -76,9 +76,13 @@ pub(super) fn describe(
     }
     align(&mut text, &lines);
     if missing > 0 && estimate.is_some() {
+        let counted = match all_operations {
+            0.0 => String::new(),
+            all => format!("{all:.1e} floating-point operations, "),
+        };
         writeln!(
             text,
-            "estimated cost: {all_operations:.1e} floating-point operations, {} (a few steps of each kind were timed; \
+            "estimated cost: {counted}{} (a few steps of each kind were timed; \
              validation not counted)",
             duration(all_seconds)
         )?;

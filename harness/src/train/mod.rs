@@ -1,19 +1,19 @@
 //! One run, from its seed to its record.
 //!
-//! * [`run`]: what the local executor calls for each run of the plan
+//! * [`run`]: what every executor calls for each run of the plan
 //! * [`training`]: epochs and steps
 //! * [`tally`]: losses and accuracies of an epoch, read from the device once
 //! * [`evaluate`]: logits of a data set
 //! * [`checkpoint`]: everything that an interrupted run needs to go on
-//! * [`shared`], [`claim`]: the runs of a plan, shared among processes, one process a run
+//! * [`shared`]: the runs of a plan, shared among processes, one process a run
+//! * [`attempts`]: which attempts at a run failed, and when to give up
 //! * [`pace`]: how long the pieces of a run take, for time limits
 //! * [`record`]: the finished run's files
 //! * [`seeds`]: which seed keys which random stream
 
+pub mod attempts;
 pub mod checkpoint;
-pub mod claim;
 pub mod evaluate;
-mod owner;
 pub mod pace;
 pub mod record;
 pub mod run;

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use claims::Claim;
 use datasets::{Loader, Splits};
 use nn::{Network, NetworkSpec};
 use results::record::{self, Place};
 
+use super::attempts::Attempts;
 use super::checkpoint::{self, Checkpoints};
-use super::claim::Claim;
 use super::evaluate;
 use super::pace::{Pace, Piece};
 use super::record as written;
@@ -20,10 +21,10 @@ use crate::device::Chosen;
 use crate::interrupt;
 use crate::model;
 use crate::plan::{self, Row, Run};
-use crate::progress::RunProgress;
+use crate::progress::{RunProgress, Shown};
 
 /// Epochs that take longer are checkpointed within, this often.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(600);
+pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(600);
 
 /// What all runs of an experiment share.
 pub struct Session<'a> {
@@ -52,8 +53,7 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     let recipe = plan::recipe(config, run.row.method(), method.as_ref());
     let plain = model::spec(config)?;
     let seed = run_seed(run.seed, &run.row);
-    let teachers = teachers(session, run.seed, &run.needs, &plain)
-        .with_context(|| format!("{}/seed-{}", run.row, run.seed))?;
+    let teachers = teachers(session, run.seed, &run.needs, &plain).with_context(|| run.to_string())?;
     let pad = config.data.augment.then_some(config.data.pad);
     let optimiser = model::optimiser(recipe, method.as_ref(), config.members);
     let setting = Setting {
@@ -74,73 +74,99 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     let sgd = optimiser.sgd(&network);
     let mut training = Training::new(network, sgd);
     let inputs = written::inputs(&session.resolved.table()?, &written::data(session.splits), run);
-    let folder = session.out.join(session.resolved.folder());
-    let checkpoints = Checkpoints::new(checkpoint::dir(&folder, &run.row.to_string(), run.seed), inputs);
+    let dir = checkpoint_dir(&session.out.join(session.resolved.folder()), run);
+    let checkpoints = Checkpoints::new(dir.clone(), inputs);
     if checkpoints.restore(&mut training, device, |warning| eprintln!("{warning}"))? {
-        eprintln!("resumed {}/seed-{} at epoch {}", run.row, run.seed, training.epochs.len() + 1);
+        eprintln!("resumed {run} at epoch {}", training.epochs.len() + 1);
     }
+    let mut attempts = Attempts::open(&dir, run.to_string(), claims::job());
+    attempts.begin(training.epochs.len(), training.tally.len())?;
+    let whole = Whole { session, run, claim, setting: &setting, checkpoints: &checkpoints };
+    let shown = Shown {
+        label: label.to_owned(),
+        dir,
+        epochs: recipe.epochs,
+        steps: setting.loader.batches_per_epoch(),
+        images: setting.images,
+    };
+    whole.train(&mut training, shown).map_err(|error| attempts.end(training.epochs.len(), error))
+}
 
-    let steps = setting.loader.batches_per_epoch();
-    let progress = RunProgress::new(label.to_owned(), recipe.epochs, steps, training.epochs.len());
-    let mut saved = Instant::now();
-    let mut pace = Pace::default();
-    let save = |training: &Training, pace: &mut Pace| -> anyhow::Result<()> {
+/// What the epochs of one run have in common, their checkpoints and record included.
+struct Whole<'a> {
+    session: &'a Session<'a>,
+    run: &'a Run,
+    claim: &'a Claim,
+    setting: &'a Setting<'a>,
+    checkpoints: &'a Checkpoints,
+}
+
+impl Whole<'_> {
+    /// Trains from where `training` is to the record.
+    fn train(&self, training: &mut Training, shown: Shown) -> anyhow::Result<()> {
+        let Self { session, run, claim, setting, checkpoints } = self;
+        let (recipe, device, steps) = (setting.recipe, setting.device, shown.steps);
+        let label = shown.label.clone();
+        let progress = RunProgress::new(shown, training.epochs.len() * steps + training.tally.len());
+        let mut saved = Instant::now();
+        let mut pace = Pace::default();
+        let save = |training: &Training, pace: &mut Pace| -> anyhow::Result<()> {
+            claim.verify()?;
+            pace.begin(Piece::Save, Instant::now());
+            checkpoints.save(training)?;
+            pace.end(Instant::now());
+            interrupt::progressed();
+            Ok(())
+        };
+        let mut between = |training: &Training, pace: &mut Pace, piece: Piece| -> anyhow::Result<()> {
+            pace.end(Instant::now());
+            // A limit can be kept once it is known how long a checkpoint takes.
+            let due = saved.elapsed() > CHECKPOINT_EVERY || interrupt::is_limited() && !pace.knows_saving();
+            let stop = interrupt::check_before(pace.needs(piece));
+            if (stop.is_err() || due) && !training.tally.is_empty() {
+                save(training, pace)?;
+                saved = Instant::now();
+            }
+            if let Err(stop) = stop {
+                let (epoch, step) = (training.epochs.len() + 1, training.tally.len());
+                progress.line(&format!(
+                    "{label}  stopped in epoch {epoch} of {}, after step {step} of {steps}",
+                    recipe.epochs
+                ));
+                return Err(stop.into());
+            }
+            pace.begin(piece, Instant::now());
+            Ok(())
+        };
+        while training.epochs.len() < recipe.epochs {
+            training.epoch(setting, &progress, |training, piece| between(training, &mut pace, piece))?;
+            pace.end(Instant::now());
+            save(training, &mut pace)?;
+        }
+
+        let best = training.best.as_ref().context("no epoch has validated")?;
+        training.network.load_state(&best.state)?;
+        let message = format!("kept epoch {} of {}, val {:.3}", best.epoch, recipe.epochs, best.val_acc);
+        let folded = setting.method.inference(&training.network)?;
+        let network = folded.as_ref().unwrap_or(&training.network);
+        let predict = |data| {
+            interrupt::check_before(pace.needs(evaluate::piece(data, recipe.batch)))?;
+            evaluate::logits(network, data, recipe.batch, device)
+        };
+        let (val, test) = (predict(&session.splits.val)?, predict(&session.splits.test)?);
+        let place = place(session.resolved, run)?;
         claim.verify()?;
-        pace.begin(Piece::Save, Instant::now());
-        checkpoints.save(training)?;
-        pace.end(Instant::now());
+        written::write(session, run, &place, (network, training), val, test).with_context(|| {
+            format!(
+                "cannot write the record of {run}; its checkpoints are kept: make space or the folder \
+                 writable, then start the same command again"
+            )
+        })?;
         interrupt::progressed();
+        checkpoints.remove()?;
+        progress.finish(&message);
         Ok(())
-    };
-    let mut between = |training: &Training, pace: &mut Pace, piece: Piece| -> anyhow::Result<()> {
-        pace.end(Instant::now());
-        // A limit can be kept once it is known how long a checkpoint takes.
-        let due = saved.elapsed() > CHECKPOINT_EVERY || interrupt::is_limited() && !pace.knows_saving();
-        let stop = interrupt::check_before(pace.needs(piece));
-        if (stop.is_err() || due) && !training.tally.is_empty() {
-            save(training, pace)?;
-            saved = Instant::now();
-        }
-        if let Err(stop) = stop {
-            let (epoch, step) = (training.epochs.len() + 1, training.tally.len());
-            progress.line(&format!(
-                "{label}  stopped in epoch {epoch} of {}, after step {step} of {steps}",
-                recipe.epochs
-            ));
-            return Err(stop.into());
-        }
-        pace.begin(piece, Instant::now());
-        Ok(())
-    };
-    while training.epochs.len() < recipe.epochs {
-        training.epoch(&setting, &progress, |training, piece| between(training, &mut pace, piece))?;
-        pace.end(Instant::now());
-        save(&training, &mut pace)?;
     }
-
-    let best = training.best.as_ref().context("no epoch has validated")?;
-    training.network.load_state(&best.state)?;
-    let message = format!("kept epoch {} of {}, val {:.3}", best.epoch, recipe.epochs, best.val_acc);
-    let folded = method.inference(&training.network)?;
-    let network = folded.as_ref().unwrap_or(&training.network);
-    let predict = |data| {
-        interrupt::check_before(pace.needs(evaluate::piece(data, recipe.batch)))?;
-        evaluate::logits(network, data, recipe.batch, device)
-    };
-    let (val, test) = (predict(&session.splits.val)?, predict(&session.splits.test)?);
-    let place = place(session.resolved, run)?;
-    claim.verify()?;
-    written::write(session, run, &place, (network, &training), val, test).with_context(|| {
-        let Run { row, seed, .. } = run;
-        format!(
-            "cannot write the record of {row}/seed-{seed}; its checkpoints are kept: make space or the folder \
-             writable, then start the same command again"
-        )
-    })?;
-    interrupt::progressed();
-    checkpoints.remove()?;
-    progress.finish(&message);
-    Ok(())
 }
 
 /// The place of a run's record.
@@ -154,6 +180,11 @@ pub fn place(resolved: &Resolved, run: &Run) -> anyhow::Result<Place> {
 /// `<row>/.tmp-claim-seed-<n>`: the folder of a run's [`Claim`].
 pub fn claim_dir(folder: &Path, run: &Run) -> PathBuf {
     folder.join(run.row.to_string()).join(format!(".tmp-claim-seed-{}", run.seed))
+}
+
+/// The folder of a run's checkpoints.
+pub fn checkpoint_dir(folder: &Path, run: &Run) -> PathBuf {
+    checkpoint::dir(folder, &run.row.to_string(), run.seed)
 }
 
 /// The teachers of `seed` in `rows`, from their records.

@@ -50,7 +50,7 @@ fn a_full_disk_costs_nothing_but_the_wait() {
     for (options, kept, what) in [
         ("size=1300k", 1, "cannot write checkpoint "),
         ("size=2300k", 2, "cannot write checkpoint "),
-        ("size=64m,nr_inodes=13", 2, "cannot write the record of teacher-1/seed-1"),
+        ("size=64m,nr_inodes=16", 2, "cannot write the record of teacher-1/seed-1"),
     ] {
         let Some(disk) = available("tmpfs", Tmpfs::mount(options)) else { return };
         let folder = disk.folder.path();
@@ -77,7 +77,7 @@ fn a_read_only_disk_is_named_before_anything_is_trained() {
     disk.remount("ro");
     let stderr = run(disk.folder.path(), &TEACHER, 1);
     assert!(stderr.contains("cannot claim runs/quick-smoke/teacher-1/.tmp-claim-seed-1"), "{stderr}");
-    assert!(stderr.contains("Read-only file system") && stderr.contains("name another --out"), "{stderr}");
+    assert!(stderr.contains("Read-only file system") && stderr.contains("name another folder"), "{stderr}");
     assert!(!stderr.contains("epoch 1/"), "{stderr}");
 }
 

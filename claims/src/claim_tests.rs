@@ -34,8 +34,12 @@ fn a_dead_owners_claim_is_followed() {
     let mut dead = toml::Table::try_from(Owner::this()).unwrap();
     dead.insert("pid".to_owned(), i64::from(child.id()).into());
     fs::write(path(&dir, 1), toml::to_string(&dead).unwrap()).unwrap();
+    assert!(!holder(&dir).unwrap().unwrap().is_alive());
     let claim = taken(&mut Claims::default(), &dir).unwrap();
     assert_eq!(claim.number, 2);
+    // What the dead one would find, were it alive, in the file that it knows.
+    assert_eq!(fs::read_to_string(path(&dir, 1)).unwrap(), claim.text);
+    assert_eq!(holder(&dir).unwrap().unwrap().owner.unwrap().pid, std::process::id());
     drop(claim);
     assert!(!dir.exists());
 }
@@ -74,6 +78,18 @@ fn a_holder_that_was_taken_for_dead_stops_and_removes_nothing() {
     assert!(message.contains("took over"), "{message}");
     drop(claim);
     assert_eq!(numbers(&dir).unwrap(), [2]);
+}
+
+/// A machine that still remembers the folder as it was: only the holder's own file shows that it was taken over.
+#[test]
+fn a_holder_that_sees_no_newer_claim_finds_its_own_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("claim");
+    let claim = taken(&mut Claims::default(), &dir).unwrap();
+    replace(&path(&dir, 1), "another's").unwrap();
+    assert!(matches!(claim.verify(), Err(Error::TakenOver { .. })));
+    drop(claim);
+    assert_eq!(numbers(&dir).unwrap(), [1]);
 }
 
 /// Threads stand for processes: a live process's claims are all alike to it.

@@ -4,39 +4,54 @@ use std::fmt;
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 /// What a claim says about its holder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Owner {
+pub struct Owner {
     /// The machine's name, for people.
-    host: String,
+    pub host: String,
     /// Where `pid` means something: the boot and the namespace of processes; empty where the system does not tell.
     system: String,
-    pid: u32,
+    /// The process.
+    pub pid: u32,
     /// When the process began, in the system's ticks: process numbers are used again.
     started: u64,
+    /// The scheduler's job that it belongs to, such as `123` or `123_4`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// When the claim was made, in seconds since 1970.
+    #[serde(default)]
+    pub since: u64,
     /// No two claims have the same.
     nonce: u64,
 }
 
 impl Owner {
     /// This process.
-    pub(super) fn this() -> Self {
+    pub(crate) fn this() -> Self {
         let pid = std::process::id();
         Self {
             host: line("/proc/sys/kernel/hostname").unwrap_or_else(|| "unknown host".to_owned()),
             system: system().unwrap_or_default(),
             pid,
             started: started(pid).unwrap_or(0),
+            job: job(),
+            since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             // Keyed anew for every claim. Read back from TOML, whose integers are signed.
             nonce: RandomState::new().hash_one(pid) >> 1,
         }
     }
 
+    /// What a claim's text says, where it is whole.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        toml::from_str(str::from_utf8(text).ok()?).ok()
+    }
+
     /// Whether the process lives, where this can be told from here: on the same system.
-    pub(super) fn is_alive(&self) -> Option<bool> {
+    pub(crate) fn is_alive(&self) -> Option<bool> {
         let here = system()?;
         (here == self.system).then(|| started(self.pid) == Some(self.started))
     }
@@ -44,8 +59,16 @@ impl Owner {
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {} on {}", self.pid, self.host)
+        write!(f, "process {} on {}", self.pid, self.host)?;
+        self.job.as_ref().map_or(Ok(()), |job| write!(f, " (job {job})"))
     }
+}
+
+/// The Slurm job that this process belongs to: `<array>_<task>` in an array, else its number. The same after a requeue.
+pub fn job() -> Option<String> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let task = || Some(format!("{}_{}", variable("SLURM_ARRAY_JOB_ID")?, variable("SLURM_ARRAY_TASK_ID")?));
+    task().or_else(|| variable("SLURM_JOB_ID"))
 }
 
 fn line(path: &str) -> Option<String> {

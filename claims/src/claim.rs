@@ -1,10 +1,15 @@
-//! One process a run: a claim is a file that only one process can create.
+//! One process a piece of work: a claim is a file that only one process can create.
 //!
 //! A folder holds numbered claims; the highest counts. A claim is taken by creating the next number, which fails where
-//! it exists (also on network file systems, where locks often do not hold). Its text says who the holder is; its
-//! holder touches it every few seconds. A holder is dead where this system has no such process, or, where this cannot be
-//! told, where the claim was not touched for `STALE`: then the next number is created. Released claims are removed,
-//! lowest first, so that who meant to follow a claim that is gone finds that out.
+//! it exists. Its text says who the holder is; its holder touches it every few seconds. A holder is dead where this system
+//! has no such process, or, where this cannot be told, where the claim was not touched for [`STALE`]: then the next number
+//! is created. Released claims are removed, lowest first, so that who meant to follow a claim that is gone finds that out.
+//!
+//! On NFS three things hold, and no more is relied on: an exclusive creation is decided by the server; a rename is one step;
+//! a file that is opened shows its newest text and times (close-to-open), while the listing of a folder and the absence of a
+//! name may be a minute old. So who takes a dead holder's place also puts its own text over the dead claim: a holder that
+//! comes back opens its own file and finds out at once, whatever its machine remembers of the folder. Ages are measured
+//! by the reader's clock between changes that it saw, so that clocks need not agree.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -14,14 +19,15 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, ensure};
-
-use super::owner::Owner;
+use crate::owner::Owner;
+use crate::{Error, Result};
 
 /// How often a holder touches its claim.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// A claim of another machine that was not touched for this long has lost its holder.
-const STALE: Duration = Duration::from_secs(180);
+pub const STALE: Duration = Duration::from_secs(180);
+/// How long to wait before looking again where another process was quicker, or this machine's view of the folder is old.
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// What trying to take a claim comes to.
 pub enum Attempt {
@@ -47,43 +53,49 @@ impl Claims {
     /// Tries to take the claim in the folder `dir`, which is made where it is missing. Never waits for its holder.
     ///
     /// # Errors
-    /// Where the folder cannot be read or written.
-    pub fn take(&mut self, dir: &Path) -> anyhow::Result<Attempt> {
-        let what = || {
-            format!(
-                "cannot claim {}; make the folder writable and leave it some space, or name another --out",
-                dir.display()
-            )
-        };
+    /// [`Error::Io`] where the folder cannot be read or written.
+    pub fn take(&mut self, dir: &Path) -> Result<Attempt> {
+        self.attempt(dir).map_err(|source| Error::Io { dir: dir.to_owned(), source })
+    }
+
+    fn attempt(&mut self, dir: &Path) -> io::Result<Attempt> {
         loop {
-            fs::create_dir_all(dir).with_context(what)?;
-            let newest = newest(dir).with_context(what)?;
+            match fs::create_dir_all(dir) {
+                // Made by another process, and removed again.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && !dir.is_file() => continue,
+                made => made?,
+            }
+            let newest = newest(dir)?;
             let mut dead = None;
             if let Some(number) = newest {
                 let path = path(dir, number);
-                let Some((text, touched)) = unless_gone(read(&path)).with_context(what)? else { continue };
+                let Some((text, touched)) = unless_gone(read(&path))? else { continue };
                 match self.holder(&path, &text, touched) {
                     Some(holder) => return Ok(Attempt::Held(holder)),
                     None => dead = Some((path, text)),
                 }
             }
             let number = newest.unwrap_or(0) + 1;
-            let mine = path(dir, number);
-            let text = toml::to_string(&Owner::this())?;
-            match create(&mine, &text) {
+            let text = toml::to_string(&Owner::this()).map_err(io::Error::other)?;
+            match create(&path(dir, number), &text) {
                 Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {
+                    std::thread::sleep(AGAIN);
                     continue;
                 }
-                created => created.with_context(what)?,
+                created => created?,
             }
             let mut claim = Claim::new(dir.to_owned(), number, text);
-            // Whoever released or took over in between has removed the dead claim or made a higher one.
-            let follows = match dead {
-                Some((path, text)) => unless_gone(fs::read(path)).with_context(what)? == Some(text),
+            // Whoever released or took over in between has removed or replaced the dead claim, or made a higher one.
+            let follows = match &dead {
+                Some((path, text)) => unless_gone(fs::read(path))?.as_ref() == Some(text),
                 None => true,
             };
-            if follows && claim.is_held().with_context(what)? {
+            if follows && claim.is_held()? {
                 claim.lowest = 1;
+                if let Some((path, _)) = dead {
+                    // Where it cannot be written the higher number still counts.
+                    let _ = replace(&path, &claim.text);
+                }
                 return Ok(Attempt::Taken(claim));
             }
         }
@@ -92,7 +104,7 @@ impl Claims {
     /// Who holds the claim, unless the holder is dead.
     fn holder(&mut self, path: &Path, text: &[u8], touched: SystemTime) -> Option<String> {
         // A claim that is not whole yet is judged by its time alone.
-        let owner: Option<Owner> = str::from_utf8(text).ok().and_then(|text| toml::from_str(text).ok());
+        let owner = Owner::parse(text);
         let name = || owner.as_ref().map_or_else(|| "another process".to_owned(), ToString::to_string);
         match owner.as_ref().and_then(Owner::is_alive) {
             Some(true) => Some(name()),
@@ -138,20 +150,15 @@ impl Claim {
     /// Makes sure that no other process took this one for dead.
     ///
     /// # Errors
-    /// Where one did, or the folder cannot be read.
-    pub fn verify(&self) -> anyhow::Result<()> {
-        let held = || self.is_held().with_context(|| format!("cannot read {}", self.dir.display()));
+    /// [`Error::TakenOver`] where one did, [`Error::Io`] where the folder cannot be read.
+    pub fn verify(&self) -> Result<()> {
+        let held = || self.is_held().map_err(|source| Error::Io { dir: self.dir.clone(), source });
         // Another process may be about to withdraw a claim that it made too late.
         let held = held()? || {
             std::thread::sleep(Duration::from_secs(1));
             held()?
         };
-        ensure!(
-            held,
-            "another process took over {} while this one did not answer: this one stops",
-            self.dir.display()
-        );
-        Ok(())
+        if held { Ok(()) } else { Err(Error::TakenOver { dir: self.dir.clone() }) }
     }
 
     fn is_held(&self) -> io::Result<bool> {
@@ -180,6 +187,36 @@ impl Drop for Claim {
         }
         let _ = fs::remove_dir(&self.dir);
     }
+}
+
+/// What a claim says of its holder, to be shown.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// Who, where the claim is whole.
+    pub owner: Option<Owner>,
+    /// How long ago the claim was touched, by the clocks of this machine and of the file system.
+    pub silent: Duration,
+}
+
+impl Holder {
+    /// Whether the holder still works, as far as one look can tell.
+    pub fn is_alive(&self) -> bool {
+        self.owner.as_ref().and_then(Owner::is_alive).unwrap_or(self.silent < STALE)
+    }
+}
+
+/// Who has the claim in the folder `dir`, dead or alive. Changes nothing.
+///
+/// # Errors
+/// [`Error::Io`] where the folder is there and cannot be read.
+pub fn holder(dir: &Path) -> Result<Option<Holder>> {
+    let look = || {
+        let Some(number) = newest(dir)? else { return Ok(None) };
+        let Some((text, touched)) = unless_gone(read(&path(dir, number)))? else { return Ok(None) };
+        let silent = SystemTime::now().duration_since(touched).unwrap_or_default();
+        Ok(Some(Holder { owner: Owner::parse(&text), silent }))
+    };
+    look().map_err(|source| Error::Io { dir: dir.to_owned(), source })
 }
 
 fn path(dir: &Path, number: u32) -> PathBuf {
@@ -215,6 +252,13 @@ fn create(path: &Path, text: &str) -> io::Result<()> {
         // A full disk: half a claim helps nobody.
         let _ = fs::remove_file(path);
     })
+}
+
+/// Puts `text` in the place of a claim's, in one step.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let draft = path.with_extension("next");
+    fs::write(&draft, text)?;
+    fs::rename(&draft, path)
 }
 
 /// `None` where there is no such file.

@@ -1,0 +1,119 @@
+//! An experiment as the command line changes it: what `reproduce`, `run` and `plan` have in common.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::{self, Override, Resolved};
+use crate::experiments::Experiment;
+
+/// The experiment, its settings, its data and its folder.
+#[derive(Clone, Debug, Args)]
+pub struct Planned {
+    /// quick, cifar10, cifar100, tiny-imagenet, or a file ending in .toml.
+    pub experiment: String,
+    /// paper, paper-short, laptop or smoke, as the experiment has them (default: its own).
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// Repetitions of everything.
+    #[arg(long, value_name = "N")]
+    pub seeds: Option<u32>,
+    /// Subnetworks of a BatchEnsemble and teachers that a student learns from.
+    #[arg(long, value_name = "M")]
+    pub members: Option<u32>,
+    /// Teachers to train for the curve of the deep ensemble (default: as many as members).
+    #[arg(long, value_name = "N")]
+    pub teachers: Option<u32>,
+    /// Rows to train, separated by commas; the teachers that they need come along.
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub methods: Vec<String>,
+    /// Epochs of the teachers; those of the students, the milestones of all schedules and validations in proportion.
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<u32>,
+    /// auto, cpu or cuda:0.
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Read the data from a folder in the hub's layout instead of the hub.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The folder of the records.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
+    /// Override a setting of the experiment, such as teacher.epochs=10. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = Override::set)]
+    pub set: Vec<Override>,
+}
+
+impl Planned {
+    /// The experiment with its preset and these options.
+    ///
+    /// # Errors
+    /// Names and settings that are wrong.
+    pub fn resolve(&self) -> anyhow::Result<Resolved> {
+        let experiment = Experiment::find(&self.experiment)?;
+        config::resolve(&experiment, self.preset.as_deref(), &self.overrides())
+    }
+
+    /// The options that change the configuration, `--set` last.
+    pub fn overrides(&self) -> Vec<Override> {
+        let mut all = Vec::new();
+        let mut number = |option: &str, key: &str, value: Option<u32>| {
+            all.extend(value.map(|value| Override::option(option, key, i64::from(value))));
+        };
+        number("--seeds", "seeds", self.seeds);
+        number("--epochs", "epochs", self.epochs);
+        number("--members", "members", self.members);
+        match self.teachers {
+            Some(_) => number("--teachers", "teachers", self.teachers),
+            None => number("--members", "teachers", self.members),
+        }
+        if !self.methods.is_empty() {
+            all.push(Override::option("--methods", "methods", self.methods.clone()));
+        }
+        all.extend(self.set.iter().cloned());
+        all
+    }
+
+    /// The options, without the experiment, that another command of this program takes to mean the same.
+    pub fn options(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        let mut option = |name: &str, value: Option<String>| {
+            all.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
+        };
+        option("--preset", self.preset.clone());
+        option("--seeds", self.seeds.map(|n| n.to_string()));
+        option("--members", self.members.map(|n| n.to_string()));
+        option("--teachers", self.teachers.map(|n| n.to_string()));
+        option("--methods", (!self.methods.is_empty()).then(|| self.methods.join(",")));
+        option("--epochs", self.epochs.map(|n| n.to_string()));
+        option("--device", Some(self.device.clone()));
+        option("--data-dir", self.data_dir.as_ref().map(|dir| dir.display().to_string()));
+        option("--out", Some(self.out.display().to_string()));
+        for set in &self.set {
+            option("--set", set.set_text().map(str::to_owned));
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn options_are_read_back_as_they_were() {
+        let line = "divkd reproduce quick --preset smoke --seeds 2 --members 3 --teachers 5 --methods be,be-kd --epochs 9 --device cpu \
+                    --data-dir some/where --out there --set teacher.lr=0.2 --set teacher.schedule.milestones=[1,2,3]";
+        let parse = |words: Vec<String>| match Cli::try_parse_from(words).unwrap().command {
+            Command::Reproduce(args) => args.planned,
+            _ => panic!("another command"),
+        };
+        let once = parse(line.split(' ').map(str::to_owned).collect());
+        let words = ["divkd", "reproduce", "quick"].map(str::to_owned);
+        let twice = parse(words.into_iter().chain(once.options()).collect());
+        assert_eq!(format!("{once:?}"), format!("{twice:?}"));
+        assert_eq!(once.options().len(), 22);
+    }
+}

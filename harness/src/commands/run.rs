@@ -1,0 +1,68 @@
+//! `divkd run`: one run of an experiment, as a job of a scheduler runs it.
+
+use anyhow::{Context, bail};
+
+use super::reproduce::check_run;
+use crate::cli;
+use crate::plan::{Plan, is_finished};
+use crate::train::run::{Session, claim_dir};
+use crate::train::{record, shared};
+use crate::{device, interrupt, loading};
+
+/// A run needs others that somebody trains at this moment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{run} needs {needs}, in training now: start it again when that is finished")]
+pub struct Waits {
+    run: String,
+    needs: String,
+}
+
+/// Trains the run from its beginning or its last checkpoint; does nothing where it is finished.
+///
+/// # Errors
+/// Names and settings that are wrong, a teacher that is missing, and whatever stops a run.
+pub fn run(args: &cli::Run) -> anyhow::Result<()> {
+    if let Some(limit) = &args.time_limit {
+        interrupt::limit(limit);
+    }
+    let planned = &args.planned;
+    let resolved = planned.resolve()?;
+    let plan = Plan::of_one(&resolved, &planned.out, &args.row, u64::from(args.seed))?;
+    let Some(run) = plan.missing().next() else {
+        plan.runs.iter().try_for_each(|run| check_run(&plan, run, &resolved, None))?;
+        shared::tidy(&plan);
+        eprintln!("{}/seed-{} is finished", args.row, args.seed);
+        return Ok(());
+    };
+    let mut missing = run.needs.iter().filter(|row| !is_finished(&plan.folder, row, run.seed));
+    if let Some(row) = missing.next() {
+        let teacher =
+            crate::plan::Run { row: row.clone(), seed: run.seed, needs: Vec::new(), finished: false };
+        let holder = claims::holder(&claim_dir(&plan.folder, &teacher))?;
+        if holder.is_some_and(|holder| holder.is_alive()) {
+            return Err(Waits { run: run.to_string(), needs: teacher.to_string() }.into());
+        }
+        let others = missing.count();
+        let more = if others > 0 { format!(" and {others} more") } else { String::new() };
+        bail!(
+            "{run} needs {teacher}{more}: not finished in {}; train it first, such as with `divkd run {} {row} \
+             --seed {}`",
+            plan.folder.display(),
+            planned.experiment,
+            run.seed
+        );
+    }
+    let chosen = device::choose(&planned.device)?;
+    let splits = loading::splits(&resolved.config.data, planned.data_dir.as_deref())?;
+    let data = record::data(&splits);
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let session = Session {
+        resolved: &resolved,
+        out: &planned.out,
+        splits: &splits,
+        device: &chosen,
+        command: &command,
+    };
+    interrupt::catch().context("cannot handle signals")?;
+    shared::train(&session, &plan, |run| check_run(&plan, run, &resolved, Some(&data)))
+}

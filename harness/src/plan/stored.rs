@@ -1,0 +1,98 @@
+//! `plan.toml` beside an experiment's records: which runs were asked for, so that `divkd status` knows what is missing.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use super::{Plan, Row, Run, is_finished};
+use crate::config::Resolved;
+
+/// File name of the plan.
+pub const PLAN: &str = "plan.toml";
+
+/// The rows that were asked for, of all commands on one folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stored {
+    #[serde(default)]
+    row: Vec<StoredRow>,
+}
+
+/// One row with its seeds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredRow {
+    name: String,
+    /// Seeds, from 1.
+    seeds: u64,
+    /// The first teachers, this many, are needed.
+    teachers: usize,
+}
+
+impl Stored {
+    /// The plan of an experiment's folder; none of its runs where there is no file.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or is not a plan.
+    pub fn read(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join(PLAN);
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            text => {
+                let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+                toml::from_str(&text).with_context(|| format!("{}: not a plan; remove it", path.display()))
+            }
+        }
+    }
+
+    /// Adds the runs of `plan` to the file of its folder.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or written.
+    pub fn add(plan: &Plan, resolved: &Resolved) -> anyhow::Result<()> {
+        let before = Self::read(&plan.folder)?;
+        let mut all = before.clone();
+        for run in plan.runs.iter().filter(|run| run.seed == resolved.config.seeds) {
+            let new = StoredRow { name: run.row.to_string(), seeds: run.seed, teachers: run.needs.len() };
+            match all.row.iter_mut().find(|row| row.name == new.name) {
+                Some(row) => *row = StoredRow { seeds: row.seeds.max(new.seeds), ..new },
+                None => all.row.push(new),
+            }
+        }
+        if all == before {
+            return Ok(());
+        }
+        // Teachers first, then the students in the order in which they were asked for.
+        all.row.sort_by_key(|row| match Row::from(row.name.as_str()) {
+            Row::Teacher(j) => j,
+            Row::Student(_) => usize::MAX,
+        });
+        let path = plan.folder.join(PLAN);
+        let draft = plan.folder.join(format!(".tmp-plan-{}.toml", std::process::id()));
+        fs::create_dir_all(&plan.folder)
+            .and_then(|()| fs::write(&draft, toml::to_string(&all).map_err(std::io::Error::other)?))
+            .and_then(|()| fs::rename(&draft, &path))
+            .inspect_err(|_| {
+                // On a full disk half a file only takes space.
+                let _ = fs::remove_file(&draft);
+            })
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The runs, seed by seed.
+    pub fn runs(&self, folder: &Path) -> Vec<Run> {
+        let seeds = self.row.iter().map(|row| row.seeds).max().unwrap_or(0);
+        let mut runs = Vec::new();
+        for seed in 1..=seeds {
+            for stored in self.row.iter().filter(|row| seed <= row.seeds) {
+                let row = Row::from(stored.name.as_str());
+                let needs = (1..=stored.teachers).map(Row::Teacher).collect();
+                let finished = is_finished(folder, &row, seed);
+                runs.push(Run { row, seed, needs, finished });
+            }
+        }
+        runs
+    }
+}

@@ -1,0 +1,182 @@
+//! What became of a plan's runs, from the folder of their records, and from Slurm's queue where there is one.
+
+mod left;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use results::record;
+
+use crate::plan::stored::{PLAN, Stored};
+use crate::plan::{Row, Run, duration};
+use crate::progress::Progress;
+use crate::slurm::queue::Queue;
+use crate::train::attempts::Attempts;
+use crate::train::run;
+
+/// What a run does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// Its record is there.
+    Done,
+    /// It is trained.
+    Running {
+        /// Host and job.
+        place: String,
+        /// How far it is, once it has begun.
+        progress: Option<Progress>,
+    },
+    /// It will be trained, or nobody has begun it.
+    Waiting {
+        /// For what.
+        why: String,
+    },
+    /// Its last attempt failed and nobody tries again.
+    Failed {
+        /// The error.
+        why: String,
+        /// Where it is told in full.
+        log: Option<PathBuf>,
+    },
+}
+
+impl State {
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Running { .. } => "running",
+            Self::Waiting { .. } => "waiting",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// The runs of one experiment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experiment {
+    /// `<experiment>-<preset>`.
+    pub name: String,
+    /// Its runs, seed by seed, with what they do.
+    pub runs: Vec<(Run, State)>,
+    /// Seconds until all are done if as many go on at once as now; absent where that cannot be said.
+    pub left: Option<f64>,
+}
+
+impl Experiment {
+    /// Looks at the experiment in `folder`.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn look(folder: &Path, queue: &Queue) -> anyhow::Result<Self> {
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut runs = Stored::read(folder)?.runs(folder);
+        if runs.is_empty() {
+            let row = |found: record::RecordPath| Run {
+                row: Row::from(found.row.as_str()),
+                seed: found.seed,
+                needs: Vec::new(),
+                finished: true,
+            };
+            runs = record::scan(folder)?.into_iter().map(row).collect();
+        }
+        let runs: Vec<(Run, State)> = runs
+            .into_iter()
+            .map(|run| {
+                let state = state(folder, &run, queue);
+                (run, state)
+            })
+            .collect();
+        let left = left::seconds(folder, &runs);
+        Ok(Self { name, runs, left })
+    }
+
+    /// Runs of a state.
+    pub fn count(&self, state: &str) -> usize {
+        self.runs.iter().filter(|(_, at)| at.name() == state).count()
+    }
+
+    /// All in one line.
+    pub fn summary(&self) -> String {
+        let counts = ["done", "running", "waiting", "failed"]
+            .map(|state| format!("{} {state}", self.count(state)))
+            .join(", ");
+        let left = match self.left {
+            Some(0.0) | None => String::new(),
+            Some(seconds) => {
+                format!("; about {} left, {} at a time", duration(seconds), self.count("running"))
+            }
+        };
+        format!("{}: {} runs: {counts}{left}", self.name, self.runs.len())
+    }
+}
+
+fn state(folder: &Path, run: &Run, queue: &Queue) -> State {
+    if run.finished {
+        return State::Done;
+    }
+    let dir = run::checkpoint_dir(folder, run);
+    let holder = claims::holder(&run::claim_dir(folder, run)).ok().flatten();
+    if let Some(holder) = holder.filter(claims::Holder::is_alive) {
+        let place = holder.owner.map_or_else(
+            || "another process".to_owned(),
+            |owner| match owner.job {
+                Some(job) => format!("{} (job {job})", owner.host),
+                None => format!("{} (process {})", owner.host, owner.pid),
+            },
+        );
+        return State::Running { place, progress: Progress::read(&dir) };
+    }
+    if let Some(queued) = queue.runs.get(&run.to_string()) {
+        return if queued.runs() {
+            State::Running { place: format!("{} (job {})", queued.nodes, queued.job), progress: None }
+        } else {
+            State::Waiting { why: format!("job {} ({})", queued.job, queued.reason) }
+        };
+    }
+    let attempts = Attempts::open(&dir, run.to_string(), None);
+    if let Some((last, why)) = attempts.last().and_then(|last| Some((last, last.failure.clone()?))) {
+        return State::Failed { why, log: last.log.clone() };
+    }
+    let why = match Progress::read(&dir) {
+        Some(progress) => {
+            format!("stopped in epoch {} of {}: start it again", progress.epoch(), progress.epochs)
+        }
+        None => "nobody has begun it".to_owned(),
+    };
+    State::Waiting { why }
+}
+
+/// The experiments' folders in `dir`, which may be one itself.
+///
+/// # Errors
+/// Where it cannot be read or holds none.
+pub fn folders(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let dir = std::fs::canonicalize(dir).with_context(|| format!("cannot open {}", dir.display()))?;
+    if is_experiment(&dir) {
+        return Ok(vec![dir]);
+    }
+    let mut folders = Vec::new();
+    for entry in std::fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let path = entry?.path();
+        if path.is_dir() && is_experiment(&path) {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    ensure!(
+        !folders.is_empty(),
+        "{}: no experiment was begun here; name the folder that was --out, or one of its experiments",
+        dir.display()
+    );
+    Ok(folders)
+}
+
+/// Whether there is a plan or a record of a row in it.
+fn is_experiment(folder: &Path) -> bool {
+    let below =
+        |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_record = |path: PathBuf| path.join(record::RUN).is_file();
+    folder.join(PLAN).is_file()
+        || below(folder).filter(|path| path.is_dir()).any(|row| below(&row).any(is_record))
+}

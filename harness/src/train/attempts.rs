@@ -1,0 +1,227 @@
+//! What became of the attempts at a run, kept beside its checkpoints until it is finished.
+//!
+//! A scheduler starts a failed or killed run again, which must end where it cannot help: a job whose run fails three times
+//! in the same epoch gives it up. An attempt that ended without a word (killed, out of memory, its node lost, its time
+//! over) counts as a failure where it left no checkpoint. Started anew, by hand or as a new job, a run has three more.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::interrupt::Interrupted;
+
+/// Failures in one epoch after which a job gives a run up.
+const FAILURES: usize = 3;
+/// Attempts that are remembered.
+const KEPT: usize = 20;
+
+/// One attempt at a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attempt {
+    /// The scheduler's job, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// The file that its standard error went to, where it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
+    /// When it began or failed, in seconds since 1970.
+    pub time: u64,
+    /// Where it began: epochs that were over and steps of the next one. Where it failed: the epoch before, and no steps.
+    pub epochs: usize,
+    /// See `epochs`.
+    pub steps: usize,
+    /// Why it failed; absent where it runs, was stopped, or ended without a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// A run failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{run} failed in epoch {epoch}{}", .count.map(|n| format!(", failure {n} of {FAILURES} there")).unwrap_or_default())]
+pub struct Failed {
+    run: String,
+    epoch: usize,
+    /// Failures of this job in this epoch; absent outside a job.
+    count: Option<usize>,
+}
+
+impl Failed {
+    /// Whether the scheduler should start it again.
+    pub fn again(&self) -> bool {
+        self.count.is_some_and(|count| count < FAILURES)
+    }
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Log {
+    #[serde(default)]
+    attempt: Vec<Attempt>,
+}
+
+/// The attempts at one run.
+pub struct Attempts {
+    path: PathBuf,
+    run: String,
+    job: Option<String>,
+    log: Log,
+}
+
+impl Attempts {
+    /// The attempts at `run` that the folder of its checkpoints tells of, for an attempt by `job`. What cannot be read is
+    /// forgotten.
+    pub fn open(dir: &Path, run: String, job: Option<String>) -> Self {
+        let path = dir.join(".attempts.toml");
+        let log = fs::read_to_string(&path).ok().and_then(|text| toml::from_str(&text).ok());
+        Self { path, run, job, log: log.unwrap_or_default() }
+    }
+
+    /// The last one.
+    pub fn last(&self) -> Option<&Attempt> {
+        self.log.attempt.last()
+    }
+
+    /// Notes that a job's attempt begins after `epochs` epochs and `steps` steps.
+    ///
+    /// # Errors
+    /// [`Failed`], not to be tried again, where the job has failed too often in this epoch.
+    pub fn begin(&mut self, epochs: usize, steps: usize) -> anyhow::Result<()> {
+        if self.job.is_none() {
+            return Ok(());
+        }
+        let place = (epochs, steps);
+        if let Some(last) = self.log.attempt.last_mut()
+            && last.job == self.job
+            && last.failure.is_none()
+            && (last.epochs, last.steps) == place
+        {
+            last.failure = Some(
+                "it ended without a word and without a checkpoint: killed, out of memory or out of time"
+                    .to_owned(),
+            );
+        }
+        let before = self.failures(epochs);
+        if before >= FAILURES {
+            self.write();
+            let reason = self.last().and_then(|last| last.failure.clone()).unwrap_or_default();
+            return Err(anyhow::anyhow!(reason).context(self.failed(epochs)));
+        }
+        let attempt = self.attempt(epochs, steps, None);
+        self.log.attempt.push(attempt);
+        self.write();
+        Ok(())
+    }
+
+    /// Notes that the attempt failed after `epochs` epochs, unless a signal or another process ended it; `error` with what
+    /// that means.
+    pub fn end(&mut self, epochs: usize, error: anyhow::Error) -> anyhow::Error {
+        if error.is::<Interrupted>() || error.is::<claims::Error>() {
+            return error;
+        }
+        if self.job.is_some() && self.last().is_some_and(|last| last.failure.is_none()) {
+            self.log.attempt.pop();
+        }
+        let attempt = self.attempt(epochs, 0, Some(format!("{error:#}")));
+        self.log.attempt.push(attempt);
+        self.write();
+        error.context(self.failed(epochs))
+    }
+
+    fn attempt(&self, epochs: usize, steps: usize, failure: Option<String>) -> Attempt {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Attempt { job: self.job.clone(), log: log_file(), time, epochs, steps, failure }
+    }
+
+    fn failures(&self, epochs: usize) -> usize {
+        let same = |at: &&Attempt| at.job == self.job && at.epochs == epochs && at.failure.is_some();
+        self.log.attempt.iter().filter(same).count()
+    }
+
+    fn failed(&self, epochs: usize) -> Failed {
+        let count = self.job.is_some().then(|| self.failures(epochs));
+        Failed { run: self.run.clone(), epoch: epochs + 1, count }
+    }
+
+    /// A note that cannot be written costs attempts, not results.
+    fn write(&mut self) {
+        let old = self.log.attempt.len().saturating_sub(KEPT);
+        self.log.attempt.drain(..old);
+        let draft = self.path.with_extension("next");
+        let Ok(text) = toml::to_string(&self.log) else { return };
+        let dir = self.path.parent().unwrap_or(&self.path);
+        let _ = fs::create_dir_all(dir)
+            .and_then(|()| fs::write(&draft, text))
+            .and_then(|()| fs::rename(&draft, &self.path));
+    }
+}
+
+/// The file that standard error goes to.
+fn log_file() -> Option<PathBuf> {
+    fs::read_link("/proc/self/fd/2").ok().filter(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    fn open(dir: &Path, job: Option<&str>) -> Attempts {
+        Attempts::open(dir, "be/seed-1".to_owned(), job.map(str::to_owned))
+    }
+
+    fn fail(dir: &Path, job: Option<&str>, epochs: usize) -> (String, bool) {
+        let mut attempts = open(dir, job);
+        attempts.begin(epochs, 0).unwrap();
+        let error = attempts.end(epochs, anyhow!("the loss is NaN"));
+        (format!("{error:#}"), error.downcast_ref::<Failed>().unwrap().again())
+    }
+
+    #[test]
+    fn the_third_failure_of_a_job_in_one_epoch_is_the_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = Some("7_1");
+        assert!(fail(folder.path(), job, 1).1);
+        assert!(fail(folder.path(), job, 2).1);
+        let (message, again) = fail(folder.path(), job, 1);
+        assert!(again);
+        assert_eq!(message, "be/seed-1 failed in epoch 2, failure 2 of 3 there: the loss is NaN");
+        assert!(!fail(folder.path(), job, 1).1);
+        let error = open(folder.path(), job).begin(1, 0).unwrap_err();
+        assert!(!error.downcast_ref::<Failed>().unwrap().again());
+        assert!(format!("{error:#}").ends_with("failure 3 of 3 there: the loss is NaN"), "{error:#}");
+        // Another job begins to count anew, and a run by hand is never refused.
+        assert!(fail(folder.path(), Some("8_1"), 1).1);
+        assert_eq!(
+            fail(folder.path(), None, 1),
+            ("be/seed-1 failed in epoch 2: the loss is NaN".to_owned(), false)
+        );
+        assert_eq!(open(folder.path(), None).last().unwrap().failure.as_deref(), Some("the loss is NaN"));
+    }
+
+    #[test]
+    fn silence_counts_where_no_checkpoint_was_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = Some("7");
+        let begin = |epochs, steps| open(folder.path(), job).begin(epochs, steps);
+        for (epochs, steps) in [(0, 0), (0, 0), (0, 10), (0, 20), (0, 20)] {
+            begin(epochs, steps).unwrap();
+        }
+        // Two of the five left nothing, one at (0, 0) and one at (0, 20), and now the last one there too.
+        let error = begin(0, 20).unwrap_err();
+        assert!(format!("{error:#}").contains("ended without a word"), "{error:#}");
+        begin(1, 0).unwrap();
+    }
+
+    #[test]
+    fn signals_and_other_processes_are_no_failures() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut attempts = open(folder.path(), Some("7"));
+        attempts.begin(0, 0).unwrap();
+        let error = attempts.end(0, claims::Error::TakenOver { dir: PathBuf::from("x") }.into());
+        assert!(error.is::<claims::Error>());
+        assert_eq!(open(folder.path(), Some("7")).last().unwrap().failure, None);
+    }
+}
