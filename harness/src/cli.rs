@@ -319,6 +319,8 @@ pub struct Bench {
 pub enum BenchWhat {
     /// Training steps on random images.
     Step(BenchStep),
+    /// The epochs of finished runs, by row, from their records.
+    Epochs(BenchEpochs),
 }
 
 /// Arguments of `bench step`.
@@ -357,6 +359,17 @@ pub struct BenchStep {
     /// One JSON object a line instead of a table.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `bench epochs`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchEpochs {
+    /// The folder of records, as for `table`.
+    #[arg(default_value = "runs")]
+    pub runs: PathBuf,
+    /// term, csv, md or latex.
+    #[arg(long, default_value = "term")]
+    pub format: String,
 }
 
 impl Default for BenchStep {

@@ -128,6 +128,7 @@ fn help_of_every_command() {
         "check",
         "bench",
         "bench step",
+        "bench epochs",
     ] {
         let mut args: Vec<&str> = command.split_whitespace().collect();
         args.push("--help");

@@ -9,6 +9,7 @@
 //! * [`report`]: a page with all of it, and its figures and tables as files.
 //! * [`reference`](mod@reference): the published numbers that stand beside ours.
 //! * [`sheet`]: small tables in every format.
+//! * [`timing`]: what an epoch of each row took.
 //! * [`rows`]: the names of a table's rows, and their order.
 //! * [`tensorboard`]: the epochs and scores as event files.
 
@@ -27,6 +28,7 @@ pub mod rows;
 pub mod sheet;
 pub mod table;
 pub mod tensorboard;
+pub mod timing;
 
 pub use column::Column;
 pub use error::{Error, Result};

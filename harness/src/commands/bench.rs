@@ -2,18 +2,26 @@
 
 use nn::ops::cpu::peak::peak_gflops;
 use nn::profile;
+use results::{sheet, timing};
 use serde_json::json;
+
+use super::table::format;
 
 use crate::bench::{self, StepBench, peak_mib};
 use crate::nearest::UnknownName;
 use crate::{cli, device};
 
-/// Times the steps and prints a JSON line a method, or a table by kind of operator.
+/// Times the steps and prints a JSON line a method, or a table by kind of operator; prints what epochs took.
 ///
 /// # Errors
-/// Unknown methods, networks and devices; failures of the device.
+/// Unknown methods, networks, devices and formats; failures of the device; damaged records.
 pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
     let settings = match &args.what {
+        Some(cli::BenchWhat::Epochs(epochs)) => {
+            let format = format(&epochs.format)?;
+            print!("{}", sheet::render(&timing::sheets(&epochs.runs)?, format));
+            return Ok(());
+        }
         Some(cli::BenchWhat::Step(step)) => step.clone(),
         None => cli::BenchStep::default(),
     };

@@ -6,7 +6,7 @@ use super::{Estimate, Plan, Row, method, recipe};
 use crate::config::Resolved;
 use crate::model;
 
-/// One line a row: runs, effective batch, batch-norm groups, epochs and steps of a run; seconds of a step; operations and time
+/// One line a row: runs, effective batch, batch-norm groups, epochs and steps of a run; time of a step and an epoch; operations and time
 /// of the missing runs.
 pub(super) fn describe(
     plan: &Plan,
@@ -39,8 +39,19 @@ pub(super) fn describe(
     writeln!(text, "network {}, M = {}", config.network, config.members)?;
     writeln!(text, "device {device}; {} threads", rayon::current_num_threads())?;
 
-    let header =
-        ["row", "runs", "finished", "batch", "bn groups", "epochs", "steps", "a step", "flop", "time"];
+    let header = [
+        "row",
+        "runs",
+        "finished",
+        "batch",
+        "bn groups",
+        "epochs",
+        "steps",
+        "a step",
+        "an epoch",
+        "flop",
+        "time",
+    ];
     let mut lines = vec![header.map(str::to_owned)];
     let (mut all_seconds, mut all_operations) = (0.0, 0.0);
     for (label, row) in rows(plan) {
@@ -70,6 +81,9 @@ pub(super) fn describe(
             recipe.epochs.to_string(),
             steps.to_string(),
             step.map_or_else(String::new, |step| format!("{:.3} s", step.seconds)),
+            step.map_or_else(String::new, |step| {
+                duration(step.seconds * recipe.steps(data.train_rows) as f64)
+            }),
             operations.map_or_else(String::new, |operations| format!("{operations:.1e}")),
             seconds.map_or_else(String::new, duration),
         ]);

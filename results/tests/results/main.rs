@@ -9,3 +9,4 @@ mod made;
 mod record;
 mod report;
 mod table;
+mod timing;
