@@ -36,6 +36,21 @@ impl<'a> Loader<'a> {
         Self { dataset, batch: batch.max(1), seed, pad }
     }
 
+    /// What the batches are made of.
+    pub fn dataset(&self) -> &'a Dataset {
+        self.dataset
+    }
+
+    /// Examples in a batch; the last one of an epoch may have fewer.
+    pub fn batch_size(&self) -> usize {
+        self.batch
+    }
+
+    /// Padding where images are cropped and mirrored, and the stream of those draws, for devices that do so themselves.
+    pub fn augmentation(&self) -> (Option<usize>, Stream) {
+        (self.pad, Stream::new(self.seed, "augment"))
+    }
+
     /// Batches in an epoch.
     pub fn batches_per_epoch(&self) -> usize {
         self.dataset.len().div_ceil(self.batch)
@@ -67,7 +82,7 @@ impl<'a> Loader<'a> {
         let Some(pad) = self.pad else {
             return Batch { images: self.dataset.gather(rows), labels, rows: rows.to_vec() };
         };
-        let stream = Stream::new(self.seed, "augment");
+        let (_, stream) = self.augmentation();
         let example = self.dataset.example_len();
         let mut images = vec![0.0; rows.len() * example];
         images.par_chunks_mut(example).zip(rows).for_each(|(out, &row)| {

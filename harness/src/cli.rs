@@ -350,6 +350,9 @@ pub struct BenchStep {
     /// auto, cpu or cuda:0.
     #[arg(long, default_value = "auto")]
     pub device: String,
+    /// Of convolutions and feature maps on CUDA: f32, tf32 or bf16.
+    #[arg(long, default_value = "f32")]
+    pub precision: String,
     /// Untimed steps before the timed ones.
     #[arg(long, default_value_t = 2)]
     pub warmup: usize,
@@ -383,6 +386,7 @@ impl Default for BenchStep {
             members: 4,
             image: 32,
             device: "auto".to_owned(),
+            precision: "f32".to_owned(),
             warmup: 2,
             steps: 6,
             json: false,

@@ -1,7 +1,8 @@
-//! Which device computes, and why.
+//! Which device computes, in which precision, and why.
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use candle_core::Device;
+use nn::Precision;
 
 use crate::nearest::UnknownName;
 
@@ -10,26 +11,109 @@ use crate::nearest::UnknownName;
 pub struct Chosen {
     /// Where tensors live.
     pub device: Device,
-    /// `cpu` or `cuda:0`, for records.
+    /// Precision of convolutions and feature maps; the CPU has f32 alone.
+    pub precision: Precision,
+    /// `cpu`, `cuda:0` or `cuda:0 bf16`, for records.
     pub name: String,
     /// The name and why it was taken, for people.
     pub reason: String,
 }
 
-/// The device for `--device`: `auto` and `cpu` take the CPU, the only one that the training engine has operators for.
+/// The device for `--device`: `auto` takes the first CUDA device where one works, and the CPU otherwise.
 ///
 /// # Errors
-/// An unknown name; `cuda` or `cuda:<n>`, which this version cannot train on.
-pub fn choose(name: &str) -> anyhow::Result<Chosen> {
-    let reason = match name {
-        "cpu" => "cpu, as asked",
-        "auto" => "cpu: the only device that this version has operators for",
-        _ if name == "cuda" || name.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok()) => {
-            bail!(
-                "--device {name}: this version has operators for the CPU only; leave the option out or write cpu"
-            )
-        }
-        _ => return Err(UnknownName::new("device", name, ["auto", "cpu", "cuda:0"]).into()),
+/// Unknown names; a CUDA device in a build without CUDA or on a machine without it; a precision that the device does not
+/// compute in.
+pub fn choose(name: &str, precision: &str) -> anyhow::Result<Chosen> {
+    let Ok(precision) = precision.parse::<Precision>() else {
+        return Err(UnknownName::new("precision", precision, Precision::NAMES).into());
     };
-    Ok(Chosen { device: Device::Cpu, name: "cpu".to_owned(), reason: reason.to_owned() })
+    let ordinal = match name {
+        "cuda" => Some(0),
+        _ => name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok()),
+    };
+    match (name, ordinal) {
+        ("auto", _) => match cuda(0, precision) {
+            Ok(chosen) => Ok(chosen),
+            Err(reason) => cpu(precision, &format!("cpu: {reason:#}")),
+        },
+        ("cpu", _) => cpu(precision, "cpu, as asked"),
+        (_, Some(ordinal)) => match cuda(ordinal, precision) {
+            Ok(chosen) => Ok(chosen),
+            Err(reason) => bail!("--device {name}: {reason:#}; leave the option out or write cpu"),
+        },
+        _ => Err(UnknownName::new("device", name, ["auto", "cpu", "cuda:0"]).into()),
+    }
+}
+
+fn cpu(precision: Precision, reason: &str) -> anyhow::Result<Chosen> {
+    ensure!(
+        precision == Precision::F32,
+        "--precision {precision}: the CPU computes in f32 alone; leave the option out or take --device cuda:0 ({reason})"
+    );
+    Ok(Chosen { device: Device::Cpu, precision, name: "cpu".to_owned(), reason: reason.to_owned() })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: usize, _: Precision) -> anyhow::Result<Chosen> {
+    bail!("this build has no CUDA (cargo build --release --features cudnn)")
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(ordinal: usize, precision: Precision) -> anyhow::Result<Chosen> {
+    let count = nn::cuda::count();
+    ensure!(count > 0, "no CUDA device (the driver shows none)");
+    ensure!(ordinal < count, "no CUDA device {ordinal} (the driver shows {count}, counted from 0)");
+    let device = nn::cuda::open(ordinal)?;
+    let description = nn::cuda::describe(ordinal)?;
+    let suffix = if precision == Precision::F32 { String::new() } else { format!(" {precision}") };
+    Ok(Chosen {
+        device,
+        precision,
+        name: format!("cuda:{ordinal}{suffix}"),
+        reason: format!("cuda:{ordinal}, {precision} ({description})"),
+    })
+}
+
+/// The most memory of the device that this process has had in use, in MiB; `None` on the CPU.
+pub fn peak_mib(device: &Device) -> Option<u64> {
+    match device.location() {
+        #[cfg(feature = "cuda")]
+        candle_core::DeviceLocation::Cuda { gpu_id } => nn::cuda::peak_mib(gpu_id).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::choose;
+
+    fn error(name: &str, precision: &str) -> String {
+        format!("{:#}", choose(name, precision).unwrap_err())
+    }
+
+    #[test]
+    fn the_cpu_is_always_there_in_f32() {
+        let cpu = choose("cpu", "f32").unwrap();
+        assert_eq!((cpu.name.as_str(), cpu.reason.as_str()), ("cpu", "cpu, as asked"));
+        assert!(error("cpu", "bf16").contains("the CPU computes in f32 alone"));
+        assert!(error("cpu", "tf23").contains("did you mean `tf32`?"));
+        assert!(error("gpu:0", "f32").contains("unknown device `gpu:0`"));
+    }
+
+    /// Without CUDA in the build, or without a device, `auto` says why it takes the CPU and a named device is an error.
+    #[test]
+    fn a_missing_device_is_said_to_be_missing() {
+        let auto = choose("auto", "f32").unwrap();
+        if auto.name != "cpu" {
+            return;
+        }
+        let why = if cfg!(feature = "cuda") { "no CUDA device" } else { "this build has no CUDA" };
+        assert!(auto.reason.starts_with(&format!("cpu: {why}")), "{}", auto.reason);
+        for name in ["cuda", "cuda:0", "cuda:3"] {
+            let message = error(name, "tf32");
+            assert!(message.starts_with(&format!("--device {name}: {why}")), "{message}");
+        }
+        assert!(error("auto", "bf16").contains(why));
+    }
 }

@@ -2,8 +2,8 @@
 
 use candle_core::{Device, Tensor};
 use nn::Result;
+use nn::draws::{self, Keyed};
 use random::Stream;
-use rayon::prelude::*;
 
 /// Source of the perturbations' randomness. A trait, so that a test can hand in recorded draws.
 pub trait Noise {
@@ -44,8 +44,9 @@ pub struct Streams {
 }
 
 impl Streams {
-    fn index(&self, row: usize) -> u64 {
-        self.step << 32 | row as u64
+    /// The draws of this step, a row at a time.
+    fn keyed(&self, stream: &str) -> Keyed {
+        Keyed { stream: Stream::new(self.seed, stream), epoch: self.epoch, first: self.step << 32 }
     }
 }
 
@@ -56,24 +57,11 @@ impl Noise for Streams {
     }
 
     fn direction_weights(&self, batch: usize, classes: usize, device: &Device) -> Result<Tensor> {
-        let stream = Stream::new(self.seed, "ods");
-        let mut values = vec![0.0_f32; batch * classes];
-        for (row, values) in values.chunks_exact_mut(classes.max(1)).enumerate() {
-            let mut draws = stream.draws(self.epoch, self.index(row));
-            values.fill_with(|| draws.uniform_in(-1.0, 1.0));
-        }
-        Ok(Tensor::from_vec(values, (batch, classes), device)?)
+        draws::uniform(self.keyed("ods"), (-1.0, 1.0), &[batch, classes], device)
     }
 
     fn gaussian(&self, shape: &[usize], device: &Device) -> Result<Tensor> {
-        let stream = Stream::new(self.seed, "gaussian");
-        let per_row = shape.iter().skip(1).product::<usize>().max(1);
-        let mut values = vec![0.0_f32; shape.iter().product()];
-        values.par_chunks_mut(per_row).enumerate().for_each(|(row, values)| {
-            let mut draws = stream.draws(self.epoch, self.index(row));
-            values.fill_with(|| draws.normal());
-        });
-        Ok(Tensor::from_vec(values, shape, device)?)
+        draws::normal(self.keyed("gaussian"), shape, device)
     }
 }
 

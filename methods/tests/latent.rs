@@ -4,7 +4,7 @@
 use candle_core::{Device, Tensor};
 use methods::{Batch, Optimiser, Step, Streams, latent};
 use nn::random::{Draws, Stream};
-use nn::{Family, Group, Mode, Network, NetworkSpec, SgdSettings, Shortcut};
+use nn::{Family, Group, Mode, Network, NetworkSpec, Precision, SgdSettings, Shortcut};
 
 const MEMBERS: usize = 3;
 
@@ -21,6 +21,7 @@ fn spec(family: Family, members: Option<usize>) -> NetworkSpec {
         members,
         pixel_mean: vec![0.5; 3],
         pixel_std: vec![0.25; 3],
+        precision: Precision::F32,
     }
 }
 

@@ -5,6 +5,7 @@ use candle_core::Device;
 use crate::engine::graph::{Feature, Graph, Source};
 use crate::error::{Error, Result};
 use crate::network::Network;
+use crate::precision::Precision;
 use crate::spec::{Family, NetworkSpec, Shortcut};
 
 /// One convolution or classifier, plain or BatchEnsemble.
@@ -34,6 +35,27 @@ impl LayerSpec {
     /// # Errors
     /// [`Error::Spec`] where a size is zero, the kernel even or the stride neither 1 nor 2.
     pub fn build(&self, seed: u64, device: &Device) -> Result<Network> {
+        let graph = self.graph()?;
+        let (pixel_mean, pixel_std) = (graph.pixel_mean.clone(), graph.pixel_std.clone());
+        let spec = NetworkSpec {
+            family: Family::PreResNet,
+            shortcut: Shortcut::Identity,
+            blocks: Vec::new(),
+            in_planes: self.channels_out,
+            widen: 1,
+            channels: self.channels_in,
+            image: self.image,
+            classes: self.channels_out,
+            members: self.members,
+            pixel_mean,
+            pixel_std,
+            precision: Precision::F32,
+        };
+        Network::of_graph(spec, graph, seed, device)
+    }
+
+    /// The layer as a graph.
+    pub(crate) fn graph(&self) -> Result<Graph> {
         let sizes = [self.channels_in, self.channels_out, self.image, self.members.unwrap_or(1)];
         if sizes.contains(&0) || self.kernel.is_multiple_of(2) || !(1..=2).contains(&self.stride) {
             return Err(Error::Spec {
@@ -50,19 +72,6 @@ impl LayerSpec {
         } else {
             graph.conv("layer", Source::Image, self.channels_out, self.kernel, self.stride, None);
         }
-        let spec = NetworkSpec {
-            family: Family::PreResNet,
-            shortcut: Shortcut::Identity,
-            blocks: Vec::new(),
-            in_planes: self.channels_out,
-            widen: 1,
-            channels: self.channels_in,
-            image: self.image,
-            classes: self.channels_out,
-            members: self.members,
-            pixel_mean: mean,
-            pixel_std: std,
-        };
-        Network::of_graph(spec, graph, seed, device)
+        Ok(graph)
     }
 }

@@ -5,6 +5,13 @@
 
 pub use random;
 
+// The test files that unit tests share name the crate as users do.
+#[cfg(test)]
+extern crate self as nn;
+
+#[cfg(feature = "cuda")]
+pub mod cuda;
+pub mod draws;
 pub(crate) mod engine;
 pub mod error;
 pub mod layer;
@@ -15,7 +22,10 @@ pub mod official;
 pub mod ops;
 pub mod params;
 mod pickle;
+pub mod precision;
 pub mod profile;
+#[cfg(feature = "cuda")]
+pub mod resident;
 
 pub mod schedule;
 pub mod sgd;
@@ -25,6 +35,7 @@ pub mod state;
 pub use error::{Error, Result};
 pub use network::{Mode, Network};
 pub use params::Group;
+pub use precision::Precision;
 pub use schedule::Schedule;
 pub use sgd::{Sgd, SgdSettings};
 pub use spec::{Family, NetworkSpec, Shortcut};

@@ -6,13 +6,18 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, Device, Layout as TensorLayout, Shape, Tensor, Var};
 
+#[cfg(feature = "cuda")]
+use crate::engine::cuda::{self, OnDevice};
 use crate::engine::graph::Graph;
 use crate::engine::memory::Arena;
 use crate::engine::{backward, forward};
 use crate::error::{Error, Result};
 use crate::params::Layout;
+use crate::precision::Precision;
 use crate::profile;
 use crate::spec::NetworkSpec;
 
@@ -39,15 +44,49 @@ pub struct Network {
 /// What the operator shares with its network.
 struct Body {
     graph: Graph,
-    arena: Arena,
-    /// Running statistics.
-    buffers: Mutex<Vec<f32>>,
+    place: Place,
 }
 
-impl Body {
-    fn buffers(&self) -> MutexGuard<'_, Vec<f32>> {
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+/// Working memory and running statistics, where the network computes.
+enum Place {
+    Cpu {
+        arena: Arena,
+        /// Running statistics.
+        buffers: Mutex<Vec<f32>>,
+    },
+    #[cfg(feature = "cuda")]
+    Cuda(Box<OnDevice>),
+}
+
+impl Place {
+    fn new(graph: &Graph, buffers: Vec<f32>, precision: Precision, device: &Device) -> Result<Self> {
+        match device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => {
+                let arena = crate::ops::cuda::device::arena(device)?;
+                Ok(Place::Cuda(Box::new(OnDevice::new(arena, graph, &buffers, precision)?)))
+            }
+            _ if precision == Precision::F32 => {
+                let _ = graph;
+                Ok(Place::Cpu { arena: Arena::default(), buffers: Mutex::new(buffers) })
+            }
+            _ => Err(Error::Spec {
+                name: format!("precision {precision}"),
+                reason: "the CPU computes in f32 alone".to_owned(),
+            }),
+        }
     }
+}
+
+/// A forward pass that may be gone back through.
+enum Saved {
+    Cpu(forward::Saved),
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::Saved),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Network {
@@ -62,7 +101,8 @@ impl Network {
     pub(crate) fn of_graph(spec: NetworkSpec, graph: Graph, seed: u64, device: &Device) -> Result<Self> {
         let (values, buffers) = graph.layout.initialize(seed);
         let params = Var::from_vec(values, graph.layout.parameter_count(), device)?;
-        let body = Body { graph, arena: Arena::default(), buffers: Mutex::new(buffers) };
+        let place = Place::new(&graph, buffers, spec.precision, device)?;
+        let body = Body { graph, place };
         Ok(Self { spec, body: Arc::new(body), params })
     }
 
@@ -92,25 +132,38 @@ impl Network {
     }
 
     /// A copy of the running statistics, in the layout's order.
-    pub fn buffers(&self) -> Vec<f32> {
-        self.body.buffers().clone()
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn buffers(&self) -> Result<Vec<f32>> {
+        match &self.body.place {
+            Place::Cpu { buffers, .. } => Ok(lock(buffers).clone()),
+            #[cfg(feature = "cuda")]
+            Place::Cuda(on) => on.buffers(),
+        }
     }
 
     /// Replaces the running statistics.
     ///
     /// # Errors
-    /// [`Error::Shape`] where their number is another.
+    /// [`Error::Shape`] where their number is another; the device's.
     pub fn set_buffers(&self, values: &[f32]) -> Result<()> {
-        let mut buffers = self.body.buffers();
-        if values.len() != buffers.len() {
+        let count = self.layout().buffer_count();
+        if values.len() != count {
             return Err(Error::Shape {
                 operation: "set_buffers",
-                expected: format!("{} running statistics", buffers.len()),
+                expected: format!("{count} running statistics"),
                 found: vec![values.len()],
             });
         }
-        buffers.copy_from_slice(values);
-        Ok(())
+        match &self.body.place {
+            Place::Cpu { buffers, .. } => {
+                lock(buffers).copy_from_slice(values);
+                Ok(())
+            }
+            #[cfg(feature = "cuda")]
+            Place::Cuda(on) => on.set_buffers(values),
+        }
     }
 
     /// Logits (M, B, K) of images (B, C, H, W) in [0, 1], with gradients by images and parameters where those are
@@ -171,6 +224,8 @@ impl Network {
             batch,
             mode,
             keep: images.track_op() || params.track_op(),
+            #[cfg(feature = "cuda")]
+            weight_grads: params.track_op(),
             saved: Mutex::new(None),
         };
         profile::count(graph.multiply_adds() * (self.members() * batch) as u64);
@@ -190,7 +245,27 @@ struct NetworkOp {
     mode: Mode,
     /// Whether a gradient may be asked for.
     keep: bool,
-    saved: Mutex<Option<forward::Saved>>,
+    /// Whether that by the parameters may be.
+    #[cfg(feature = "cuda")]
+    weight_grads: bool,
+    saved: Mutex<Option<Saved>>,
+}
+
+impl NetworkOp {
+    fn request(&self) -> forward::Request {
+        let groups = match self.mode {
+            Mode::Train { groups } => Some(groups),
+            Mode::Eval => None,
+        };
+        forward::Request { batch: self.batch, groups, keep: self.keep }
+    }
+
+    /// The output's shape.
+    fn shape(&self) -> Shape {
+        let graph = &self.body.graph;
+        let shape = graph.features[graph.output()];
+        Shape::from((graph.member_count() * self.batch, shape.channels, shape.height, shape.width))
+    }
 }
 
 impl CustomOp2 for NetworkOp {
@@ -207,18 +282,35 @@ impl CustomOp2 for NetworkOp {
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let images = contiguous(images, images_layout)?;
         let params = contiguous(params, params_layout)?;
-        let groups = match self.mode {
-            Mode::Train { groups } => Some(groups),
-            Mode::Eval => None,
+        let graph = &self.body.graph;
+        let (arena, buffers) = match &self.body.place {
+            Place::Cpu { arena, buffers } => (arena, buffers),
+            #[cfg(feature = "cuda")]
+            Place::Cuda(_) => {
+                candle_core::bail!("network: the network is on CUDA, the images are on the CPU")
+            }
+        };
+        let (output, saved) = forward::run(graph, arena, params, &mut lock(buffers), images, self.request());
+        *lock(&self.saved) = saved.map(Saved::Cpu);
+        Ok((CpuStorage::F32(output), self.shape()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        images: &CudaStorage,
+        images_layout: &TensorLayout,
+        params: &CudaStorage,
+        params_layout: &TensorLayout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
+        let Place::Cuda(on) = &self.body.place else {
+            candle_core::bail!("network: the network is on the CPU, the images are on CUDA")
         };
         let graph = &self.body.graph;
-        let request = forward::Request { batch: self.batch, groups, keep: self.keep };
-        let (output, saved) =
-            forward::run(graph, &self.body.arena, params, &mut self.body.buffers(), images, request);
-        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = saved;
-        let shape = graph.features[graph.output()];
-        let rows = graph.member_count() * self.batch;
-        Ok((CpuStorage::F32(output), Shape::from((rows, shape.channels, shape.height, shape.width))))
+        let tensors = ((images, images_layout), (params, params_layout));
+        let (output, saved) = cuda::operator::forward(on, graph, tensors, self.request(), self.weight_grads)?;
+        *lock(&self.saved) = saved.map(Saved::Cuda);
+        Ok((output, self.shape()))
     }
 
     fn bwd(
@@ -228,19 +320,25 @@ impl CustomOp2 for NetworkOp {
         _output: &Tensor,
         grad_output: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(saved) = saved.as_mut() else {
-            candle_core::bail!("network: the forward pass kept nothing to go back through")
-        };
+        let mut saved = lock(&self.saved);
         let wanted = backward::Wanted { params: params.track_op(), images: images.track_op() };
         let grad_output = grad_output.contiguous()?;
         let graph = &self.body.graph;
         let rows = (graph.member_count() * self.batch) as u64;
         profile::count(graph.multiply_adds() * rows * (1 + u64::from(wanted.params)));
+        let (saved, arena) = match (saved.as_mut(), &self.body.place) {
+            (Some(Saved::Cpu(saved)), Place::Cpu { arena, .. }) => (saved, arena),
+            #[cfg(feature = "cuda")]
+            (Some(Saved::Cuda(saved)), Place::Cuda(on)) => {
+                let tensors = (images, params, &grad_output);
+                return cuda::operator::backward(on, graph, tensors, saved, wanted);
+            }
+            _ => candle_core::bail!("network: the forward pass kept nothing to go back through"),
+        };
         let gradients = with_values(images, |images| {
             with_values(params, |params| {
                 with_values(&grad_output, |grad| {
-                    Ok(backward::run(&self.body.graph, &self.body.arena, params, images, saved, grad, wanted))
+                    Ok(backward::run(graph, arena, params, images, saved, grad, wanted))
                 })
             })
         })?;

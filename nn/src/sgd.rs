@@ -1,12 +1,16 @@
 //! Stochastic gradient descent with momentum, weight decay and the two groups of a BatchEnsemble.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::network::Network;
+#[cfg(feature = "cuda")]
+use crate::ops::cuda::{self, backend::Buffer};
 use crate::params::Group;
 
 /// What does not change from step to step.
@@ -29,12 +33,28 @@ pub struct Sgd {
     settings: SgdSettings,
     /// What the fast weights decay towards.
     centre: f32,
-    velocity: Mutex<Vec<f32>>,
+    velocity: Mutex<Velocity>,
     /// Neighbouring tensors of the same group.
     segments: Vec<(std::ops::Range<usize>, Group)>,
 }
 
+/// The velocity, where the last step was taken.
+enum Velocity {
+    Host(Vec<f32>),
+    #[cfg(feature = "cuda")]
+    Cuda(Buffer),
+}
+
 impl Sgd {
+    fn velocity(&self) -> MutexGuard<'_, Velocity> {
+        self.velocity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Length of the velocity.
+    fn len(&self) -> usize {
+        self.segments.iter().map(|(range, _)| range.len()).sum()
+    }
+
     /// An optimiser with zero velocity.
     pub fn new(network: &Network, settings: SgdSettings) -> Self {
         let mut segments: Vec<(std::ops::Range<usize>, Group)> = Vec::new();
@@ -46,7 +66,7 @@ impl Sgd {
                 _ => segments.push((entry.range(), entry.group)),
             }
         }
-        let velocity = Mutex::new(vec![0.0; network.layout().parameter_count()]);
+        let velocity = Mutex::new(Velocity::Host(vec![0.0; network.layout().parameter_count()]));
         Self { settings, centre: 0.0, velocity, segments }
     }
 
@@ -85,8 +105,15 @@ impl Sgd {
     }
 
     /// A copy of the velocity, for checkpoints.
-    pub fn momentum(&self) -> Vec<f32> {
-        self.velocity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn momentum(&self) -> Result<Vec<f32>> {
+        match &*self.velocity() {
+            Velocity::Host(values) => Ok(values.clone()),
+            #[cfg(feature = "cuda")]
+            Velocity::Cuda(buffer) => buffer.read(self.len()),
+        }
     }
 
     /// Replaces the velocity.
@@ -94,15 +121,14 @@ impl Sgd {
     /// # Errors
     /// [`Error::Shape`] where its length is another.
     pub fn load_momentum(&mut self, values: &[f32]) -> Result<()> {
-        let mut velocity = self.velocity.lock().unwrap_or_else(PoisonError::into_inner);
-        if values.len() != velocity.len() {
+        if values.len() != self.len() {
             return Err(Error::Shape {
                 operation: "load_momentum",
-                expected: format!("{} values", velocity.len()),
+                expected: format!("{} values", self.len()),
                 found: vec![values.len()],
             });
         }
-        velocity.copy_from_slice(values);
+        *self.velocity() = Velocity::Host(values.to_vec());
         Ok(())
     }
 }
@@ -111,6 +137,17 @@ struct Update<'a> {
     sgd: &'a Sgd,
     lr: f64,
     lr_fast: f64,
+}
+
+impl Update<'_> {
+    /// Rate, weight decay, and what a group decays towards.
+    fn of(&self, group: Group) -> (f32, f32, f32) {
+        let settings = self.sgd.settings;
+        match group {
+            Group::Fast => (self.lr_fast as f32, settings.weight_decay_fast as f32, self.sgd.centre),
+            Group::Slow | Group::Buffer => (self.lr as f32, settings.weight_decay as f32, 0.0),
+        }
+    }
 }
 
 impl InplaceOp2 for Update<'_> {
@@ -132,14 +169,15 @@ impl InplaceOp2 for Update<'_> {
         };
         let CpuStorage::F32(params) = params else { candle_core::bail!("sgd: expected f32 parameters") };
         let (params, gradient) = (&mut params[p..p_end], &gradient.as_slice::<f32>()?[g..g_end]);
-        let mut velocity = self.sgd.velocity.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut velocity = self.sgd.velocity();
+        #[allow(irrefutable_let_patterns)]
+        let Velocity::Host(velocity) = &mut *velocity else {
+            candle_core::bail!("sgd: the velocity is on CUDA, the parameters are on the CPU")
+        };
         let settings = self.sgd.settings;
         let momentum = settings.momentum as f32;
         for (range, group) in &self.sgd.segments {
-            let (rate, decay, centre) = match group {
-                Group::Fast => (self.lr_fast as f32, settings.weight_decay_fast as f32, self.sgd.centre),
-                Group::Slow | Group::Buffer => (self.lr as f32, settings.weight_decay as f32, 0.0),
-            };
+            let (rate, decay, centre) = self.of(*group);
             const CHUNK: usize = 1 << 15;
             let chunks = params[range.clone()]
                 .par_chunks_mut(CHUNK)
@@ -152,6 +190,41 @@ impl InplaceOp2 for Update<'_> {
                     *p -= rate * if settings.nesterov { g + momentum * *v } else { *v };
                 }
             });
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        params: &mut CudaStorage,
+        params_layout: &Layout,
+        gradient: &CudaStorage,
+        gradient_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let arena = cuda::device::arena(&params.device)?;
+        let addresses = (
+            cuda::tensor_address::<f32>((params, params_layout))?,
+            cuda::tensor_address::<f32>((gradient, gradient_layout))?,
+        );
+        let mut velocity = self.sgd.velocity();
+        if let Velocity::Host(values) = &*velocity {
+            *velocity = Velocity::Cuda(arena.values(values)?);
+        }
+        let Velocity::Cuda(buffer) = &*velocity else { return Ok(()) };
+        for (range, group) in &self.sgd.segments {
+            let (rate, decay, centre) = self.of(*group);
+            let settings = self.sgd.settings;
+            let rates = cuda::sgd::Rates {
+                rate,
+                momentum: settings.momentum as f32,
+                decay,
+                centre,
+                nesterov: settings.nesterov,
+            };
+            let memory = (addresses.0, buffer.at(), addresses.1);
+            // SAFETY: `apply` has checked that all three have a value for each parameter.
+            unsafe { cuda::sgd::step(arena.backend(), memory, (range.start, range.len()), rates)? };
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use crate::engine::graph::{Feature, Graph, Residual, Source};
 use crate::error::{Error, Result};
+use crate::precision::Precision;
 
 /// Order of normalisation and convolution in a basic block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct NetworkSpec {
     pub pixel_mean: Vec<f32>,
     /// Per-channel standard deviation, divided by inside the network.
     pub pixel_std: Vec<f32>,
+    /// In which precision convolutions are computed and feature maps stored.
+    pub precision: Precision,
 }
 
 /// Depths of the CIFAR ResNets that the protocol's experiments may name.
@@ -100,6 +103,7 @@ impl NetworkSpec {
             members: None,
             pixel_mean: vec![0.0; 3],
             pixel_std: vec![1.0; 3],
+            precision: Precision::F32,
         })
     }
 
@@ -108,6 +112,13 @@ impl NetworkSpec {
     pub fn normalized(mut self, mean: [f32; 3], std: [f32; 3]) -> Self {
         self.pixel_mean = mean.to_vec();
         self.pixel_std = std.to_vec();
+        self
+    }
+
+    /// The same network computed in another precision (f32 unless said).
+    #[must_use]
+    pub fn in_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
         self
     }
 

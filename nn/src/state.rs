@@ -31,7 +31,7 @@ impl Network {
     /// Candle's, where the device fails.
     pub fn state(&self) -> Result<Vec<NamedTensor>> {
         let params = self.params().to_vec1::<f32>()?;
-        let buffers = self.buffers();
+        let buffers = self.buffers()?;
         let tensor = |entry: &Entry| {
             let from = if entry.group == Group::Buffer { &buffers } else { &params };
             let values = from[entry.range()].to_vec();

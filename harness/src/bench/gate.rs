@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use candle_core::Device;
+use nn::Precision;
 use nn::ops::cpu::peak::peak_gflops;
 use results::check::{Finding, Section, Verdict};
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,7 @@ impl SpeedGolden {
                 image: step.image,
                 warmup: 2,
                 steps: 7,
+                precision: Precision::F32,
             };
             let measured = bench.run(&step.method, device, false)?;
             step.share = measured.operations / measured.seconds / 1e9 / peak_gflops();

@@ -5,7 +5,7 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use datasets::{Dataset, Loader};
 use methods::{Batch, Step, Streams};
-use nn::{Network, NetworkSpec, profile};
+use nn::{Network, NetworkSpec, Precision, profile};
 use random::Stream;
 
 use crate::config::Config;
@@ -30,6 +30,8 @@ pub struct StepBench {
     pub warmup: usize,
     /// Timed steps.
     pub steps: usize,
+    /// Precision of convolutions and feature maps.
+    pub precision: Precision,
 }
 
 /// Times of one method.
@@ -52,7 +54,8 @@ impl StepBench {
         let method = plan::method(&self.config, name)?;
         let recipe = plan::recipe(&self.config, name, method.as_ref());
         let plain = NetworkSpec::named(&self.network, self.image, self.classes)?
-            .normalized([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]);
+            .normalized([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616])
+            .in_precision(self.precision);
         let student = Network::new(&method.student(&plain, self.members), 0, device)?;
         method.prepare(&student)?;
         let count = if method.uses_teachers() { self.members } else { 0 };

@@ -33,6 +33,9 @@ pub struct Planned {
     /// auto, cpu or cuda:0.
     #[arg(long, default_value = "auto")]
     pub device: String,
+    /// Of convolutions and feature maps on CUDA: f32, tf32 or bf16.
+    #[arg(long, default_value = "f32")]
+    pub precision: String,
     /// Read the data from a folder in the hub's layout instead of the hub.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -87,6 +90,7 @@ impl Planned {
         option("--methods", (!self.methods.is_empty()).then(|| self.methods.join(",")));
         option("--epochs", self.epochs.map(|n| n.to_string()));
         option("--device", Some(self.device.clone()));
+        option("--precision", Some(self.precision.clone()));
         option("--data-dir", self.data_dir.as_ref().map(|dir| dir.display().to_string()));
         option("--out", Some(self.out.display().to_string()));
         for set in &self.set {
@@ -105,7 +109,7 @@ mod tests {
     #[test]
     fn options_are_read_back_as_they_were() {
         let line = "divkd reproduce quick --preset smoke --seeds 2 --members 3 --teachers 5 --methods be,be-kd --epochs 9 --device cpu \
-                    --data-dir some/where --out there --set teacher.lr=0.2 --set teacher.schedule.milestones=[1,2,3]";
+                    --precision tf32 --data-dir some/where --out there --set teacher.lr=0.2 --set teacher.schedule.milestones=[1,2,3]";
         let parse = |words: Vec<String>| match Cli::try_parse_from(words).unwrap().command {
             Command::Reproduce(args) => args.planned,
             _ => panic!("another command"),
@@ -114,6 +118,6 @@ mod tests {
         let words = ["divkd", "reproduce", "quick"].map(str::to_owned);
         let twice = parse(words.into_iter().chain(once.options()).collect());
         assert_eq!(format!("{once:?}"), format!("{twice:?}"));
-        assert_eq!(once.options().len(), 22);
+        assert_eq!(once.options().len(), 24);
     }
 }

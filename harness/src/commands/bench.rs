@@ -25,7 +25,7 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
         Some(cli::BenchWhat::Step(step)) => step.clone(),
         None => cli::BenchStep::default(),
     };
-    let chosen = device::choose(&settings.device)?;
+    let chosen = device::choose(&settings.device, &settings.precision)?;
     let bench = StepBench {
         config: bench::settings(&settings.experiment)?,
         network: settings.network.clone(),
@@ -35,6 +35,7 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
         image: settings.image,
         warmup: settings.warmup,
         steps: settings.steps,
+        precision: chosen.precision,
     };
     for method in &settings.methods {
         if methods::find(method).is_none() {
@@ -52,9 +53,10 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
         let gflops = measured.operations / measured.seconds / 1e9;
         if settings.json {
             let line = json!({
-                "method": method, "network": bench.network, "device": chosen.name, "dtype": "f32",
+                "method": method, "network": bench.network, "device": chosen.name, "dtype": chosen.precision.to_string(),
                 "batch": bench.batch, "threads": threads, "step_ms": round(measured.seconds * 1e3, 2),
                 "images_per_s": round(images_per_s, 1), "gflops": round(gflops, 1), "peak_mib": peak_mib(),
+                "device_peak_mib": device::peak_mib(&chosen.device),
             });
             println!("{line}");
             continue;

@@ -99,7 +99,7 @@ fn check_golden(args: &Check) -> anyhow::Result<Report> {
 fn check_speed(args: &Check) -> anyhow::Result<Report> {
     let path = Path::new(GOLDEN).join(SPEED);
     let stored = if path.is_file() || !args.bless { SpeedGolden::read(&path)? } else { SpeedGolden::first() };
-    let now = stored.measure(&device::choose(&args.device)?.device)?;
+    let now = stored.measure(&device::choose(&args.device, "f32")?.device)?;
     if args.bless {
         now.write(&path)?;
         eprintln!("blessed {}", path.display());

@@ -10,7 +10,7 @@ use crate::{cli, device};
 /// # Errors
 /// Where a case fails, or the folder cannot be read or holds no case.
 pub fn run(args: &cli::Oracle) -> anyhow::Result<()> {
-    let device = device::choose(&args.device)?.device;
+    let device = device::choose(&args.device, "f32")?.device;
     let outcomes = oracle::run(&args.dir, &device)?;
     let width = outcomes.iter().map(|o| o.name.len()).max().unwrap_or(0);
     for outcome in &outcomes {

@@ -40,7 +40,7 @@ pub fn run(args: &cli::Plan) -> anyhow::Result<()> {
     let (estimate, source) = if needed.iter().all(|name| steps.contains_key(*name)) {
         (Estimate::given(steps, config)?, "given".to_owned())
     } else {
-        let chosen = device::choose(&args.planned.device)?;
+        let chosen = device::choose(&args.planned.device, &args.planned.precision)?;
         let mut estimate = plan.estimate(config, &chosen.device)?;
         estimate.replace(Estimate::given(steps, config)?);
         (estimate, format!("timed on {}", chosen.reason))

@@ -48,8 +48,8 @@ pub fn run(args: &Reproduce) -> anyhow::Result<()> {
 }
 
 fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
-    let chosen = device::choose(&args.planned.device)?;
-    let estimate = plan.estimate(&resolved.config, &chosen.device)?;
+    let chosen = device::choose(&args.planned.device, &args.planned.precision)?;
+    let estimate = plan.estimate(&resolved.config, &chosen)?;
     let description = plan.describe(resolved, &chosen.reason, Some(&estimate))?;
     if args.dry_run {
         print!("{description}");
@@ -153,7 +153,7 @@ fn with_session(
     resolved: &Resolved,
     work: impl FnOnce(&Session<'_>, &DataInfo) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let chosen = device::choose(&planned.device)?;
+    let chosen = device::choose(&planned.device, &planned.precision)?;
     let splits = loading::splits(&resolved.config.data, planned.data_dir.as_deref())?;
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     let session =

@@ -52,7 +52,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<()> {
             run.seed
         );
     }
-    let chosen = device::choose(&planned.device)?;
+    let chosen = device::choose(&planned.device, &planned.precision)?;
     let splits = loading::splits(&resolved.config.data, planned.data_dir.as_deref())?;
     let data = record::data(&splits);
     let command = std::env::args().collect::<Vec<_>>().join(" ");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use candle_core::{Device, Tensor};
-use nn::{Family, NamedTensor, Network, NetworkSpec, Shortcut};
+use nn::{Family, NamedTensor, Network, NetworkSpec, Precision, Shortcut};
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde::Deserialize;
 use serde_json::Value;
@@ -167,6 +167,7 @@ impl Case {
             members: settings.members,
             pixel_mean: settings.pixel_mean,
             pixel_std: settings.pixel_std,
+            precision: Precision::F32,
         };
         let network = Network::new(&spec, 0, device)?;
         if let Some(prefix) = prefix {

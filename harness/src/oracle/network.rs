@@ -32,7 +32,7 @@ pub(crate) fn check_network(case: &mut Case, device: &Device) -> anyhow::Result<
     case.compare_scalar("loss", f64::from(loss.to_scalar::<f32>()?))?;
     let gradients = loss.backward()?;
     let gradient = gradients.get(network.params()).context("the loss has no gradient by the parameters")?;
-    let (gradient, buffers) = (flat(gradient)?, network.buffers());
+    let (gradient, buffers) = (flat(gradient)?, network.buffers()?);
     for entry in network.layout().entries() {
         if entry.group == Group::Buffer {
             case.compare(&format!("after.{}", entry.name), &buffers[entry.range()])?;

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use methods::{Batch, Step, Streams};
 use nn::{Mode, Network, profile};
 
 use super::{Plan, method, recipe};
 use crate::config::Config;
+use crate::device::Chosen;
 use crate::model;
 
 /// A full batch is timed where it is expected to take no longer than this; else a small one is scaled up.
@@ -81,8 +82,9 @@ impl Estimate {
 }
 
 /// Times steps on images of constant grey with freshly initialised networks: the arithmetic is that of training.
-pub(super) fn measure(plan: &Plan, config: &Config, device: &Device) -> anyhow::Result<Estimate> {
-    let plain = model::spec(config)?;
+pub(super) fn measure(plan: &Plan, config: &Config, chosen: &Chosen) -> anyhow::Result<Estimate> {
+    let plain = model::spec(config)?.in_precision(chosen.precision);
+    let device = &chosen.device;
     let mut names: Vec<&str> = plan.missing().map(|run| run.row.method()).collect();
     names.dedup();
     let mut estimate = Estimate::default();

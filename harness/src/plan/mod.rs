@@ -12,10 +12,10 @@ pub mod stored;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
 use methods::{Method, Recipe};
 
 use crate::config::{Config, RecipeConfig, Resolved};
+use crate::device::Chosen;
 
 pub use estimate::{Cost, Estimate};
 pub(crate) use print::duration;
@@ -136,7 +136,7 @@ impl Plan {
     ///
     /// # Errors
     /// Where a step fails, such as for lack of memory.
-    pub fn estimate(&self, config: &Config, device: &Device) -> anyhow::Result<Estimate> {
+    pub fn estimate(&self, config: &Config, device: &Chosen) -> anyhow::Result<Estimate> {
         estimate::measure(self, config, device)
     }
 }

@@ -113,7 +113,7 @@ impl Checkpoints {
         };
         let state = toml::to_string(&state)?;
         let model = training.network.state()?;
-        let momentum = training.sgd.momentum();
+        let momentum = training.sgd.momentum()?;
         let tensor = |prefix: &str, t: &NamedTensor| {
             (format!("{prefix}.{}", t.name), t.shape.clone(), bytes(&t.values))
         };

@@ -2,6 +2,7 @@
 //!
 //! * [`run`]: what every executor calls for each run of the plan
 //! * [`training`]: epochs and steps
+//! * [`batches`]: training images on the device
 //! * [`tally`]: losses and accuracies of an epoch, read from the device once
 //! * [`evaluate`]: logits of a data set
 //! * [`checkpoint`]: everything that an interrupted run needs to go on
@@ -12,6 +13,7 @@
 //! * [`seeds`]: which seed keys which random stream
 
 pub mod attempts;
+pub mod batches;
 pub mod checkpoint;
 pub mod evaluate;
 pub mod pace;

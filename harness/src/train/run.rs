@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use claims::Claim;
 use datasets::{Loader, Splits};
-use nn::{Network, NetworkSpec};
+use nn::{Network, NetworkSpec, Precision};
 use results::record::{self, Place};
 
 use super::attempts::Attempts;
+use super::batches::Batches;
 use super::checkpoint::{self, Checkpoints};
 use super::evaluate;
 use super::pace::{Pace, Piece};
@@ -51,7 +52,7 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     let device = &session.device.device;
     let method = plan::method(config, run.row.method())?;
     let recipe = plan::recipe(config, run.row.method(), method.as_ref());
-    let plain = model::spec(config)?;
+    let plain = model::spec(config)?.in_precision(session.device.precision);
     let seed = run_seed(run.seed, &run.row);
     let teachers = teachers(session, run.seed, &run.needs, &plain).with_context(|| run.to_string())?;
     let pad = config.data.augment.then_some(config.data.pad);
@@ -63,7 +64,7 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
         teachers: &teachers,
         groups: config.bn_groups,
         seed,
-        loader: Loader::new(&session.splits.train, recipe.batch, seed, pad),
+        batches: Batches::new(Loader::new(&session.splits.train, recipe.batch, seed, pad), device)?,
         images: session.splits.train.len(),
         val: &session.splits.val,
         device,
@@ -73,7 +74,10 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     method.prepare(&network)?;
     let sgd = optimiser.sgd(&network);
     let mut training = Training::new(network, sgd);
-    let inputs = written::inputs(&session.resolved.table()?, &written::data(session.splits), run);
+    let mut inputs = written::inputs(&session.resolved.table()?, &written::data(session.splits), run);
+    if session.device.precision != Precision::F32 {
+        inputs.insert("precision".to_owned(), session.device.precision.to_string().into());
+    }
     let dir = checkpoint_dir(&session.out.join(session.resolved.folder()), run);
     let checkpoints = Checkpoints::new(dir.clone(), inputs);
     if checkpoints.restore(&mut training, device, |warning| eprintln!("{warning}"))? {
@@ -86,7 +90,7 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
         label: label.to_owned(),
         dir,
         epochs: recipe.epochs,
-        steps: setting.loader.batches_per_epoch(),
+        steps: setting.batches.per_epoch(),
         images: setting.images,
     };
     whole.train(&mut training, shown).map_err(|error| attempts.end(training.epochs.len(), error))

@@ -6,13 +6,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use candle_core::{Device, Tensor};
-use datasets::{Dataset, Loader};
-use methods::{Batch, Method, Optimiser, Step, Streams};
+use candle_core::Device;
+use datasets::Dataset;
+use methods::{Method, Optimiser, Step, Streams};
 use metrics::Probs;
 use nn::{NamedTensor, Network, Sgd};
 use results::record::{EpochRow, TimingRow};
 
+use super::batches::Batches;
 use super::evaluate::{self, Logits};
 use super::pace::Piece;
 use super::tally::Tally;
@@ -34,7 +35,7 @@ pub struct Setting<'a> {
     /// The run's seed.
     pub seed: u64,
     /// Batches of training images.
-    pub loader: Loader<'a>,
+    pub batches: Batches<'a>,
     /// How many there are.
     pub images: usize,
     /// Images that choose the model.
@@ -94,7 +95,7 @@ impl Training {
         let mut start = Instant::now();
         let epoch = self.epochs.len() + 1;
         let recipe = setting.recipe;
-        let steps = setting.loader.batches_per_epoch();
+        let steps = setting.batches.per_epoch();
         let rates = |step: usize| {
             let factor = recipe.schedule.factor(epoch, step as f64 / steps as f64);
             (setting.optimiser.lr * factor, setting.optimiser.lr_fast * factor)
@@ -102,15 +103,11 @@ impl Training {
         // A GPU must not wait for the host; on a CPU the loss is there already.
         let reads_losses = setting.device.is_cpu();
         let done = self.tally.len();
-        for (index, batch) in setting.loader.epoch(epoch as u32).enumerate().skip(done) {
+        for (index, batch) in (done..).zip(setting.batches.epoch(epoch as u32, done)?) {
             self.spent += start.elapsed();
             start = Instant::now();
             between(self, Piece::Step)?;
-            let (images, labels) = (batch.images, batch.labels);
-            let (rows, size) = (labels.len(), setting.val.size);
-            let images = Tensor::from_vec(images, (rows, 3, size, size), setting.device)?;
-            let labels = Tensor::from_vec(labels, rows, setting.device)?;
-            let batch = Batch { images, labels };
+            let batch = batch?;
             let noise = Streams { seed: setting.seed, epoch: epoch as u32, step: index as u64 };
             let (teachers, groups) = (setting.teachers, setting.groups);
             let step = Step { student: &self.network, teachers, groups, noise: &noise };

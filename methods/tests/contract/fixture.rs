@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use methods::{Batch, Entry, Loss, Method, Step, Streams};
 use nn::random::Stream;
-use nn::{Family, Network, NetworkSpec, Shortcut};
+use nn::{Family, Network, NetworkSpec, Precision, Shortcut};
 
 pub(crate) const MEMBERS: usize = 2;
 pub(crate) const BATCH: usize = 7;
@@ -52,6 +52,7 @@ pub(crate) fn plain() -> NetworkSpec {
         members: None,
         pixel_mean: vec![0.5; 3],
         pixel_std: vec![0.25; 3],
+        precision: Precision::F32,
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use methods::Noise;
 use nn::random::{Draws, Stream};
-use nn::{Family, Mode, Network, NetworkSpec, Shortcut};
+use nn::{Family, Mode, Network, NetworkSpec, Precision, Shortcut};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -93,6 +93,7 @@ fn spec(classes: usize) -> NetworkSpec {
         members: None,
         pixel_mean: vec![0.5; 3],
         pixel_std: vec![0.25; 3],
+        precision: Precision::F32,
     }
 }
 

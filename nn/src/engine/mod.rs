@@ -10,6 +10,8 @@
 //! order: the number of threads changes no bit.
 
 pub(crate) mod backward;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod cuda;
 pub(crate) mod forward;
 pub(crate) mod gradients;
 pub(crate) mod graph;

@@ -1,3 +1,5 @@
 //! Operators, one folder a device.
 
 pub mod cpu;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod cuda;

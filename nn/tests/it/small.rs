@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor, Var};
 use nn::random::{Draws, Stream};
-use nn::{Family, Network, NetworkSpec, Shortcut};
+use nn::{Family, Network, NetworkSpec, Precision, Shortcut};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -38,6 +38,7 @@ pub(crate) fn spec(family: Family, shortcut: Shortcut, stages: usize, image: usi
         members: None,
         pixel_mean: vec![0.5, 0.4, 0.45],
         pixel_std: vec![0.25, 0.3, 0.2],
+        precision: Precision::F32,
     }
 }
 

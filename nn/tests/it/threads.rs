@@ -30,7 +30,7 @@ fn train(spec: &NetworkSpec, threads: usize) -> Vec<Vec<u32>> {
             sgd.step(&network, &loss, 0.1, 0.05).unwrap();
         }
         seen.extend(network.state().unwrap().iter().map(|tensor| bits(&tensor.values)));
-        seen.push(bits(&sgd.momentum()));
+        seen.push(bits(&sgd.momentum().unwrap()));
         seen
     })
 }

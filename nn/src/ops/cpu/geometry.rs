@@ -7,7 +7,7 @@ use super::weight_grad::{Pair, Shape, weight_grad};
 use super::{BLOCK, blocks};
 
 /// A square convolution with "same" padding: kernel / 2 zeros on each side, no dilation, no groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ConvShape {
     pub channels_in: usize,
     pub channels_out: usize,

@@ -25,4 +25,4 @@ pub(crate) const fn padded(channels: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,7 +1,7 @@
 //! The kernels of every instruction set that this processor has, against sums taken product by product in f64.
 
 #[path = "../../../tests/it/naive.rs"]
-mod naive;
+pub(crate) mod naive;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;

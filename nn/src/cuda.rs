@@ -1,0 +1,16 @@
+//! CUDA devices: which there are, and what they are.
+
+use candle_core::Device;
+
+use crate::error::Result;
+pub use crate::ops::cuda::device::{count, describe, peak_mib};
+
+/// Opens device `ordinal` and compiles the kernels for it. The device belongs to the thread that opens it.
+///
+/// # Errors
+/// Where there is no driver or no such device, where a library is missing, or the kernels do not compile.
+pub fn open(ordinal: usize) -> Result<Device> {
+    let device = Device::new_cuda(ordinal)?;
+    crate::ops::cuda::device::arena(device.as_cuda_device()?)?;
+    Ok(device)
+}

@@ -1,0 +1,224 @@
+//! What runs kernels, and memory on it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::convolution::Call;
+use crate::error::Result;
+
+/// Threads of every block (`THREADS` in prelude.cu).
+pub(crate) const THREADS: usize = 256;
+/// Blocks of an elementwise launch at most: each block takes more than one part of a larger map.
+const BLOCKS: usize = 1 << 14;
+
+/// What a feature map's values are stored as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Element {
+    F32,
+    Bf16,
+}
+
+impl Element {
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Element::F32 => 4,
+            Element::Bf16 => 2,
+        }
+    }
+
+    /// Channels that a thread takes at a time, 16 bytes where all these channel counts allow it.
+    pub(crate) fn lanes(self, channels: &[usize]) -> usize {
+        let widest = 16 / self.bytes();
+        [widest, 4, 1].into_iter().find(|lanes| channels.iter().all(|c| c % lanes == 0)).unwrap_or(1)
+    }
+}
+
+/// An argument of a kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Arg {
+    /// Device memory; 0 is the null pointer.
+    At(u64),
+    Int(u32),
+    Long(u64),
+    Float(f32),
+    Double(f64),
+}
+
+impl Arg {
+    /// The argument's bytes at the lower end of a word: what a pointer to it shows on a little-endian machine.
+    pub(crate) fn word(self) -> u64 {
+        match self {
+            Arg::At(value) | Arg::Long(value) => value,
+            Arg::Int(value) => u64::from(value),
+            Arg::Float(value) => u64::from(value.to_bits()),
+            Arg::Double(value) => value.to_bits(),
+        }
+    }
+}
+
+impl From<usize> for Arg {
+    /// Sizes: [`check_size`] holds every map below 2^31 values before anything is launched.
+    fn from(value: usize) -> Self {
+        Arg::Int(value as u32)
+    }
+}
+
+/// One launch of blocks of [`THREADS`] threads.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch<'a> {
+    pub kernel: &'static str,
+    /// For kernels by lanes: which of them.
+    pub lanes: Option<usize>,
+    pub element: Element,
+    pub grid: [usize; 3],
+    pub args: &'a [Arg],
+}
+
+impl Launch<'_> {
+    /// The kernel's name in the module.
+    pub(crate) fn name(&self) -> String {
+        match self.lanes {
+            Some(lanes) => format!("{}_{lanes}", self.kernel),
+            None => self.kernel.to_owned(),
+        }
+    }
+}
+
+/// Blocks for an elementwise kernel over `count` items.
+pub(crate) fn elementwise(count: usize) -> [usize; 3] {
+    [count.div_ceil(THREADS).clamp(1, BLOCKS), 1, 1]
+}
+
+/// A device, or what stands in for one in tests. Everything given to it runs in the order in which it was given.
+pub(crate) trait Backend: Send + Sync {
+    /// Memory with whatever is in it; its address is a multiple of 256.
+    fn allocate(&self, bytes: usize) -> Result<u64>;
+
+    /// Gives memory back once what was given so far has run.
+    fn free(&self, address: u64, bytes: usize);
+
+    /// Copies to the device.
+    fn upload(&self, bytes: &[u8], to: u64) -> Result<()>;
+
+    /// Waits, and copies from the device.
+    fn download(&self, from: u64, bytes: &mut [u8]) -> Result<()>;
+
+    /// Runs a kernel.
+    ///
+    /// # Safety
+    /// The arguments must be of the kernel's types, and its memory as large as the kernel's text says.
+    unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()>;
+
+    /// Runs a convolution or one of its gradients.
+    ///
+    /// # Safety
+    /// The call's memory must hold its maps and weights.
+    unsafe fn convolve(&self, arena: &Arena, call: &Call) -> Result<()>;
+}
+
+/// Memory that a training step takes back from the step before: by its length, whatever network used it.
+#[derive(Clone)]
+pub(crate) struct Arena(Arc<Pool>);
+
+struct Pool {
+    backend: Arc<dyn Backend>,
+    free: Mutex<BTreeMap<usize, Vec<u64>>>,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let free = std::mem::take(self.free.get_mut().unwrap_or_else(PoisonError::into_inner));
+        for (bytes, addresses) in free {
+            addresses.into_iter().for_each(|address| self.backend.free(address, bytes));
+        }
+    }
+}
+
+impl Arena {
+    pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
+        Self(Arc::new(Pool { backend, free: Mutex::default() }))
+    }
+
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.0.backend
+    }
+
+    /// A buffer of at least `bytes` with whatever is in it. One that is up to a quarter larger is as good as another
+    /// allocation.
+    pub(crate) fn take(&self, bytes: usize) -> Result<Buffer> {
+        let bytes = bytes.max(1).next_multiple_of(256);
+        let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let fitting = free.range_mut(bytes..=bytes + bytes / 4).find(|(_, waiting)| !waiting.is_empty());
+        let found = fitting.and_then(|(&bytes, waiting)| waiting.pop().map(|address| (address, bytes)));
+        drop(free);
+        let (address, bytes) = match found {
+            Some(found) => found,
+            None => (self.0.backend.allocate(bytes)?, bytes),
+        };
+        Ok(Buffer { address, bytes, arena: self.clone() })
+    }
+
+    /// A buffer of `count` floats.
+    pub(crate) fn floats(&self, count: usize) -> Result<Buffer> {
+        self.take(count * 4)
+    }
+
+    /// A buffer that holds `words`.
+    pub(crate) fn words(&self, words: &[u32]) -> Result<Buffer> {
+        let buffer = self.take(words.len() * 4)?;
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        self.backend().upload(&bytes, buffer.address)?;
+        Ok(buffer)
+    }
+
+    /// A buffer that holds `values`.
+    pub(crate) fn values(&self, values: &[f32]) -> Result<Buffer> {
+        let words: Vec<u32> = values.iter().map(|value| value.to_bits()).collect();
+        self.words(&words)
+    }
+}
+
+/// Device memory on loan from an [`Arena`].
+pub(crate) struct Buffer {
+    address: u64,
+    bytes: usize,
+    arena: Arena,
+}
+
+impl Buffer {
+    pub(crate) fn at(&self) -> u64 {
+        self.address
+    }
+
+    /// The address of the `index`-th float.
+    pub(crate) fn float(&self, index: usize) -> u64 {
+        self.address + 4 * index as u64
+    }
+
+    /// The first `count` floats, on the host.
+    pub(crate) fn read(&self, count: usize) -> Result<Vec<f32>> {
+        let mut bytes = vec![0; count * 4];
+        self.arena.backend().download(self.address, &mut bytes)?;
+        Ok(bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect())
+    }
+
+    /// Overwrites the first floats.
+    pub(crate) fn write(&self, values: &[f32]) -> Result<()> {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.arena.backend().upload(&bytes, self.address)
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer({} bytes)", self.bytes)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut free = self.arena.0.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.entry(self.bytes).or_default().push(self.address);
+    }
+}

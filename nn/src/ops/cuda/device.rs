@@ -1,0 +1,213 @@
+//! A CUDA device that runs the kernels.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::CudaDevice;
+use candle_core::cuda::DeviceId;
+use candle_core::cuda::cudarc::driver::sys::{
+    CUmemPool_attribute_enum, cuDeviceGetDefaultMemPool, cuMemPoolGetAttribute, cuMemPoolSetAttribute,
+};
+use candle_core::cuda::cudarc::driver::{
+    CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, LaunchConfig, PushKernelArg,
+};
+use candle_core::cuda::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
+
+use super::backend::{Arena, Backend, Launch, THREADS};
+use super::convolution::Call;
+use super::{Element, source};
+use crate::error::{Error, Result};
+
+/// An error of CUDA while doing `what`.
+pub(super) fn failed(what: impl std::fmt::Display, error: impl std::fmt::Display) -> Error {
+    Error::Candle(candle_core::Error::msg(format!("CUDA, {what}: {error}")))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The memory and kernels of candle's device, opened on its first use and shared by all networks on it.
+///
+/// # Errors
+/// Where the kernels do not compile for the device, or its libraries do not open.
+pub(crate) fn arena(device: &CudaDevice) -> Result<Arena> {
+    static OPEN: Mutex<Vec<(DeviceId, Arena)>> = Mutex::new(Vec::new());
+    let mut open = lock(&OPEN);
+    if let Some((_, arena)) = open.iter().find(|(id, _)| *id == device.id()) {
+        return Ok(arena.clone());
+    }
+    let arena = Arena::new(Arc::new(Cuda::new(device)?));
+    open.push((device.id(), arena.clone()));
+    Ok(arena)
+}
+
+/// Name and compute capability of device `ordinal`, and the CUDA and cuDNN versions in use.
+///
+/// # Errors
+/// Where there is no such device.
+pub fn describe(ordinal: usize) -> Result<String> {
+    let context = CudaContext::new(ordinal).map_err(|error| failed(format!("device {ordinal}"), error))?;
+    let name = context.name().map_err(|error| failed("name", error))?;
+    let (major, minor) = context.compute_capability().map_err(|error| failed("capability", error))?;
+    #[cfg(feature = "cudnn")]
+    let convolutions = format!("cuDNN {}", candle_core::cuda::cudarc::cudnn::result::get_version());
+    #[cfg(not(feature = "cudnn"))]
+    let convolutions = "without cuDNN";
+    Ok(format!("{name}, compute capability {major}.{minor}, {convolutions}"))
+}
+
+/// Number of devices that the driver shows; 0 where there is no driver.
+pub fn count() -> usize {
+    CudaContext::device_count().map_or(0, |count| usize::try_from(count).unwrap_or(0))
+}
+
+/// The most memory that this process's pool on device `ordinal` has had in use, in MiB.
+///
+/// # Errors
+/// Where there is no such device.
+pub fn peak_mib(ordinal: usize) -> Result<u64> {
+    let context = CudaContext::new(ordinal).map_err(|error| failed(format!("device {ordinal}"), error))?;
+    let mut bytes = 0_u64;
+    // SAFETY: the pool is the device's own; the attribute is a u64.
+    unsafe {
+        let mut pool = std::ptr::null_mut();
+        let attribute = CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        cuDeviceGetDefaultMemPool(&mut pool, context.cu_device())
+            .result()
+            .and_then(|()| cuMemPoolGetAttribute(pool, attribute, (&raw mut bytes).cast()).result())
+            .map_err(|error| failed("memory in use", error))?;
+    }
+    Ok(bytes >> 20)
+}
+
+/// candle's device with the compiled kernels.
+struct Cuda {
+    stream: Arc<CudaStream>,
+    modules: [Arc<CudaModule>; 2],
+    functions: Mutex<HashMap<(&'static str, Option<usize>, Element), CudaFunction>>,
+    memory: Mutex<HashMap<u64, CudaSlice<u8>>>,
+    #[cfg(feature = "cudnn")]
+    convolutions: super::cudnn::Convolutions,
+}
+
+impl Cuda {
+    fn new(device: &CudaDevice) -> Result<Self> {
+        // SAFETY: candle and this crate use one stream of the device, in the order of the host's calls, so that nothing
+        // needs the events that would order streams.
+        unsafe { device.disable_event_tracking() };
+        let stream = device.cuda_stream();
+        let context = stream.context();
+        keep_freed_memory(context)?;
+        let (major, minor) = context.compute_capability().map_err(|error| failed("capability", error))?;
+        let module = |element: Element| {
+            let options = CompileOptions {
+                options: vec![format!("--gpu-architecture=compute_{major}{minor}")],
+                name: Some(format!("divkd-{element:?}.cu")),
+                ..CompileOptions::default()
+            };
+            let ptx = compile_ptx_with_opts(source(element), options)
+                .map_err(|error| failed("compiling the kernels", format!("{error:?}")))?;
+            context.load_module(ptx).map_err(|error| failed("loading the kernels", error))
+        };
+        Ok(Self {
+            modules: [module(Element::F32)?, module(Element::Bf16)?],
+            functions: Mutex::default(),
+            memory: Mutex::default(),
+            #[cfg(feature = "cudnn")]
+            convolutions: super::cudnn::Convolutions::new(&stream)?,
+            stream,
+        })
+    }
+
+    fn function(&self, launch: &Launch<'_>) -> Result<CudaFunction> {
+        let key = (launch.kernel, launch.lanes, launch.element);
+        let mut functions = lock(&self.functions);
+        if let Some(function) = functions.get(&key) {
+            return Ok(function.clone());
+        }
+        let name = launch.name();
+        let module = &self.modules[usize::from(launch.element == Element::Bf16)];
+        let function = module.load_function(&name).map_err(|error| failed(&name, error))?;
+        functions.insert(key, function.clone());
+        Ok(function)
+    }
+}
+
+/// Without this the device's pool gives freed memory back at each synchronisation, and asks for it anew.
+fn keep_freed_memory(context: &Arc<CudaContext>) -> Result<()> {
+    let mut threshold = u64::MAX;
+    // SAFETY: the pool is the device's own; the attribute is a u64.
+    unsafe {
+        let mut pool = std::ptr::null_mut();
+        let attribute = CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        cuDeviceGetDefaultMemPool(&mut pool, context.cu_device())
+            .result()
+            .and_then(|()| cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()).result())
+            .map_err(|error| failed("memory pool", error))
+    }
+}
+
+impl Backend for Cuda {
+    fn allocate(&self, bytes: usize) -> Result<u64> {
+        // SAFETY: every bit pattern is a valid byte; readers write first.
+        let slice = unsafe { self.stream.alloc::<u8>(bytes) };
+        let slice = slice.map_err(|error| failed(format!("allocating {} MiB", bytes >> 20), error))?;
+        let address = super::device_address(&slice, &self.stream);
+        lock(&self.memory).insert(address, slice);
+        Ok(address)
+    }
+
+    fn free(&self, address: u64, _: usize) {
+        lock(&self.memory).remove(&address);
+    }
+
+    fn upload(&self, bytes: &[u8], to: u64) -> Result<()> {
+        // SAFETY: `to` is memory of this device that holds that many bytes.
+        unsafe {
+            candle_core::cuda::cudarc::driver::result::memcpy_htod_async(to, bytes, self.stream.cu_stream())
+        }
+        .map_err(|error| failed("copy to the device", error))
+    }
+
+    fn download(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
+        // SAFETY: `from` is memory of this device that holds that many bytes.
+        unsafe {
+            candle_core::cuda::cudarc::driver::result::memcpy_dtoh_async(bytes, from, self.stream.cu_stream())
+        }
+        .and_then(|()| self.stream.synchronize())
+        .map_err(|error| failed("copy from the device", error))
+    }
+
+    unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        let function = self.function(launch)?;
+        let words: Vec<u64> = launch.args.iter().map(|arg| arg.word()).collect();
+        let mut builder = self.stream.launch_builder(&function);
+        for word in &words {
+            builder.arg(word);
+        }
+        let [x, y, z] = launch.grid.map(|blocks| blocks as u32);
+        let config =
+            LaunchConfig { grid_dim: (x, y, z), block_dim: (THREADS as u32, 1, 1), shared_mem_bytes: 0 };
+        // SAFETY: the caller's; a kernel reads each argument at the lower end of its word.
+        unsafe { builder.launch(config) }.map_err(|error| failed(launch.name(), error))?;
+        Ok(())
+    }
+
+    #[cfg(feature = "cudnn")]
+    unsafe fn convolve(&self, arena: &Arena, call: &Call) -> Result<()> {
+        // SAFETY: the caller's.
+        unsafe {
+            match call.linear {
+                true => super::convolution::direct(self, call),
+                false => self.convolutions.run(arena, call),
+            }
+        }
+    }
+
+    #[cfg(not(feature = "cudnn"))]
+    unsafe fn convolve(&self, _: &Arena, call: &Call) -> Result<()> {
+        // SAFETY: the caller's.
+        unsafe { super::convolution::direct(self, call) }
+    }
+}

@@ -1,0 +1,183 @@
+//! Runs the kernels on the host: the same `.cu` text, compiled as C++ by g++.
+//!
+//! Evidence that the kernels compute what they should and keep within their memory, on machines without a device. It says
+//! nothing of speed, of races between warps, or of what nvrtc makes of the text.
+
+mod kernels;
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::io::Write as _;
+use std::process::Command;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use libloading::{Library, Symbol};
+
+use super::backend::{Arena, Backend, Launch};
+use super::convolution::{self, Call};
+use super::{Element, source};
+use crate::error::{Error, Result};
+
+/// Bytes before and after each allocation that nobody may write; what a guard and fresh memory hold is a NaN in each type.
+const GUARD: usize = 256;
+const FILL: u8 = 0xff;
+
+type Launcher = unsafe extern "C" fn(*mut *mut c_void, u32, *const u32, bool) -> i32;
+
+/// Kernels whose threads wait for one another.
+const WITH_BARRIERS: [&str; 10] = [
+    "moments",
+    "batch_statistics",
+    "join_grad",
+    "grad_sums",
+    "grad_coefficients",
+    "pool",
+    "s_grads",
+    "r_grads",
+    "bias_grad",
+    "direct_filter",
+];
+
+/// The names of all kernels in a module's text.
+fn kernel_names(source: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let name = |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').next().map(str::to_owned);
+    for part in source.split("\nBY_LANES(").skip(1) {
+        names
+            .extend(name(part).into_iter().flat_map(|name| [1, 4, 8].map(|lanes| format!("{name}_{lanes}"))));
+    }
+    for part in source.split("\nextern \"C\" __global__ void __launch_bounds__(THREADS)\n").skip(1) {
+        names.extend(name(part.trim_start()));
+    }
+    names
+}
+
+fn has_barriers(kernel: &str) -> bool {
+    let base = ["_1", "_4", "_8"].iter().find_map(|lanes| kernel.strip_suffix(lanes)).unwrap_or(kernel);
+    WITH_BARRIERS.contains(&base)
+}
+
+/// Compiles the module for one type of maps and loads it; `Err` says why it could not.
+fn compile(element: Element) -> std::result::Result<Library, String> {
+    let text = source(element);
+    let exports =
+        kernel_names(&text).into_iter().map(|name| format!("EXPORT({name}, {})\n", has_barriers(&name)));
+    let exports: String = exports.collect();
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let (file, library) = (folder.path().join("kernels.cpp"), folder.path().join("kernels.so"));
+    std::fs::write(&file, [include_str!("shim.h"), &text, &exports].concat())
+        .map_err(|error| error.to_string())?;
+    let output = Command::new("g++")
+        .args(["-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-w"])
+        .args([&file, std::path::Path::new("-o"), &library])
+        .output()
+        .map_err(|error| format!("g++: {error}"))?;
+    assert!(output.status.success(), "g++: {}", String::from_utf8_lossy(&output.stderr));
+    // SAFETY: the library's initialisers are those of plain C++ globals.
+    unsafe { Library::new(&library) }.map_err(|error| error.to_string())
+}
+
+fn library(element: Element) -> &'static std::result::Result<Library, String> {
+    static F32: OnceLock<std::result::Result<Library, String>> = OnceLock::new();
+    static BF16: OnceLock<std::result::Result<Library, String>> = OnceLock::new();
+    let place = match element {
+        Element::F32 => &F32,
+        Element::Bf16 => &BF16,
+    };
+    place.get_or_init(|| compile(element))
+}
+
+/// The host as a device.
+pub(crate) struct Emulated {
+    libraries: [&'static Library; 2],
+    /// Whether blocks and threads run from the last to the first.
+    reverse: bool,
+    sizes: Mutex<HashMap<u64, usize>>,
+}
+
+impl Emulated {
+    /// `None`, after a line that says so, where there is no g++ and the environment variable DIVKD_REQUIRE does not name it.
+    pub(crate) fn new(reverse: bool) -> Option<Self> {
+        let load = |element| match library(element) {
+            Ok(library) => Some(library),
+            Err(reason) => {
+                let required = std::env::var("DIVKD_REQUIRE").unwrap_or_default();
+                assert!(!required.split(',').any(|name| name == "g++"), "g++ is required: {reason}");
+                // Past the capture of the test's output.
+                let _ = writeln!(std::io::stderr(), "skipped: g++: {reason}");
+                None
+            }
+        };
+        let libraries = [load(Element::F32)?, load(Element::Bf16)?];
+        Some(Self { libraries, reverse, sizes: Mutex::default() })
+    }
+
+    fn layout(bytes: usize) -> Layout {
+        Layout::from_size_align(bytes + 2 * GUARD, 256).unwrap()
+    }
+}
+
+impl Backend for Emulated {
+    fn allocate(&self, bytes: usize) -> Result<u64> {
+        // SAFETY: the layout is not empty; all of it is written.
+        let start = unsafe {
+            let start = alloc(Self::layout(bytes));
+            assert!(!start.is_null());
+            start.write_bytes(FILL, bytes + 2 * GUARD);
+            start as u64 + GUARD as u64
+        };
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner).insert(start, bytes);
+        Ok(start)
+    }
+
+    fn free(&self, address: u64, bytes: usize) {
+        let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(sizes.remove(&address), Some(bytes), "memory that was not allocated so");
+        let start = (address - GUARD as u64) as *mut u8;
+        // SAFETY: just checked to be an allocation of this length.
+        unsafe {
+            let all = std::slice::from_raw_parts(start, bytes + 2 * GUARD);
+            let intact = |guard: &[u8]| guard.iter().all(|byte| *byte == FILL);
+            let kept = intact(&all[..GUARD]) && intact(&all[GUARD + bytes..]);
+            dealloc(start, Self::layout(bytes));
+            assert!(kept, "a kernel wrote outside of its memory");
+        }
+    }
+
+    fn upload(&self, bytes: &[u8], to: u64) -> Result<()> {
+        // SAFETY: `to` is host memory of an allocation that the caller knows the length of.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to as *mut u8, bytes.len()) };
+        Ok(())
+    }
+
+    fn download(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
+        // SAFETY: as above.
+        unsafe { std::ptr::copy_nonoverlapping(from as *const u8, bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        let library = self.libraries[usize::from(launch.element == Element::Bf16)];
+        let name = launch.name();
+        let symbol = CString::new(format!("host_{name}")).unwrap();
+        let mut words: Vec<u64> = launch.args.iter().map(|arg| arg.word()).collect();
+        let mut args: Vec<*mut c_void> =
+            words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
+        let grid = launch.grid.map(|blocks| blocks as u32);
+        // SAFETY: the launcher's type is that of EXPORT in shim.h; the arguments are the caller's.
+        let status = unsafe {
+            let launcher: Symbol<'_, Launcher> = library
+                .get(symbol.as_bytes_with_nul())
+                .map_err(|_| Error::State(format!("no kernel {name}")))?;
+            launcher(args.as_mut_ptr(), args.len() as u32, grid.as_ptr(), self.reverse)
+        };
+        assert_eq!(status, 0, "kernel {name} has another number of arguments than {}", args.len());
+        Ok(())
+    }
+
+    unsafe fn convolve(&self, _: &Arena, call: &Call) -> Result<()> {
+        // SAFETY: the caller's.
+        unsafe { convolution::direct(self, call) }
+    }
+}

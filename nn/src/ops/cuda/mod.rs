@@ -1,0 +1,69 @@
+//! The operators of a training step on a CUDA device: kernels in CUDA C (`*.cu`, compiled when a device is opened) and the
+//! calls that launch them.
+//!
+//! Feature maps are stored channels last, (rows, pixels, channels). What runs the kernels is a [`Backend`]: a CUDA device,
+//! or in tests the host, which compiles the same sources as C++ and runs a block's threads one after the other.
+
+pub(crate) mod backend;
+pub(crate) mod convolution;
+pub(crate) mod draws;
+pub(crate) mod norm;
+pub(crate) mod pointwise;
+pub(crate) mod sgd;
+pub(crate) mod weights;
+
+#[cfg(feature = "cudnn")]
+pub(crate) mod cudnn;
+#[cfg(feature = "cuda")]
+pub(crate) mod device;
+#[cfg(test)]
+pub(crate) mod emulated;
+
+use backend::Element;
+
+/// The address of a slice. The crate uses one stream of a device and no events, so that nothing has to be waited for.
+#[cfg(feature = "cuda")]
+pub(crate) fn device_address<T>(
+    slice: &candle_core::cuda::cudarc::driver::CudaSlice<T>,
+    stream: &candle_core::cuda::cudarc::driver::CudaStream,
+) -> u64 {
+    use candle_core::cuda::cudarc::driver::DevicePtr as _;
+    slice.device_ptr(stream).0
+}
+
+/// The address of a contiguous tensor's first value.
+#[cfg(feature = "cuda")]
+pub(crate) fn tensor_address<T: candle_core::cuda::CudaDType>(
+    (storage, layout): (&candle_core::CudaStorage, &candle_core::Layout),
+) -> candle_core::Result<u64> {
+    let Some((start, _)) = layout.contiguous_offsets() else {
+        candle_core::bail!("expected a contiguous tensor, found {layout:?}")
+    };
+    let slice = storage.as_cuda_slice::<T>()?;
+    let offset = start * size_of::<T>();
+    Ok(device_address(slice, &storage.device.cuda_stream()) + offset as u64)
+}
+
+/// The text of all kernels, for one type of feature maps: the module that a device compiles.
+pub(crate) fn source(element: Element) -> String {
+    let define = match element {
+        Element::F32 => "",
+        Element::Bf16 => "#define BF16\n",
+    };
+    let parts = [
+        define,
+        include_str!("prelude.cu"),
+        include_str!("image.cu"),
+        include_str!("norm_relu.cu"),
+        include_str!("statistics.cu"),
+        include_str!("join.cu"),
+        include_str!("norm_grad.cu"),
+        include_str!("pool.cu"),
+        include_str!("weights.cu"),
+        include_str!("direct.cu"),
+        include_str!("sgd.cu"),
+        include_str!("philox.cu"),
+        include_str!("augment.cu"),
+    ];
+    parts.concat()
+}

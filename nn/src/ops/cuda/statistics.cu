@@ -1,0 +1,129 @@
+// Statistics of a feature map for its batch norm: each part's mean and squared distances from it, then all parts'
+// together in double (Chan, Golub, LeVeque 1979). Sums are taken relative to a part's first pixel, so that they do not
+// cancel. The pass that sums also adds the shortcut that ends a pre-activation block.
+template <int V>
+__device__ void moments(act *z, const act *skip_from, Skip skip, float *parts, unsigned columns, unsigned tile,
+                        Groups of) {
+    Part part(of, tile);
+    bool inside = part.column < columns;
+    Floats<V> pivot = {}, sum = {}, square = {};
+    auto read = [&](unsigned index) {
+        unsigned pixel = part.pixel(index, of);
+        Floats<V> value = load<V>(z, pixel * columns + part.column);
+        if (skip_from) {
+            Floats<V> more = skip_at<V>(skip_from, skip, pixel, part.column, columns, of.pixels);
+#pragma unroll
+            for (int v = 0; v < V; v++) value.at[v] += more.at[v];
+        }
+        return value;
+    };
+    if (inside && part.start < part.end) pivot = read(part.start);
+    // The pixel that all lanes measure from is read before lane 0 writes it.
+    __syncthreads();
+    if (inside) {
+        for (unsigned index = part.start + part.lane; index < part.end; index += part.lanes) {
+            Floats<V> value = read(index);
+            if (skip_from) store<V>(z, part.pixel(index, of) * columns + part.column, value);
+#pragma unroll
+            for (int v = 0; v < V; v++) {
+                float distance = wide(narrow(value.at[v])) - pivot.at[v];
+                sum.at[v] += distance;
+                square.at[v] += distance * distance;
+            }
+        }
+    }
+    sum_lanes<V>(sum, tile);
+    sum_lanes<V>(square, tile);
+    if (inside && part.lane == 0) {
+        float count = (float)max(part.end - part.start, 1u);
+        unsigned channels = columns * V;
+        float *to = parts + ((blockIdx.z * gridDim.x + blockIdx.x) * 2) * channels + part.column * V;
+#pragma unroll
+        for (int v = 0; v < V; v++) {
+            to[v] = pivot.at[v] + sum.at[v] / count;
+            to[channels + v] = relu(square.at[v] - sum.at[v] * sum.at[v] / count);
+        }
+    }
+}
+BY_LANES(moments,
+         (act *z, const act *skip_from, unsigned skip_columns, unsigned skip_stride, unsigned width,
+          unsigned from_width, unsigned from_pixels, float *parts, unsigned columns, unsigned tile, unsigned pixels,
+          unsigned batch, unsigned members, unsigned groups),
+         (z, skip_from, Skip{skip_columns, skip_stride, width, from_width, from_pixels}, parts, columns, tile,
+          Groups{pixels, batch, members, groups}))
+
+// z += shortcut, where no statistics are wanted.
+template <int V>
+__device__ void add_skip(act *z, const act *skip_from, Skip skip, unsigned count, unsigned columns, unsigned pixels) {
+    EACH(index, count) {
+        Floats<V> value = load<V>(z, index);
+        Floats<V> more = skip_at<V>(skip_from, skip, index / columns, index % columns, columns, pixels);
+#pragma unroll
+        for (int v = 0; v < V; v++) value.at[v] += more.at[v];
+        store<V>(z, index, value);
+    }
+}
+BY_LANES(add_skip,
+         (act *z, const act *skip_from, unsigned skip_columns, unsigned skip_stride, unsigned width,
+          unsigned from_width, unsigned from_pixels, unsigned count, unsigned columns, unsigned pixels),
+         (z, skip_from, Skip{skip_columns, skip_stride, width, from_width, from_pixels}, count, columns, pixels))
+
+// Channels that a block of the second steps works on.
+#define STATISTICS_TILE 8u
+
+// The norm's table from the parts; group 0 moves the running statistics, the variance as the unbiased one.
+// Grid: (tiles of channels, groups).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    batch_statistics(const float *parts, const float *gamma, const float *beta, float *running_mean, float *running_var,
+                     float *table, unsigned channels, unsigned part_count, unsigned pixels, unsigned batch,
+                     unsigned members, unsigned groups, double epsilon, double momentum) {
+    unsigned group = blockIdx.y;
+    unsigned c = blockIdx.x * STATISTICS_TILE + threadIdx.x % STATISTICS_TILE;
+    unsigned images = (group + 1) * batch / groups - group * batch / groups;
+    unsigned count = images * members * pixels;
+    double mean = 0.0, variance = 0.0;
+    auto each = [&](auto add) {
+        if (c >= channels) return;
+        for (unsigned part = threadIdx.x / STATISTICS_TILE; part < part_count; part += THREADS / STATISTICS_TILE) {
+            unsigned start = (unsigned)((unsigned long long)count * part / part_count);
+            unsigned end = (unsigned)((unsigned long long)count * (part + 1) / part_count);
+            const float *from = parts + ((group * part_count + part) * 2) * channels + c;
+            if (start < end) add((double)(end - start), (double)from[0], (double)from[channels]);
+        }
+    };
+    each([&](double n, double part_mean, double) { mean += part_mean * n; });
+    mean = sum_doubles(mean, STATISTICS_TILE) / (double)count;
+    each([&](double n, double part_mean, double squares) {
+        variance += squares + (part_mean - mean) * (part_mean - mean) * n;
+    });
+    variance = sum_doubles(variance, STATISTICS_TILE) / (double)count;
+    if (threadIdx.x >= STATISTICS_TILE || c >= channels) return;
+    if (group == 0) {
+        double unbiased = variance * (double)count / (double)(count > 1 ? count - 1 : 1);
+        running_mean[c] = (float)((double)running_mean[c] * (1.0 - momentum) + mean * momentum);
+        running_var[c] = (float)((double)running_var[c] * (1.0 - momentum) + unbiased * momentum);
+    }
+    double inverse = 1.0 / sqrt(variance + epsilon);
+    float *to = table + group * channels + c;
+    to[0] = (float)mean;
+    to[groups * channels] = (float)((double)gamma[c] * inverse);
+    to[2 * groups * channels] = beta[c];
+    to[3 * groups * channels] = (float)inverse;
+}
+
+// Every norm's table from the running statistics, in one group. `norms` holds for each norm: channels, and the places of
+// gamma and beta among the parameters, of the running mean and variance among the buffers, of the table. Grid: norms.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    running_statistics(const unsigned *norms, const float *params, const float *buffers, float *tables,
+                       double epsilon) {
+    const unsigned *norm = norms + blockIdx.x * 6;
+    unsigned channels = norm[0];
+    float *to = tables + norm[5];
+    for (unsigned c = threadIdx.x; c < channels; c += blockDim.x) {
+        double inverse = 1.0 / sqrt((double)buffers[norm[4] + c] + epsilon);
+        to[c] = buffers[norm[3] + c];
+        to[channels + c] = (float)((double)params[norm[1] + c] * inverse);
+        to[2 * channels + c] = params[norm[2] + c];
+        to[3 * channels + c] = (float)inverse;
+    }
+}

@@ -1,0 +1,105 @@
+// Weights on their way into the convolutions, and their gradients on the way out. Parameters are (O, I, taps); a
+// convolution reads (M, O, taps, I): W o (s_m r_m^T) of each member m of a BatchEnsemble. From a member's gradient G by
+// those weights follow: W gets the sum over m of s r^T o G, s_m[o] the sum over i and taps of W r G, r_m[i] that over o
+// and taps of W s G.
+
+// One layer: places of weight, s and r among the parameters (NONE where there is none) and of the packed weights;
+// channels and taps.
+struct Layer {
+    unsigned weight, s, r, packed, out, in, taps;
+};
+#define NONE 0xffffffffu
+// Elements that a block of the elementwise kernels works on.
+#define SPAN 1024u
+
+// A block's work: which layer, and which part of it.
+struct Work {
+    unsigned layer, part;
+};
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    pack_weights(const Layer *layers, const Work *work, const float *params, act *packed, unsigned members) {
+    Work mine = work[blockIdx.x];
+    Layer layer = layers[mine.layer];
+    unsigned each = layer.out * layer.taps * layer.in, count = each * members;
+    for (unsigned index = mine.part * SPAN + threadIdx.x; index < min((mine.part + 1) * SPAN, count);
+         index += THREADS) {
+        unsigned i = index % layer.in, tap = index / layer.in % layer.taps;
+        unsigned o = index / layer.in / layer.taps % layer.out, m = index / each;
+        float value = params[layer.weight + (o * layer.in + i) * layer.taps + tap];
+        if (layer.s != NONE) value *= params[layer.s + m * layer.out + o] * params[layer.r + m * layer.in + i];
+        packed[layer.packed + index] = narrow(value);
+    }
+}
+
+// The gradient of W, in the parameters' order.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    weight_grads(const Layer *layers, const Work *work, const float *params, const act *packed, float *grads,
+                 unsigned members) {
+    Work mine = work[blockIdx.x];
+    Layer layer = layers[mine.layer];
+    unsigned each = layer.out * layer.taps * layer.in;
+    for (unsigned index = mine.part * SPAN + threadIdx.x; index < min((mine.part + 1) * SPAN, each);
+         index += THREADS) {
+        unsigned i = index % layer.in, tap = index / layer.in % layer.taps, o = index / layer.in / layer.taps;
+        float sum = 0.0f;
+        for (unsigned m = 0; m < members; m++) {
+            float value = wide(packed[layer.packed + m * each + index]);
+            if (layer.s != NONE) value *= params[layer.s + m * layer.out + o] * params[layer.r + m * layer.in + i];
+            sum += value;
+        }
+        grads[layer.weight + (o * layer.in + i) * layer.taps + tap] = sum;
+    }
+}
+
+// The gradient of s: a block for each member and output channel.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    s_grads(const Layer *layers, const Work *work, const float *params, const act *packed, float *grads) {
+    Work mine = work[blockIdx.x];
+    Layer layer = layers[mine.layer];
+    unsigned m = mine.part / layer.out, o = mine.part % layer.out, count = layer.taps * layer.in;
+    const act *from = packed + layer.packed + mine.part * count;
+    double sum = 0.0;
+    for (unsigned index = threadIdx.x; index < count; index += THREADS) {
+        unsigned i = index % layer.in, tap = index / layer.in;
+        float weight = params[layer.weight + (o * layer.in + i) * layer.taps + tap];
+        sum += (double)(wide(from[index]) * weight) * (double)params[layer.r + m * layer.in + i];
+    }
+    sum = sum_doubles(sum, 1);
+    if (threadIdx.x == 0) grads[layer.s + mine.part] = (float)sum;
+}
+
+// Input channels that a block of r_grads works on.
+#define R_TILE 32u
+
+// The gradient of r: a block for each member and tile of input channels.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    r_grads(const Layer *layers, const Work *work, const float *params, const act *packed, float *grads) {
+    Work mine = work[blockIdx.x];
+    Layer layer = layers[mine.layer];
+    unsigned tiles = (layer.in + R_TILE - 1) / R_TILE, m = mine.part / tiles;
+    unsigned i = mine.part % tiles * R_TILE + threadIdx.x % R_TILE;
+    unsigned count = layer.out * layer.taps;
+    const act *from = packed + layer.packed + m * count * layer.in + i;
+    double sum = 0.0;
+    if (i < layer.in) {
+        for (unsigned index = threadIdx.x / R_TILE; index < count; index += THREADS / R_TILE) {
+            unsigned tap = index % layer.taps, o = index / layer.taps;
+            float weight = params[layer.weight + (o * layer.in + i) * layer.taps + tap];
+            sum += (double)(wide(from[index * layer.in]) * weight) * (double)params[layer.s + m * layer.out + o];
+        }
+    }
+    sum = sum_doubles(sum, R_TILE);
+    if (threadIdx.x < R_TILE && i < layer.in) grads[layer.r + m * layer.in + i] = (float)sum;
+}
+
+// The gradient of a bias (sets, channels): the sum of each set's consecutive rows of `grad` (rows, channels). Grid: (sets,
+// channels).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    bias_grad(const float *grad, float *to, unsigned rows, unsigned channels) {
+    const float *from = grad + blockIdx.x * rows * channels + blockIdx.y;
+    double sum = 0.0;
+    for (unsigned row = threadIdx.x; row < rows; row += THREADS) sum += (double)from[row * channels];
+    sum = sum_doubles(sum, 1);
+    if (threadIdx.x == 0) to[blockIdx.x * channels + blockIdx.y] = (float)sum;
+}

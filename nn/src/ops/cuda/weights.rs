@@ -1,0 +1,149 @@
+//! Launches that bring all layers' weights into the convolutions' order, and their gradients back.
+
+use super::backend::{Arena, Arg, Backend, Buffer, Element, Launch};
+use crate::error::Result;
+
+/// No such parameter (`NONE` in weights.cu).
+const NONE: u32 = u32::MAX;
+/// Elements that a block works on (`SPAN` in weights.cu).
+const SPAN: usize = 1024;
+/// Input channels that a block of `r_grads` works on (`R_TILE` in weights.cu).
+const R_TILE: usize = 32;
+
+/// One layer's weights: places among the parameters, and among the packed weights of its kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layer {
+    pub weight: usize,
+    /// s (M, O) and r (M, I).
+    pub fast: Option<(usize, usize)>,
+    pub packed: usize,
+    pub out: usize,
+    pub input: usize,
+    pub taps: usize,
+}
+
+impl Layer {
+    /// Weights of one member.
+    pub(crate) fn len(&self) -> usize {
+        self.out * self.input * self.taps
+    }
+
+    fn words(&self) -> [u32; 7] {
+        let word = |value: usize| value as u32;
+        let (s, r) = self.fast.map_or((NONE, NONE), |(s, r)| (word(s), word(r)));
+        [word(self.weight), s, r, word(self.packed), word(self.out), word(self.input), word(self.taps)]
+    }
+}
+
+/// The blocks of a launch: two words each, the layer and the part of it.
+struct Work {
+    blocks: Buffer,
+    count: usize,
+}
+
+impl Work {
+    fn new(arena: &Arena, layers: &[Layer], parts: impl Fn(&Layer) -> usize) -> Result<Self> {
+        let mut words = Vec::new();
+        for (index, layer) in layers.iter().enumerate() {
+            words.extend((0..parts(layer)).flat_map(|part| [index as u32, part as u32]));
+        }
+        Ok(Self { count: words.len() / 2, blocks: arena.words(&words)? })
+    }
+}
+
+/// The weights of all layers of one kind: those over maps, or the classifiers, which stay f32.
+pub(crate) struct Layers {
+    element: Element,
+    members: usize,
+    table: Buffer,
+    pack: Work,
+    weight: Work,
+    s: Work,
+    r: Work,
+    /// Packed weights, of all members.
+    pub(crate) packed_len: usize,
+}
+
+impl Layers {
+    /// Sends the tables to the device. `layers` lie one after the other in the packed weights, each with all members.
+    pub(crate) fn new(arena: &Arena, layers: &[Layer], members: usize, element: Element) -> Result<Self> {
+        let fast = |layer: &Layer, parts: usize| if layer.fast.is_some() { parts } else { 0 };
+        let words: Vec<u32> = layers.iter().flat_map(Layer::words).collect();
+        Ok(Self {
+            element,
+            members,
+            table: arena.words(&words)?,
+            pack: Work::new(arena, layers, |layer| (layer.len() * members).div_ceil(SPAN))?,
+            weight: Work::new(arena, layers, |layer| layer.len().div_ceil(SPAN))?,
+            s: Work::new(arena, layers, |layer| fast(layer, members * layer.out))?,
+            r: Work::new(arena, layers, |layer| fast(layer, members * layer.input.div_ceil(R_TILE)))?,
+            packed_len: layers.iter().map(|layer| layer.len() * members).sum(),
+        })
+    }
+
+    /// Memory for the packed weights or their gradients.
+    pub(crate) fn buffer(&self, arena: &Arena) -> Result<Buffer> {
+        arena.take(self.packed_len * self.element.bytes())
+    }
+
+    /// The address of a packed weight.
+    pub(crate) fn address(&self, packed: &Buffer, start: usize) -> u64 {
+        packed.at() + (start * self.element.bytes()) as u64
+    }
+
+    /// W o (s r^T) of every layer and member.
+    pub(crate) fn pack(&self, backend: &dyn Backend, params: u64, packed: &Buffer) -> Result<()> {
+        let args = [Arg::At(params), Arg::At(packed.at()), self.members.into()];
+        self.launch(backend, "pack_weights", &self.pack, &args)
+    }
+
+    /// The gradients of W, s and r of every layer from those of the packed weights.
+    pub(crate) fn grads(
+        &self,
+        backend: &dyn Backend,
+        params: u64,
+        packed: &Buffer,
+        grads: u64,
+    ) -> Result<()> {
+        let args = [Arg::At(params), Arg::At(packed.at()), Arg::At(grads)];
+        self.launch(backend, "weight_grads", &self.weight, &[&args[..], &[self.members.into()]].concat())?;
+        self.launch(backend, "s_grads", &self.s, &args)?;
+        self.launch(backend, "r_grads", &self.r, &args)
+    }
+
+    fn launch(&self, backend: &dyn Backend, kernel: &'static str, work: &Work, args: &[Arg]) -> Result<()> {
+        if work.count == 0 {
+            return Ok(());
+        }
+        let args = [&[Arg::At(self.table.at()), Arg::At(work.blocks.at())][..], args].concat();
+        // SAFETY: the tables name places within the parameters and the packed weights of this network.
+        unsafe {
+            backend.launch(&Launch {
+                kernel,
+                lanes: None,
+                element: self.element,
+                grid: [work.count, 1, 1],
+                args: &args,
+            })
+        }
+    }
+}
+
+/// The gradient of a bias (sets, channels): sums over each set's consecutive `rows` rows of `grad` (f32).
+pub(crate) fn bias_grad(
+    backend: &dyn Backend,
+    grad: u64,
+    to: u64,
+    (sets, rows, channels): (usize, usize, usize),
+) -> Result<()> {
+    let args = [Arg::At(grad), Arg::At(to), rows.into(), channels.into()];
+    let launch = Launch {
+        kernel: "bias_grad",
+        lanes: None,
+        element: Element::F32,
+        grid: [sets, channels, 1],
+        args: &args,
+    };
+    // SAFETY: the kernel's own arguments; `grad` holds sets * rows rows of `channels`.
+    unsafe { backend.launch(&launch) }
+}
