@@ -7,7 +7,7 @@ use harness::analyze::linearization::{Linearization, doubles, outputs};
 use harness::analyze::probes::Probes;
 use harness::analyze::{jacobian, remainder};
 use methods::be_kd_ods::BeKdOds;
-use nn::{Family, Mode, Network, NetworkSpec, Shortcut};
+use nn::{Family, Mode, Network, NetworkSpec, Precision, Shortcut};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use random::{Draws, Stream};
@@ -43,6 +43,7 @@ fn spec(classes: usize, members: Option<usize>) -> NetworkSpec {
         members,
         pixel_mean: vec![0.5; 3],
         pixel_std: vec![0.25; 3],
+        precision: Precision::F32,
     }
 }
 

@@ -35,6 +35,14 @@ impl LayerSpec {
     /// # Errors
     /// [`Error::Spec`] where a size is zero, the kernel even or the stride neither 1 nor 2.
     pub fn build(&self, seed: u64, device: &Device) -> Result<Network> {
+        self.build_in(seed, Precision::F32, device)
+    }
+
+    /// The same in another precision.
+    ///
+    /// # Errors
+    /// As [`LayerSpec::build`], and where the device does not compute in it.
+    pub fn build_in(&self, seed: u64, precision: Precision, device: &Device) -> Result<Network> {
         let graph = self.graph()?;
         let (pixel_mean, pixel_std) = (graph.pixel_mean.clone(), graph.pixel_std.clone());
         let spec = NetworkSpec {
@@ -49,7 +57,7 @@ impl LayerSpec {
             members: self.members,
             pixel_mean,
             pixel_std,
-            precision: Precision::F32,
+            precision,
         };
         Network::of_graph(spec, graph, seed, device)
     }

@@ -91,7 +91,11 @@ fn distance(a: &[f32], b: &[f32], least: f64) -> f64 {
     if found.is_nan() { f64::INFINITY } else { found }
 }
 
-/// A network's pass on the CPU and on the emulated device, within `tolerance` of each other.
+/// How far gradients may be off, relative to what outputs may be.
+const OF_GRADIENTS: f64 = 4.0;
+
+/// A network's pass on the CPU and on the emulated device: outputs within `tolerance` of each other, gradients within
+/// [`OF_GRADIENTS`] times that.
 fn check(
     spec: &NetworkSpec,
     batch: usize,
@@ -118,25 +122,27 @@ fn check(
     let run =
         |wanted, reverse| emulated(&network, &graph, &pixels, &weights, mode, wanted, (precision, reverse));
     let Some(found) = run(wanted, false) else { return Ok(()) };
-    let hold = |what: &str, found: &[f32], expected: &[f32]| match distance(found, expected, 0.0) {
-        distance if distance <= tolerance => Ok(()),
-        distance => Err(format!("{what} differs by {distance:.2e}")),
-    };
-    hold("logits", &found.logits, &values(&logits))?;
+    let hold =
+        |what: &str, found: &[f32], expected: &[f32], tolerance: f64| match distance(found, expected, 0.0) {
+            distance if distance <= tolerance => Ok(()),
+            distance => Err(format!("{what} differs by {distance:.2e}")),
+        };
+    hold("logits", &found.logits, &values(&logits), tolerance)?;
     if !after.is_empty() {
-        hold("running statistics", &found.buffers, &after)?;
+        hold("running statistics", &found.buffers, &after, tolerance)?;
     }
     let by_params = found.grad_params.unwrap();
     for entry in graph.layout.entries().iter().filter(|entry| entry.group != crate::Group::Buffer) {
         // What comes before a norm has gradients that cancel to nearly nothing: they are measured against all.
-        let least = 0.02 * length(&grad_params);
+        let share = if precision == Precision::Bf16 { 0.25 } else { 0.02 };
+        let least = share * length(&grad_params);
         let off = distance(&by_params[entry.range()], &grad_params[entry.range()], least);
-        if off > tolerance {
+        if off > OF_GRADIENTS * tolerance {
             return Err(format!("{} differs by {off:.2e}", entry.name));
         }
     }
-    hold("parameters", &by_params, &grad_params)?;
-    hold("images", found.grad_images.as_ref().unwrap(), &grad_images)?;
+    hold("parameters", &by_params, &grad_params, OF_GRADIENTS * tolerance)?;
+    hold("images", found.grad_images.as_ref().unwrap(), &grad_images, OF_GRADIENTS * tolerance)?;
 
     // Another order of blocks and threads gives the same bits; so does a pass that wants less.
     let reversed = run(wanted, true).unwrap();
@@ -162,7 +168,7 @@ fn modes() -> impl Strategy<Value = Mode> {
     prop_oneof![Just(Mode::Eval), (1..=3_usize).prop_map(|groups| Mode::Train { groups })]
 }
 
-const F32: (Precision, f64) = (Precision::F32, 1e-4);
+const F32: (Precision, f64) = (Precision::F32, 2.5e-5);
 
 proptest! {
     #![proptest_config(small::cases(12))]
@@ -196,7 +202,7 @@ fn passes_in_bf16() {
     for (family, shortcut) in small::kinds() {
         for planes in [4, 8] {
             let spec = NetworkSpec { in_planes: planes, ..small::spec(family, shortcut, 2, 6) };
-            let coarse = (Precision::Bf16, 0.15);
+            let coarse = (Precision::Bf16, 0.05);
             assert_eq!(
                 check(&spec, 16, Mode::Train { groups: 1 }, 3, coarse),
                 Ok(()),

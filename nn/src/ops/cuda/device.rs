@@ -11,7 +11,7 @@ use candle_core::cuda::cudarc::driver::sys::{
 use candle_core::cuda::cudarc::driver::{
     CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, LaunchConfig, PushKernelArg,
 };
-use candle_core::cuda::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
+use candle_core::cuda::cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
 
 use super::backend::{Arena, Backend, Launch, THREADS};
 use super::convolution::Call;
@@ -101,13 +101,7 @@ impl Cuda {
         keep_freed_memory(context)?;
         let (major, minor) = context.compute_capability().map_err(|error| failed("capability", error))?;
         let module = |element: Element| {
-            let options = CompileOptions {
-                options: vec![format!("--gpu-architecture=compute_{major}{minor}")],
-                name: Some(format!("divkd-{element:?}.cu")),
-                ..CompileOptions::default()
-            };
-            let ptx = compile_ptx_with_opts(source(element), options)
-                .map_err(|error| failed("compiling the kernels", format!("{error:?}")))?;
+            let ptx = Ptx::from_src(compiled(element, format!("compute_{major}{minor}"))?);
             context.load_module(ptx).map_err(|error| failed("loading the kernels", error))
         };
         Ok(Self {
@@ -132,6 +126,26 @@ impl Cuda {
         functions.insert(key, function.clone());
         Ok(function)
     }
+}
+
+/// The kernels' PTX, compiled once for each architecture.
+fn compiled(element: Element, architecture: String) -> Result<String> {
+    static COMPILED: Mutex<Vec<((Element, String), String)>> = Mutex::new(Vec::new());
+    let mut all = lock(&COMPILED);
+    let key = (element, architecture);
+    if let Some((_, ptx)) = all.iter().find(|(of, _)| *of == key) {
+        return Ok(ptx.clone());
+    }
+    let options = CompileOptions {
+        options: vec![format!("--gpu-architecture={}", key.1)],
+        name: Some(format!("divkd-{element:?}.cu")),
+        ..CompileOptions::default()
+    };
+    let ptx = compile_ptx_with_opts(source(element), options)
+        .map_err(|error| failed("compiling the kernels", format!("{error:?}")))?
+        .to_src();
+    all.push((key, ptx.clone()));
+    Ok(ptx)
 }
 
 /// Without this the device's pool gives freed memory back at each synchronisation, and asks for it anew.

@@ -4,6 +4,7 @@
 //! nothing of speed, of races between warps, or of what nvrtc makes of the text.
 
 mod kernels;
+mod ptx;
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::HashMap;
@@ -88,6 +89,20 @@ fn library(element: Element) -> &'static std::result::Result<Library, String> {
     place.get_or_init(|| compile(element))
 }
 
+/// What was found, or `None` after a line `skipped: <what>: <reason>`; a failure where DIVKD_REQUIRE names it.
+pub(crate) fn available<T>(what: &str, found: std::result::Result<T, &String>) -> Option<T> {
+    match found {
+        Ok(found) => Some(found),
+        Err(reason) => {
+            let required = std::env::var("DIVKD_REQUIRE").unwrap_or_default();
+            assert!(!required.split(',').any(|name| name == what), "{what} is required: {reason}");
+            // Past the capture of the test's output.
+            let _ = writeln!(std::io::stderr(), "skipped: {what}: {reason}");
+            None
+        }
+    }
+}
+
 /// The host as a device.
 pub(crate) struct Emulated {
     libraries: [&'static Library; 2],
@@ -99,16 +114,7 @@ pub(crate) struct Emulated {
 impl Emulated {
     /// `None`, after a line that says so, where there is no g++ and the environment variable DIVKD_REQUIRE does not name it.
     pub(crate) fn new(reverse: bool) -> Option<Self> {
-        let load = |element| match library(element) {
-            Ok(library) => Some(library),
-            Err(reason) => {
-                let required = std::env::var("DIVKD_REQUIRE").unwrap_or_default();
-                assert!(!required.split(',').any(|name| name == "g++"), "g++ is required: {reason}");
-                // Past the capture of the test's output.
-                let _ = writeln!(std::io::stderr(), "skipped: g++: {reason}");
-                None
-            }
-        };
+        let load = |element| available("g++", library(element).as_ref());
         let libraries = [load(Element::F32)?, load(Element::Bf16)?];
         Some(Self { libraries, reverse, sizes: Mutex::default() })
     }
