@@ -43,3 +43,7 @@ gate *arguments='--golden':
 # Add a method that starts as plain distillation: `just add-method my-probe`.
 add-method name:
     scripts/add-method {{name}}
+
+# Make the folder that a machine with a GPU needs: binary, device tests, recorded cases, peer (docs/CUDA.md).
+cuda-bundle:
+    scripts/cuda/bundle

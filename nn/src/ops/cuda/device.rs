@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::CudaDevice;
 use candle_core::cuda::DeviceId;
+use candle_core::cuda::cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
 use candle_core::cuda::cudarc::driver::sys::{
     CUmemPool_attribute_enum, cuDeviceGetDefaultMemPool, cuMemPoolGetAttribute, cuMemPoolSetAttribute,
 };
@@ -114,6 +115,11 @@ impl Cuda {
         })
     }
 
+    /// Makes the device's context the calling thread's, which calls past candle need.
+    fn bind(&self) -> Result<()> {
+        self.stream.context().bind_to_thread().map_err(|error| failed("context", error))
+    }
+
     fn function(&self, launch: &Launch<'_>) -> Result<CudaFunction> {
         let key = (launch.kernel, launch.lanes, launch.element);
         let mut functions = lock(&self.functions);
@@ -177,20 +183,19 @@ impl Backend for Cuda {
     }
 
     fn upload(&self, bytes: &[u8], to: u64) -> Result<()> {
-        // SAFETY: `to` is memory of this device that holds that many bytes.
-        unsafe {
-            candle_core::cuda::cudarc::driver::result::memcpy_htod_async(to, bytes, self.stream.cu_stream())
-        }
-        .map_err(|error| failed("copy to the device", error))
+        self.bind()?;
+        // SAFETY: `to` is memory of this device that holds that many bytes; the driver has copied pageable memory away when
+        // the call returns.
+        unsafe { memcpy_htod_async(to, bytes, self.stream.cu_stream()) }
+            .map_err(|error| failed("copy to the device", error))
     }
 
     fn download(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
+        self.bind()?;
         // SAFETY: `from` is memory of this device that holds that many bytes.
-        unsafe {
-            candle_core::cuda::cudarc::driver::result::memcpy_dtoh_async(bytes, from, self.stream.cu_stream())
-        }
-        .and_then(|()| self.stream.synchronize())
-        .map_err(|error| failed("copy from the device", error))
+        unsafe { memcpy_dtoh_async(bytes, from, self.stream.cu_stream()) }
+            .and_then(|()| self.stream.synchronize())
+            .map_err(|error| failed("copy from the device", error))
     }
 
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
@@ -210,6 +215,7 @@ impl Backend for Cuda {
 
     #[cfg(feature = "cudnn")]
     unsafe fn convolve(&self, arena: &Arena, call: &Call) -> Result<()> {
+        self.bind()?;
         // SAFETY: the caller's.
         unsafe {
             match call.linear {
