@@ -20,6 +20,7 @@ fn operations_of_every_methods_step() {
         image: 8,
         warmup: 0,
         steps: 1,
+        precision: nn::Precision::F32,
     };
     let plain = NetworkSpec::named("resnet-8", 8, 10).unwrap();
     let forward = (2 * plain.multiply_adds().unwrap() * batch as u64) as f64;

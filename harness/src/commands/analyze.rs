@@ -65,7 +65,7 @@ pub fn run(args: &Analyze) -> anyhow::Result<()> {
 
 /// The tables of `kind` of one experiment's records, whose missing arrays are computed first.
 fn stored(folder: &Path, args: &AnalyzeRuns, kind: &Kind) -> anyhow::Result<Vec<Sheet>> {
-    let device = device::choose(&args.device)?;
+    let device = device::choose(&args.device, "f32")?;
     let lacking = fill(folder, kind.needs, args.data_dir.as_deref(), &device)?;
     let source = Source::read(folder)?;
     if !source.analyses.iter().any(kind.has) {
