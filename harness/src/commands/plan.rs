@@ -41,7 +41,7 @@ pub fn run(args: &cli::Plan) -> anyhow::Result<()> {
         (Estimate::given(steps, config)?, "given".to_owned())
     } else {
         let chosen = device::choose(&args.planned.device, &args.planned.precision)?;
-        let mut estimate = plan.estimate(config, &chosen.device)?;
+        let mut estimate = plan.estimate(config, &chosen)?;
         estimate.replace(Estimate::given(steps, config)?);
         (estimate, format!("timed on {}", chosen.reason))
     };
