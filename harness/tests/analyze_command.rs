@@ -102,6 +102,17 @@ fn tables_from_arrays_from_weights_and_from_neither() {
     fs::write(&run, whole.replacen(source, "source = \"folder cifar10\"", 1)).unwrap();
     let message = refused(folder, &["transfer"]);
     assert!(message.contains("the data came from a folder: name it with --data-dir"), "{message}");
+    // Data that cannot be had: a hub that is not asked, with nothing cached.
+    fs::write(&run, whole.replacen("dataset = \"synthetic\"", "dataset = \"cifar10\"", 1)).unwrap();
+    let offline = Command::new(env!("CARGO_BIN_EXE_divkd"))
+        .args(["analyze", "transfer"])
+        .current_dir(folder)
+        .envs([("HF_HUB_OFFLINE", "1"), ("HF_HOME", "empty")])
+        .output()
+        .unwrap();
+    let message = text(&offline.stderr);
+    assert_eq!(offline.status.code(), Some(1), "{message}");
+    assert!(message.contains("the data cannot be read: "), "{message}");
     fs::write(&run, whole).unwrap();
     for dir in records(folder) {
         let _ = fs::remove_file(dir.join(record::MODEL));

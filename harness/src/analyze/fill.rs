@@ -105,7 +105,7 @@ pub fn fill(
     Ok(weights.map(|path| lacking(&bare, format!("{} is missing", path.display()))))
 }
 
-/// The data cannot be read, and why.
+/// The data or the configuration that they are loaded by cannot be read, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct NoData(String);
@@ -122,7 +122,7 @@ fn compute(
     let resolved = Resolved {
         experiment: info.experiment.clone(),
         preset: info.preset.clone(),
-        config: config(records, info)?,
+        config: config(records, info).map_err(|error| NoData(format!("{error:#}")))?,
     };
     let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     ensure!(
