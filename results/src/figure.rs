@@ -7,7 +7,6 @@
 //!
 //! One module a figure; each has a function `figure` from [`Sources`] to [`Figure`].
 
-mod bins;
 mod canvas;
 mod confidence;
 mod cost;

@@ -9,15 +9,23 @@ mod claims;
 mod facts;
 mod files;
 mod page;
+mod paired;
 mod provenance;
 mod tables;
 
 pub use files::{ReportFile, files};
 pub use page::page;
 
+use std::path::Path;
+
+use crate::analysis::tables::{self as analyses, Source};
 use crate::check::claims::evaluate;
 use crate::check::{Finding, Verdict};
+use crate::compare::{self, BASELINE, Difference, REPLICATES};
 use crate::figure::{self, Figure, Sources};
+use crate::sheet::Sheet;
+use crate::table::Table;
+use crate::{Error, Result};
 
 /// One experiment of a report.
 #[derive(Clone, Debug)]
@@ -28,14 +36,39 @@ pub struct Section {
     pub figures: Vec<Figure>,
     /// The paper's claims about these records.
     pub claims: Vec<Finding>,
+    /// Every row against the baseline.
+    pub differences: Vec<Difference>,
+    /// The figures as tables, each with the stem of its file.
+    pub sheets: Vec<(&'static str, Sheet)>,
 }
 
 impl Section {
-    /// Draws and judges everything.
-    pub fn new(sources: Sources) -> Self {
-        let figures = figure::all(&sources);
-        let claims = evaluate(&sources.experiment, &sources.train_kld).findings;
-        Self { sources, figures, claims }
+    /// Reads, draws and judges the records in `folder`, an experiment's (`<experiment>-<preset>`).
+    ///
+    /// # Errors
+    /// As [`Table::build`] and [`Sources::read`].
+    pub fn read(folder: &Path) -> Result<Self> {
+        let table = Table::build(folder)?;
+        let none = || Error::NoRecords { root: folder.to_owned() };
+        let experiment = table.experiments.into_iter().next().ok_or_else(none)?;
+        let sources = Sources::read(folder, &experiment)?;
+        let differences = compare::compare(folder, BASELINE, REPLICATES)?;
+        let source = Source::read(folder)?;
+        let sheets = [
+            ("confidence", analyses::confidence(&source)),
+            ("diversity", analyses::diversity(&source)),
+            ("transfer", analyses::transfer(&source)),
+            ("jacobian", analyses::jacobian(&source)),
+            ("remainder", analyses::remainder(&source)),
+        ];
+        let paired = (PAIRED, compare::sheet(&experiment.folder, &differences));
+        Ok(Self {
+            figures: figure::all(&sources),
+            claims: evaluate(&sources.experiment, &sources.train_kld).findings,
+            sheets: sheets.into_iter().chain([paired]).filter(|(_, sheet)| !sheet.lines.is_empty()).collect(),
+            differences,
+            sources,
+        })
     }
 
     /// The folder's name.
@@ -43,6 +76,9 @@ impl Section {
         &self.sources.experiment.folder
     }
 }
+
+/// The stem of the files of the comparison with the baseline.
+const PAIRED: &str = "paired";
 
 /// How a verdict on a claim is called.
 fn word(verdict: Verdict) -> &'static str {

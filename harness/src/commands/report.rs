@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
+use claims::{Attempt, Claims};
 use results::Error;
-use results::figure::Sources;
 use results::record::scan;
 use results::report::{ReportFile, Section, files, page};
-use results::table::Table;
 use results::tensorboard;
 
 use crate::cli::Report;
@@ -18,13 +19,18 @@ use crate::cli::Report;
 /// The name of the page that `reproduce` leaves in an experiment's folder.
 pub const FILE: &str = "report.html";
 
+/// How long to wait before looking again at a page that another process writes.
+const PAUSE: Duration = Duration::from_millis(300);
+
 /// Writes the page, and what else is asked for.
 ///
 /// # Errors
 /// Where records are missing or damaged, or a file cannot be written.
 pub fn run(args: &Report) -> anyhow::Result<()> {
-    let sections =
-        folders(&args.runs)?.iter().map(|folder| section(folder)).collect::<anyhow::Result<Vec<_>>>()?;
+    let sections = folders(&args.runs)?
+        .iter()
+        .map(|folder| Section::read(folder))
+        .collect::<results::Result<Vec<_>>>()?;
     write(&args.out, page(&sections).as_bytes())?;
     eprintln!("wrote {}", args.out.display());
     if let Some(folder) = &args.figures {
@@ -38,12 +44,23 @@ pub fn run(args: &Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the page about the records in `folder`, an experiment's, to `out`.
+/// Writes the page about the records in `folder`, an experiment's, into it, and returns where it is. One process at a time
+/// writes there: others wait.
 ///
 /// # Errors
 /// As [`run`].
-pub fn write_page(folder: &Path, out: &Path) -> anyhow::Result<()> {
-    write(out, page(&[section(folder)?]).as_bytes())
+pub fn leave_page(folder: &Path) -> anyhow::Result<PathBuf> {
+    let out = folder.join(FILE);
+    let mut claims = Claims::default();
+    loop {
+        match claims.take(&folder.join(".tmp-claim-report"))? {
+            Attempt::Taken(_claim) => {
+                write(&out, page(&[Section::read(folder)?]).as_bytes())?;
+                return Ok(out);
+            }
+            Attempt::Held(_) => thread::sleep(PAUSE),
+        }
+    }
 }
 
 /// The folders `<experiment>-<preset>` of the records under `root`, which may also be in one of them.
@@ -60,12 +77,6 @@ fn folders(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found.into_values().collect())
 }
 
-fn section(folder: &Path) -> anyhow::Result<Section> {
-    let table = Table::build(folder)?;
-    let experiment = table.experiments.first().context("a table of records has an experiment")?;
-    Ok(Section::new(Sources::read(folder, experiment)?))
-}
-
 fn write_all(folder: &Path, files: &[ReportFile]) -> anyhow::Result<()> {
     for file in files {
         write(&folder.join(&file.path), &file.bytes)?;
@@ -80,7 +91,7 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
-    let draft = path.with_file_name(format!(".tmp-{}-{}", std::process::id(), name.to_string_lossy()));
+    let draft = path.with_file_name(format!(".tmp-{}", name.to_string_lossy()));
     let written = File::create(&draft)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&draft, path));

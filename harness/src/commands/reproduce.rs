@@ -173,9 +173,7 @@ fn print_results(plan: &Plan) -> anyhow::Result<()> {
 }
 
 fn write_report(plan: &Plan) -> anyhow::Result<()> {
-    let page = plan.folder.join(report::FILE);
-    report::write_page(&plan.folder, &page)?;
-    eprintln!("wrote {}", page.display());
+    eprintln!("wrote {}", report::leave_page(&plan.folder)?.display());
     Ok(())
 }
 

@@ -60,6 +60,12 @@ fn faults_of_a_page_are_found() {
             "2 marks",
         ),
         (1, svg("<rect class='mark' width='0' height='0'/>"), "", "empty"),
+        (
+            1,
+            svg("<g class='c1'><rect class='mark c1' width='9' height='9' style='color:red'/></g>"),
+            "",
+            "wrong color",
+        ),
         (0, String::new(), "display:none", "not visible"),
         (0, "<p style='width:3000px'>wide</p>".to_owned(), "", "wider"),
     ] {

@@ -22,6 +22,14 @@
   const meet = (one, other) =>
     Math.min(one.right, other.right) - Math.max(one.left, other.left) > 0.5 &&
     Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top) > 0.5;
+  // The color that the page gives a series.
+  const colorOf = (series) => {
+    const probe = document.body.appendChild(document.createElement("i"));
+    probe.style.color = `var(--${series})`;
+    const { color } = getComputedStyle(probe);
+    probe.remove();
+    return color;
+  };
   const figures = [...document.querySelectorAll("figure")];
   for (const figure of figures) {
     const box = figure.getBoundingClientRect();
@@ -36,6 +44,10 @@
     for (const mark of marks) {
       const { width, height } = mark.getBoundingClientRect();
       if (!(width + height > 0)) problems.push(`${figure.id}: a mark is empty`);
+      const series = [...mark.classList].find((name) => /^c\d$/.test(name));
+      if (series && getComputedStyle(mark).color !== colorOf(series)) {
+        problems.push(`${figure.id}: a mark of ${series} has the wrong color`);
+      }
     }
     const frame = figure.querySelector("svg")?.getBoundingClientRect();
     const texts = [...figure.querySelectorAll("svg text")].map((text) => [text, text.getBoundingClientRect()]);

@@ -51,7 +51,7 @@ fn verdict(differences: &[f64], positive: &'static str, negative: &'static str) 
 }
 
 /// The value below which a part of `sorted` lies, interpolated; none without values.
-fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
+pub(crate) fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
     let place = part * sorted.len().checked_sub(1)? as f64;
     let (below, above) = (place.floor() as usize, place.ceil() as usize);
     Some(sorted[below] + place.fract() * (sorted[above] - sorted[below]))

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::bins::Binned;
+use metrics::Binned;
+
 use super::canvas::{Canvas, Rect, WIDTH};
 use super::legend::{self, Key};
 use super::panel::{Axes, BELOW, Panel};

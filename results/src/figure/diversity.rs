@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::bins::Binned;
+use metrics::Binned;
+
 use super::over_seeds;
 use super::sources::Sources;
 use crate::analysis::Set;

@@ -11,6 +11,7 @@ use super::scale::{Scale, extent, padded};
 use super::sources::Sources;
 use super::style::Style;
 use super::{Drawing, Figure, Id, NO_ANALYSES, estimate, over_seeds, seeds, style};
+use crate::analysis::tables::quantile;
 use crate::analysis::{Against, Curve, Direction, Estimator, JacobianMatch, Match, Matrix, Remainder, Space};
 use crate::check::claims::{Relation, compare};
 
@@ -23,7 +24,7 @@ const MEASURES: [Measure; 2] =
 pub(super) fn figure(sources: &Sources) -> Figure {
     let students: Vec<&str> =
         sources.students().filter(|row| matches(sources, row).next().is_some()).collect();
-    let cosine = |row: &str| means(sources, row, Space::Probs, |found| &found.cosine);
+    let cosine = |row: &str| seed_medians(sources, row, Space::Probs, |found| &found.cosine);
     let text = |row: &str| Some(format!("{row} {}", estimate(over_seeds(&cosine(row))?, 3)));
     let number = ["be-kd", "be-kd-gaussian", "be-kd-ods", "be-kd-conf-ods"].into_iter().filter_map(text);
     let number = number.collect::<Vec<_>>().join(", ");
@@ -34,14 +35,14 @@ pub(super) fn figure(sources: &Sources) -> Figure {
         .filter_map(|row| Some((*row, over_seeds(&cosine(row))?.mean)))
         .max_by(|one, other| one.1.total_cmp(&other.1));
     let best = best.map_or_else(String::new, |(row, _)| {
-        format!(" Of the students with a teacher for each member, {row} is the closest by this mean.")
+        format!(" Of the students with a teacher for each member, {row} is the closest by this median.")
     });
     Figure {
         id: Id::Jacobian,
         drawing: if students.is_empty() { Err(NO_ANALYSES.to_owned()) } else { Ok(draw(sources, &students)) },
         number: match number.is_empty() {
             true => number,
-            false => format!("Mean cosine of the probabilities' Jacobians by the image: {number}"),
+            false => format!("Median cosine of the probabilities' Jacobians by the image: {number}"),
         },
         sentence: format!(
             "Jacobians of each student and its teacher (of the ensemble, for a student of one network) on test images: \
@@ -64,13 +65,13 @@ fn matches<'a>(sources: &'a Sources, row: &'a str) -> impl Iterator<Item = (u64,
     sources.analyses(row).filter_map(|analysis| Some((analysis.seed, analysis.jacobian.as_ref()?)))
 }
 
-/// A row's mean over members and images by seed; images where the teacher's Jacobian vanishes are left out.
-fn means(sources: &Sources, row: &str, space: Space, of: fn(&Match) -> &Matrix) -> BTreeMap<u64, f64> {
-    let mean = |(seed, found): (u64, &JacobianMatch)| {
-        let values = finite(of(found.spaces.get(&space)?));
-        (!values.is_empty()).then(|| (seed, values.iter().sum::<f64>() / values.len() as f64))
+/// A row's median over members and images by seed; images where the teacher's Jacobian vanishes are left out.
+fn seed_medians(sources: &Sources, row: &str, space: Space, of: fn(&Match) -> &Matrix) -> BTreeMap<u64, f64> {
+    let median = |(seed, found): (u64, &JacobianMatch)| {
+        let Quantiles([_, _, median, ..]) = Quantiles::of(finite(of(found.spaces.get(&space)?)))?;
+        Some((seed, median))
     };
-    matches(sources, row).filter_map(mean).collect()
+    matches(sources, row).filter_map(median).collect()
 }
 
 fn finite(matrix: &Matrix) -> Vec<f64> {
@@ -153,8 +154,9 @@ struct Quantiles([f64; 5]);
 impl Quantiles {
     fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
-        let last = values.len().checked_sub(1)?;
-        Some(Self([0.05, 0.25, 0.5, 0.75, 0.95].map(|part| values[(part * last as f64).round() as usize])))
+        let [low, first, median, third, high] =
+            [0.05, 0.25, 0.5, 0.75, 0.95].map(|part| quantile(&values, part));
+        Some(Self([low?, first?, median?, third?, high?]))
     }
 
     fn draw(&self, canvas: &mut Canvas, listing: &Listing, line: usize, row: &str) {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::bins::Binned;
+use metrics::{BINS, Binned};
+
 use super::canvas::{Anchor, Canvas, DOT, TICK, WIDTH};
 use super::legend::{self, Key};
 use super::panel::{Axes, BELOW, Grid, Panel};
@@ -93,10 +94,10 @@ fn points(canvas: &mut Canvas, panel: &Panel, style: Style, sources: &Sources, r
     let binned = |tested: &Tested| {
         let confidence = if scaled { &tested.calibrated } else { &tested.confidence };
         let hits = tested.hits.iter().map(|hit| f64::from(u8::from(*hit)));
-        (tested.seed, Binned::new(confidence.iter().copied().zip(hits), metrics::BINS))
+        (tested.seed, Binned::new(confidence.iter().copied().zip(hits), BINS))
     };
     let by_seed: BTreeMap<u64, Binned> = sources.tested(row).map(binned).collect();
-    for bin in 0..metrics::BINS {
+    for bin in 0..BINS {
         let of = |value: fn(&Binned) -> &Vec<Option<f64>>| {
             let seen = by_seed.iter().filter(|(_, binned)| binned.share[bin] >= LEAST);
             over_seeds(&seen.filter_map(|(seed, binned)| Some((*seed, value(binned)[bin]?))).collect())

@@ -25,7 +25,7 @@ pub(super) fn badge(verdict: Verdict) -> Markup {
     let (class, sign) = match verdict {
         Verdict::Pass => ("verdict holds", "✓"),
         Verdict::Fail => ("verdict fails", "✗"),
-        Verdict::Inconclusive | Verdict::New => ("verdict open", "?"),
+        Verdict::Inconclusive | Verdict::New => ("verdict undecided", "?"),
     };
     html! { span class=(class) { (sign) " " (word(verdict)) } }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::Section;
 use crate::Result;
+use crate::sheet;
 use crate::table::{Format, Table};
 
 /// A file of the folder of figures.
@@ -15,8 +16,12 @@ pub struct ReportFile {
     pub bytes: Vec<u8>,
 }
 
-/// Every file: `<figure>.svg` and `<figure>.png` of each figure that is drawn, and `table.md`, `table.csv`, `table.tex`;
-/// in a folder of the experiment's name where there are several.
+/// The extensions of a table's files.
+const TABLES: [(&str, Format); 3] = [("md", Format::Md), ("csv", Format::Csv), ("tex", Format::Latex)];
+
+/// Every file: `<figure>.svg` and `<figure>.png` of each figure that is drawn; as `.md`, `.csv` and `.tex` the results
+/// (`table`), the comparison with the baseline (`paired`) and what the records have of the figures' numbers; in a folder
+/// of the experiment's name where there are several.
 ///
 /// # Errors
 /// Where a picture cannot be drawn.
@@ -32,11 +37,15 @@ pub fn files(sections: &[Section]) -> Result<Vec<ReportFile>> {
             add(format!("{name}.svg"), drawing.svg(title).into_bytes());
             add(format!("{name}.png"), drawing.png(title)?);
         }
+        for (name, sheet) in &section.sheets {
+            for (extension, format) in TABLES {
+                let text = sheet::render(std::slice::from_ref(sheet), format);
+                add(format!("{name}.{extension}"), text.into_bytes());
+            }
+        }
         let table = Table { experiments: vec![section.sources.experiment.clone()] };
-        for (name, format) in
-            [("table.md", Format::Md), ("table.csv", Format::Csv), ("table.tex", Format::Latex)]
-        {
-            add(name.to_owned(), table.render(format).into_bytes());
+        for (extension, format) in TABLES {
+            add(format!("table.{extension}"), table.render(format).into_bytes());
         }
     }
     Ok(files)

@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Section, claims, facts, provenance, tables};
+use super::{Section, claims, facts, paired, provenance, tables};
 use crate::figure::{Figure, style};
 
 /// The page's own style; colours come from the figures' palette.
@@ -64,6 +64,8 @@ fn experiment(section: &Section, is_first: bool) -> Markup {
             (facts::facts(section))
             h3 { "Results" }
             (tables::results(&section.sources.experiment))
+            h3 { "Against plain distillation, pair by pair" }
+            (paired::paired(section))
             h3 { "The paper's claims in these runs" }
             (claims::claims(section))
             h3 { "Figures" }

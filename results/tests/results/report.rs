@@ -9,10 +9,9 @@ use results::analysis::{
     self, Against, Analysis, Cost, Curve, Direction, Diversity, Estimator, JacobianMatch, Match, Matrix,
     Remainder, Set, Space, TEACHERS, Transfer,
 };
-use results::figure::{Id, Sources};
+use results::figure::Id;
 use results::report::{ReportFile, Section, files, page};
 use results::rows::{STUDENTS, teacher};
-use results::table::Table;
 use results::tensorboard;
 
 use crate::made::Made;
@@ -85,8 +84,7 @@ fn made_analysis(row: &str, seed: u64) -> Analysis {
 }
 
 fn section(folder: &Path) -> Section {
-    let table = Table::build(folder).unwrap();
-    Section::new(Sources::read(folder, &table.experiments[0]).unwrap())
+    Section::read(folder).unwrap()
 }
 
 /// A page without its style and its drawings' bodies, an element a line.
@@ -163,11 +161,7 @@ fn figures_that_the_records_cannot_give_say_why() {
     // A student alone has neither teachers nor their ensemble.
     let out = tempfile::tempdir().unwrap();
     Made::new("quick", "laptop", "be-kd", 1).write(out.path());
-    let section = Section::new({
-        let table = Table::build(out.path()).unwrap();
-        Sources::read(&out.path().join("quick-laptop"), &table.experiments[0]).unwrap()
-    });
-    let page = results::report::page(&[section]);
+    let page = results::report::page(&[section(&out.path().join("quick-laptop"))]);
     for (id, marks, figure) in figures(&page) {
         let drawn = ["diversity-students", "reliability", "curves", "cost"].contains(&id.as_str());
         assert_eq!(marks > 0, drawn, "{id}");
@@ -207,7 +201,7 @@ fn figures_and_tables_are_files() {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("png") => assert!(bytes.starts_with(b"\x89PNG\r\n"), "{path:?}"),
             Some("svg") => assert!(bytes.starts_with(b"<svg xmlns"), "{path:?}"),
-            _ => assert!(std::str::from_utf8(bytes).unwrap().contains("be-kd-ods"), "{path:?}"),
+            _ => assert!(std::str::from_utf8(bytes).unwrap().lines().count() > 1, "{path:?}"),
         }
     }
 }
