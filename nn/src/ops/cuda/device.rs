@@ -82,11 +82,14 @@ pub fn peak_mib(ordinal: usize) -> Result<u64> {
     Ok(bytes >> 20)
 }
 
+/// A kernel's name, its lanes and its element.
+type FunctionKey = (&'static str, Option<usize>, Element);
+
 /// candle's device with the compiled kernels.
 struct Cuda {
     stream: Arc<CudaStream>,
     modules: [Arc<CudaModule>; 2],
-    functions: Mutex<HashMap<(&'static str, Option<usize>, Element), CudaFunction>>,
+    functions: Mutex<HashMap<FunctionKey, CudaFunction>>,
     memory: Mutex<HashMap<u64, CudaSlice<u8>>>,
     #[cfg(feature = "cudnn")]
     convolutions: super::cudnn::Convolutions,
