@@ -1,7 +1,7 @@
 //! The paper's figures, from stored records: what each is drawn from, its drawing as SVG and PNG, the number that it
 //! comes down to, and whether the paper's claim about it holds.
 //!
-//! A figure is [`WIDTH`](canvas::WIDTH) units wide, so that a phone shows it at its natural size and a paper's column
+//! A figure is 360 units wide, so that a phone shows it at its natural size and a paper's column
 //! too. The SVG is written here rather than by a plotting crate: places of labels follow the widths of an embedded
 //! font, colours are classes that a page restyles for a dark ground, and marks can be counted.
 //!

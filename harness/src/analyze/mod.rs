@@ -2,7 +2,7 @@
 //! row and seed ([`results::analysis`] is the layout).
 //!
 //! * [`pieces`]: which rows and seeds there are, and which of them is still to be computed
-//! * [`store`]: computes and stores those, shared with whatever other processes do the same
+//! * [`mod@store`]: computes and stores those, shared with whatever other processes do the same
 //! * [`fill`]: the same from records alone, for `divkd analyze`
 //! * [`inputs`], [`diversity`]: disagreement on training images, clean and perturbed; how it carries over
 //! * [`linearization`], [`probes`]: derivatives by the image; [`jacobian`] compares them, [`remainder`] tests them

@@ -28,7 +28,7 @@ impl Drawing {
         Self { body, height: height.ceil(), marks }
     }
 
-    /// The element for a page that has the style sheet of [`style::sheet`] and gives the font.
+    /// The element for a page that has the figures' style sheet and gives the font.
     pub fn inline(&self, label: &str) -> String {
         let (width, height, label) = (number(WIDTH), number(self.height), escaped(label));
         format!(
