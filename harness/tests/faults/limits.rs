@@ -38,7 +38,9 @@ fn a_time_limit_stops_at_checkpoints_and_the_same_command_goes_on() {
         if last.contains("before anything new was stored") {
             limit *= 2;
         } else {
-            assert!(!checkpoints(folder.path()).is_empty());
+            // A finished run has no checkpoints any more: what was stored then are its record and its analyses.
+            let is_finished = folder.path().join("runs/quick-smoke/teacher-1/seed-1").is_dir();
+            assert!(is_finished || !checkpoints(folder.path()).is_empty(), "{err}");
         }
     }
     assert!(stops > 0, "it was over within {limit:?}");
