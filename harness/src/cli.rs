@@ -10,10 +10,12 @@ use crate::interrupt::TimeLimit;
 mod cluster;
 mod devices;
 mod planned;
+mod spread;
 
 pub use cluster::{Cancel, Executor, Plan, Run, Status, WrongOptions};
 pub use devices::Devices;
 pub use planned::Planned;
+pub use spread::SpreadOptions;
 
 /// Reproduces "Diversity Matters When Learning From Ensembles" (NeurIPS 2021): trains teachers and students, and prints
 /// the paper's tables.
@@ -77,6 +79,9 @@ pub struct Reproduce {
     /// What to reproduce.
     #[command(flatten)]
     pub planned: Planned,
+    /// Where, and how many runs at a time.
+    #[command(flatten)]
+    pub spread: SpreadOptions,
     /// Stop at a checkpoint before so much time is over, such as 90s, 9m or 1h30m, and say how to go on (exit code 75).
     #[arg(long, value_name = "TIME")]
     pub time_limit: Option<TimeLimit>,

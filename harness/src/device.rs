@@ -4,6 +4,7 @@ use anyhow::{bail, ensure};
 use candle_core::Device;
 use nn::Precision;
 
+use crate::cli::WrongOptions;
 use crate::nearest::UnknownName;
 
 /// A device and what to tell the user about it.
@@ -28,11 +29,7 @@ pub fn choose(name: &str, precision: &str) -> anyhow::Result<Chosen> {
     let Ok(precision) = precision.parse::<Precision>() else {
         return Err(UnknownName::new("precision", precision, Precision::NAMES).into());
     };
-    let ordinal = match name {
-        "cuda" => Some(0),
-        _ => name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok()),
-    };
-    match (name, ordinal) {
+    match (name, cuda_ordinal(name)) {
         ("auto", _) => match cuda(0, precision) {
             Ok(chosen) => Ok(chosen),
             Err(reason) => cpu(precision, &format!("cpu: {reason:#}")),
@@ -84,9 +81,57 @@ pub fn peak_mib(device: &Device) -> Option<u64> {
     }
 }
 
+/// Gives back the memory that is kept on a CUDA device for the next step of the thread that opened it.
+pub fn release(device: &Device) {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(device) = device {
+        nn::cuda::release(device);
+    }
+    #[cfg(not(feature = "cuda"))]
+    let _ = device;
+}
+
+/// Whether a device had too little memory, by the names that CUDA, cuBLAS and cuDNN have for that.
+pub fn is_out_of_memory(error: &anyhow::Error) -> bool {
+    let names = ["OUT_OF_MEMORY", "ALLOC_FAILED", "ALLOCATION_FAILED"];
+    error.chain().map(ToString::to_string).any(|text| names.iter().any(|name| text.contains(name)))
+}
+
+/// What is wrong with several names for `--devices`: each must be one device, and not named twice.
+///
+/// # Errors
+/// [`WrongOptions`] with the name.
+pub fn check_names(names: &[String]) -> Result<(), WrongOptions> {
+    let mut seen = Vec::new();
+    for name in names {
+        let device = match cuda_ordinal(name) {
+            Some(ordinal) => format!("cuda:{ordinal}"),
+            None => name.clone(),
+        };
+        if seen.contains(&device) {
+            let what = format!(
+                "--devices names {device} twice; --concurrent-runs N has several runs at a time on it"
+            );
+            return Err(WrongOptions(what));
+        }
+        seen.push(device);
+    }
+    let kinds = seen.iter().filter(|name| !name.starts_with("cuda:")).count();
+    if kinds > 0 && seen.len() > 1 {
+        let what = "--devices takes several CUDA devices, such as cuda:0,cuda:1, or one device: runs on a CPU and on a GPU \
+                    have other bits";
+        return Err(WrongOptions(what.to_owned()));
+    }
+    Ok(())
+}
+
+fn cuda_ordinal(name: &str) -> Option<usize> {
+    if name == "cuda" { Some(0) } else { name.strip_prefix("cuda:")?.parse().ok() }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::choose;
+    use super::{check_names, choose, is_out_of_memory};
 
     fn error(name: &str, precision: &str) -> String {
         format!("{:#}", choose(name, precision).unwrap_err())
@@ -99,6 +144,38 @@ mod tests {
         assert!(error("cpu", "bf16").contains("the CPU computes in f32 alone"));
         assert!(error("cpu", "tf23").contains("did you mean `tf32`?"));
         assert!(error("gpu:0", "f32").contains("unknown device `gpu:0`"));
+    }
+
+    #[test]
+    fn devices_are_named_once() {
+        let check = |names: &str| {
+            let names: Vec<String> = names.split(',').map(str::to_owned).collect();
+            check_names(&names).map_err(|error| error.to_string())
+        };
+        for right in ["cpu", "auto", "cuda", "cuda:0,cuda:1", "cuda:3,cuda"] {
+            assert_eq!(check(right), Ok(()));
+        }
+        assert!(check("cuda:1,cuda,cuda:0").unwrap_err().starts_with("--devices names cuda:0 twice; "));
+        for wrong in ["cpu,cpu", "cuda:0,cuda:00"] {
+            assert!(check(wrong).unwrap_err().contains("twice"), "{wrong}");
+        }
+        for wrong in ["cpu,cuda:0", "auto,cuda:1", "cuda:0,gpu:1"] {
+            assert!(check(wrong).unwrap_err().contains("several CUDA devices"), "{wrong}");
+        }
+    }
+
+    /// As cudarc writes them.
+    #[test]
+    fn memory_that_ran_out_is_told_from_other_failures() {
+        for (error, expected) in [
+            ("CUDA, allocating 9 MiB: DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")", true),
+            ("CublasError(CUBLAS_STATUS_ALLOC_FAILED)", true),
+            ("CudnnError(CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED)", true),
+            ("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access was encountered\")", false),
+        ] {
+            let error = anyhow::anyhow!(error).context("teacher-1/seed-1 failed in epoch 1");
+            assert_eq!(is_out_of_memory(&error), expected, "{error:#}");
+        }
     }
 
     /// Without CUDA in the build, or without a device, `auto` says why it takes the CPU and a named device is an error.

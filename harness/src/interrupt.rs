@@ -26,6 +26,8 @@ static CAUGHT: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 static LIMIT: OnceLock<(TimeLimit, Instant)> = OnceLock::new();
 /// Whether this process has stored anything that the next one goes on from.
 static PROGRESSED: AtomicBool = AtomicBool::new(false);
+/// Whether one thread's failure ends the others' work.
+static ENDED: AtomicBool = AtomicBool::new(false);
 
 /// How long a command may take: `90s`, `9m`, `1h30m`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ enum Cause {
     Signal(u8),
     /// The time limit.
     TimeLimit,
+    /// A failure in another thread, which that thread reports.
+    Failure,
 }
 
 /// The command was stopped before its end, with everything stored that the same command goes on from.
@@ -62,11 +66,13 @@ pub struct Interrupted {
 }
 
 impl Interrupted {
-    /// 128 and the signal's number (130 after SIGINT, 138 after SIGUSR1, 143 after SIGTERM), or [`EXIT_TIME_LIMIT`].
+    /// 128 and the signal's number (130 after SIGINT, 138 after SIGUSR1, 143 after SIGTERM), [`EXIT_TIME_LIMIT`], or 1 after
+    /// a failure.
     pub fn exit_code(self) -> u8 {
         match self.cause {
             Cause::Signal(signal) => 128 + signal,
             Cause::TimeLimit => EXIT_TIME_LIMIT,
+            Cause::Failure => 1,
         }
     }
 }
@@ -77,6 +83,7 @@ impl fmt::Display for Interrupted {
             Cause::Signal(signal) if i32::from(signal) == SIGINT => f.write_str("stopped by SIGINT")?,
             Cause::Signal(signal) if i32::from(signal) == SIGUSR1 => f.write_str("stopped by SIGUSR1")?,
             Cause::Signal(_) => f.write_str("stopped by SIGTERM")?,
+            Cause::Failure => f.write_str("stopped by a failure elsewhere")?,
             Cause::TimeLimit => {
                 let text = LIMIT.get().map_or("", |(limit, _)| &limit.text);
                 write!(f, "stopped by --time-limit {text}")?;
@@ -127,10 +134,16 @@ pub fn progressed() {
     PROGRESSED.store(true, Ordering::Relaxed);
 }
 
+/// Ends what other threads do at their next look, for this one has failed in a way that concerns them. It holds for the
+/// rest of the process.
+pub fn end_others() {
+    ENDED.store(true, Ordering::Relaxed);
+}
+
 /// Whether to go on.
 ///
 /// # Errors
-/// [`Interrupted`] once a signal came or the time is over.
+/// [`Interrupted`] once a signal came, the time is over, or another thread failed.
 pub fn check() -> Result<(), Interrupted> {
     check_before(Duration::ZERO)
 }
@@ -138,7 +151,7 @@ pub fn check() -> Result<(), Interrupted> {
 /// Whether to go on with something that takes so long.
 ///
 /// # Errors
-/// [`Interrupted`] once a signal came, or where the time would be over before that is done.
+/// [`Interrupted`] once a signal came or another thread failed, or where the time would be over before that is done.
 pub fn check_before(piece: Duration) -> Result<(), Interrupted> {
     let signal = CAUGHT.get().map_or(0, |caught| caught.load(Ordering::Relaxed));
     if let Ok(signal) = u8::try_from(signal)
@@ -150,6 +163,7 @@ pub fn check_before(piece: Duration) -> Result<(), Interrupted> {
         Some((_, end)) if end.saturating_duration_since(Instant::now()) <= piece => {
             Err(Interrupted { cause: Cause::TimeLimit })
         }
+        _ if ENDED.load(Ordering::Relaxed) => Err(Interrupted { cause: Cause::Failure }),
         _ => Ok(()),
     }
 }

@@ -5,9 +5,10 @@ use std::cell::Cell;
 use std::fs;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressFinish, ProgressStyle};
 use results::record::EpochRow;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,14 @@ use crate::plan::duration;
 
 /// How often a run notes how far it is, within an epoch.
 const NOTE_EVERY: Duration = Duration::from_secs(5);
+
+/// The bars of all runs in training, one below the other.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Prints a line that stays above the bars.
+pub fn say(line: &str) {
+    BARS.suspend(|| eprintln!("{line}"));
+}
 
 /// How far a run is, as its folder tells it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,10 +86,10 @@ impl RunProgress {
     /// Begins the display of a run, `done` of whose steps are over.
     pub fn new(shown: Shown, done: usize) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let target = ProgressDrawTarget::stderr();
-            let bar = ProgressBar::with_draw_target(Some((shown.epochs * shown.steps) as u64), target)
+            let bar = ProgressBar::new((shown.epochs * shown.steps) as u64)
                 // However the run ends, the line of the bar is left empty.
                 .with_finish(ProgressFinish::AndClear);
+            let bar = BARS.add(bar);
             if let Ok(style) =
                 ProgressStyle::with_template("{prefix} {bar:20} {percent:>3}%  {msg}  {eta} left")
             {
@@ -123,21 +132,13 @@ impl RunProgress {
         self.note();
     }
 
-    /// Prints a line that stays.
-    pub fn line(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
-    }
-
     /// Ends the display with what the run achieved.
     pub fn finish(self, message: &str) {
         let took = duration(self.start.elapsed().as_secs_f64());
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        eprintln!("{}  {message}, {took}", self.shown.label);
+        say(&format!("{}  {message}, {took}", self.shown.label));
     }
 
     fn progress(&self) -> Progress {

@@ -32,6 +32,15 @@ fn wrong_names_exit_with_64_and_the_nearest_right_one() {
         (vec!["import", "x.pth.tar", "--network", "wrn-28-1O", "--out", "y"], "did you mean `wrn-28-10`?"),
         (vec!["reproduce", "quick", "--time-limit", "9"], "such as 90s, 9m or 1h30m: time unit needed"),
         (vec!["reproduce", "quick", "--threads", "0"], "0 is not in 1..=65535"),
+        (vec!["reproduce", "quick", "--devices", "cuda:0,cuda"], "names cuda:0 twice"),
+        (vec!["reproduce", "quick", "--devices", "cudda:0"], "did you mean `cuda:0`?"),
+        (vec!["reproduce", "quick", "--devices", "cpu", "--device", "cpu"], "cannot be used with"),
+        (vec!["reproduce", "quick", "--concurrent-runs", "0"], "0 is not in 1..=256"),
+        (
+            vec!["reproduce", "quick", "--concurrent-runs", "2", "--executor", "none"],
+            "belong to --executor local",
+        ),
+        (vec!["reproduce", "quick", "--devices", "cpu", "--executor", "slurm"], "belong to --executor local"),
     ] {
         let output = divkd(folder.path(), &args);
         let stderr = text(&output.stderr);
@@ -77,6 +86,28 @@ fn a_dry_run_prints_the_plan_and_leaves_nothing() {
         insta::assert_snapshot!(text(&output.stdout));
     });
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// On one device the estimate is that of one run at a time, and says so.
+#[test]
+fn a_dry_run_says_what_is_not_estimated() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |options: &[&str]| {
+        let args = ["reproduce", "quick", "--preset", "smoke", "--device", "cpu", "--dry-run"];
+        let output = divkd(folder.path(), &[&args[..], options].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout).lines().last().unwrap().to_owned()
+    };
+    assert!(of(&[]).starts_with("estimated cost: "));
+    for (options, who) in [
+        (&["--concurrent-runs", "3", "--concurrent-teachers", "2"][..], "3 runs"),
+        (&["--concurrent-teachers", "4"], "4 teachers"),
+        (&["--concurrent-runs", "2", "--concurrent-teachers", "4"], "2 runs or 4 teachers"),
+    ] {
+        let expected =
+            format!("up to {who} at a time on a device: what that gains or costs is not estimated");
+        assert_eq!(of(options), expected);
+    }
 }
 
 /// What the preset's file says: 6 epochs, 1.5e16 operations for three seeds.

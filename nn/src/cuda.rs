@@ -3,7 +3,7 @@
 use candle_core::Device;
 
 use crate::error::Result;
-pub use crate::ops::cuda::device::{count, describe, peak_mib};
+pub use crate::ops::cuda::device::{count, describe, peak_mib, release};
 
 /// Opens device `ordinal` and compiles the kernels for it. The device belongs to the thread that opens it.
 ///

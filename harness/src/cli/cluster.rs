@@ -10,7 +10,7 @@ use crate::interrupt::TimeLimit;
 /// Who trains the runs of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Executor {
-    /// This process, one run after the other.
+    /// This process.
     Local,
     /// Jobs of a Slurm cluster that shares this folder.
     Slurm,

@@ -16,5 +16,6 @@ pub mod plan;
 pub mod report;
 pub mod reproduce;
 pub mod run;
+mod spread;
 pub mod status;
 pub mod table;

@@ -8,7 +8,7 @@ use nn::Network;
 use crate::config::Config;
 use crate::plan::loss::Failures;
 use crate::plan::schedule::{Job, Schedule, critical_path, schedule};
-use crate::plan::{Estimate, Plan, duration};
+use crate::plan::{Estimate, Plan, Run, duration};
 use crate::train::run::CHECKPOINT_EVERY;
 use crate::{cli, device, model};
 
@@ -80,22 +80,21 @@ fn jobs<'a>(
     failures: Failures,
 ) -> anyhow::Result<Jobs<'a>> {
     let never = Failures { mtbf: f64::INFINITY, ..failures };
-    let mut index = BTreeMap::new();
-    let mut jobs = Jobs { plan, quiet: Vec::new(), failing: Vec::new(), interval: 0.0 };
-    let mut longest = 0.0;
-    for run in plan.missing() {
+    let of = |run: &Run| -> anyhow::Result<(f64, f64)> {
         let (work, epoch) = estimate.run_seconds(config, run.row.method())?.unwrap_or_default();
-        let interval = epoch.min(CHECKPOINT_EVERY.as_secs_f64());
-        if work > longest {
-            (longest, jobs.interval) = (work, interval);
+        Ok((work, epoch.min(CHECKPOINT_EVERY.as_secs_f64())))
+    };
+    let expected = |failures: Failures| {
+        plan.jobs(|run| of(run).map(|(work, interval)| failures.expected(work, interval)))
+    };
+    let mut longest = (0.0, 0.0);
+    for run in plan.missing() {
+        let (work, interval) = of(run)?;
+        if work > longest.0 {
+            longest = (work, interval);
         }
-        let needs: Vec<usize> =
-            run.needs.iter().filter_map(|row| index.get(&(row, run.seed)).copied()).collect();
-        index.insert((&run.row, run.seed), jobs.quiet.len());
-        jobs.quiet.push(Job { seconds: never.expected(work, interval), needs: needs.clone() });
-        jobs.failing.push(Job { seconds: failures.expected(work, interval), needs });
     }
-    Ok(jobs)
+    Ok(Jobs { plan, quiet: expected(never)?, failing: expected(failures)?, interval: longest.1 })
 }
 
 impl Jobs<'_> {

@@ -9,9 +9,11 @@ use results::record::DataInfo;
 use results::table::{Format, Table};
 
 use super::report;
+use super::spread::{Opened, describe};
 use crate::analyze::{self, train_kld};
 use crate::cli::{Executor, Planned, Reproduce, WrongOptions};
 use crate::config::{self, Resolved};
+use crate::device::{self, Chosen};
 use crate::plan::stored::Stored;
 use crate::plan::{Plan, Row, Run, run_dir};
 use crate::slurm::options::Options;
@@ -20,7 +22,7 @@ use crate::slurm::wait;
 use crate::status::{Experiment, State};
 use crate::train::run::Session;
 use crate::train::{record, shared};
-use crate::{device, interrupt, loading, model};
+use crate::{interrupt, loading, model};
 
 /// The tables that the evaluating job leaves beside the records and the report.
 const TABLES: [(&str, Format); 2] = [("table.csv", Format::Csv), ("table.md", Format::Md)];
@@ -34,6 +36,11 @@ pub fn run(args: &Reproduce) -> anyhow::Result<()> {
         let what = "--slurm, --runs-per-job and --wait belong to --executor slurm";
         return Err(WrongOptions(what.to_owned()).into());
     }
+    if args.executor != Executor::Local && !args.spread.is_default() {
+        let what = "--devices, --concurrent-runs and --concurrent-teachers belong to --executor local";
+        return Err(WrongOptions(what.to_owned()).into());
+    }
+    device::check_names(&args.spread.devices)?;
     if let Some(limit) = &args.time_limit {
         interrupt::limit(limit);
     }
@@ -48,9 +55,14 @@ pub fn run(args: &Reproduce) -> anyhow::Result<()> {
 }
 
 fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
-    let chosen = device::choose(&args.planned.device, &args.planned.precision)?;
-    let estimate = plan.estimate(&resolved.config, &chosen)?;
-    let description = plan.describe(resolved, &chosen.reason, Some(&estimate))?;
+    let spread = args.spread.spread(&args.planned);
+    let chosen = Opened::all(&spread)?;
+    let estimate = plan.estimate(&resolved.config, &chosen.first)?;
+    device::release(&chosen.first.device);
+    let mut description = plan.describe(resolved, &chosen.reasons, Some(&estimate))?;
+    if !spread.is_single() {
+        description += &describe(&spread, resolved, plan, &estimate)?;
+    }
     if args.dry_run {
         print!("{description}");
         return Ok(());
@@ -59,14 +71,18 @@ fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Res
     shared::tidy(plan);
     let members = resolved.config.members;
     if plan.missing().next().is_some() || !analyze::missing(plan, members)?.is_empty() {
-        with_session(&args.planned, resolved, |session, data| {
+        with_session(&args.planned, resolved, &chosen.first, |session, data| {
             check_finished(plan, resolved, Some(data))?;
             interrupt::catch().context("cannot handle signals")?;
             if interrupt::check().is_ok() {
                 // Where this cannot be written, nor can records: training says so.
                 let _ = Stored::add(plan, resolved);
             }
-            shared::train(session, plan, |run| check_run(plan, run, resolved, Some(data)))?;
+            let check = |run: &Run| check_run(plan, run, resolved, Some(data));
+            match spread.is_single() {
+                true => shared::train(session, plan, check)?,
+                false => shared::train_together(session, &spread, plan, check)?,
+            }
             analyze::store(session, &analyze::missing(plan, members)?)
         })?;
     }
@@ -127,7 +143,8 @@ fn evaluate(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Resul
     }
     let pieces = analyze::missing(plan, resolved.config.members)?;
     if !pieces.is_empty() {
-        with_session(&args.planned, resolved, |session, data| {
+        let chosen = device::choose(&args.planned.device, &args.planned.precision)?;
+        with_session(&args.planned, resolved, &chosen, |session, data| {
             check_finished(plan, resolved, Some(data))?;
             interrupt::catch().context("cannot handle signals")?;
             analyze::store(session, &pieces)
@@ -147,17 +164,16 @@ fn evaluate(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Resul
     say_what_is_missing(plan)
 }
 
-/// Loads the data and computes on the device that was asked for.
+/// Loads the data, for work on `device`.
 fn with_session(
     planned: &Planned,
     resolved: &Resolved,
+    device: &Chosen,
     work: impl FnOnce(&Session<'_>, &DataInfo) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let chosen = device::choose(&planned.device, &planned.precision)?;
     let splits = loading::splits(&resolved.config.data, planned.data_dir.as_deref())?;
     let command = std::env::args().collect::<Vec<_>>().join(" ");
-    let session =
-        Session { resolved, out: &planned.out, splits: &splits, device: &chosen, command: &command };
+    let session = Session { resolved, out: &planned.out, splits: &splits, device, command: &command };
     work(&session, &record::data(&splits))
 }
 

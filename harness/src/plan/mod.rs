@@ -9,6 +9,7 @@ mod print;
 pub mod schedule;
 pub mod stored;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ use crate::device::Chosen;
 
 pub use estimate::{Cost, Estimate};
 pub(crate) use print::duration;
+use schedule::Job;
 
 /// A row of the records: one teacher, or a student by its method.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,6 +132,21 @@ impl Plan {
         estimate: Option<&Estimate>,
     ) -> anyhow::Result<String> {
         print::describe(self, resolved, device, estimate)
+    }
+
+    /// The missing runs as jobs for a [schedule](schedule::schedule), each as long as `seconds` says.
+    ///
+    /// # Errors
+    /// Those of `seconds`.
+    pub fn jobs(&self, seconds: impl Fn(&Run) -> anyhow::Result<f64>) -> anyhow::Result<Vec<Job>> {
+        let mut index = BTreeMap::new();
+        let mut jobs = Vec::new();
+        for run in self.missing() {
+            let needs = run.needs.iter().filter_map(|row| index.get(&(row, run.seed)).copied()).collect();
+            index.insert((&run.row, run.seed), jobs.len());
+            jobs.push(Job { seconds: seconds(run)?, needs });
+        }
+        Ok(jobs)
     }
 
     /// Times a few steps of each kind of missing run on `device`, and counts their operations.

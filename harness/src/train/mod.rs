@@ -6,7 +6,8 @@
 //! * [`tally`]: losses and accuracies of an epoch, read from the device once
 //! * [`evaluate`]: logits of a data set
 //! * [`checkpoint`]: everything that an interrupted run needs to go on
-//! * [`shared`]: the runs of a plan, shared among processes, one process a run
+//! * [`shared`]: the runs of a plan, shared among processes, one process a run; its `board` says who takes which
+//! * [`workers`]: several runs at a time in one process; [`room`]: which of them may share a device
 //! * [`attempts`]: which attempts at a run failed, and when to give up
 //! * [`pace`]: how long the pieces of a run take, for time limits
 //! * [`record`]: the finished run's files
@@ -14,12 +15,15 @@
 
 pub mod attempts;
 pub mod batches;
+mod board;
 pub mod checkpoint;
 pub mod evaluate;
 pub mod pace;
 pub mod record;
+pub mod room;
 pub mod run;
 pub mod seeds;
 pub mod shared;
 pub mod tally;
 pub mod training;
+pub mod workers;

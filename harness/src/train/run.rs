@@ -22,7 +22,7 @@ use crate::device::Chosen;
 use crate::interrupt;
 use crate::model;
 use crate::plan::{self, Row, Run};
-use crate::progress::{RunProgress, Shown};
+use crate::progress::{RunProgress, Shown, say};
 
 /// Epochs that take longer are checkpointed within, this often.
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(600);
@@ -80,8 +80,8 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     }
     let dir = checkpoint_dir(&session.out.join(session.resolved.folder()), run);
     let checkpoints = Checkpoints::new(dir.clone(), inputs);
-    if checkpoints.restore(&mut training, device, |warning| eprintln!("{warning}"))? {
-        eprintln!("resumed {run} at epoch {}", training.epochs.len() + 1);
+    if checkpoints.restore(&mut training, device, say)? {
+        say(&format!("resumed {run} at epoch {}", training.epochs.len() + 1));
     }
     let mut attempts = Attempts::open(&dir, run.to_string(), claims::job());
     attempts.begin(training.epochs.len(), training.tally.len())?;
@@ -133,7 +133,7 @@ impl Whole<'_> {
             }
             if let Err(stop) = stop {
                 let (epoch, step) = (training.epochs.len() + 1, training.tally.len());
-                progress.line(&format!(
+                say(&format!(
                     "{label}  stopped in epoch {epoch} of {}, after step {step} of {steps}",
                     recipe.epochs
                 ));

@@ -1,23 +1,18 @@
 //! The missing runs of a plan, shared with whatever other processes train the same plan into the same folder: each run has
 //! one process at a time, and who finds a run taken does another or waits. A run that fails does not stop the others.
 
-use std::io;
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::bail;
 use claims::{Attempt, Claim, Claims};
 
-use super::attempts::Failed;
+use super::board::PAUSE;
 use super::run::{self, Session};
+use super::workers::{self, Spread};
 use crate::interrupt;
 use crate::plan::{Plan, Run, is_finished};
 
-/// How long to wait before looking again at what others hold.
-const PAUSE: Duration = Duration::from_millis(300);
-
-/// Trains what is missing of `plan` until all of it is there or has failed. `check` sees each run that another process
-/// finished. Where it is interrupted, it says how far the plan is.
+/// Trains what is missing of `plan` until all of it is there or has failed, one run after the other. `check` sees each run
+/// that another process finished. Where it is interrupted, it says how far the plan is.
 ///
 /// # Errors
 /// Those of [`run::run`] and `check`; a signal, the end of the time. A run that fails in training ends this once the runs
@@ -28,79 +23,29 @@ pub fn train(
     check: impl Fn(&Run) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     tidy(plan);
-    train_missing(session, plan, check).inspect_err(|error| {
-        if error.is::<interrupt::Interrupted>() {
-            let is_there = |run: &&Run| is_finished(&plan.folder, &run.row, run.seed);
-            let finished = plan.runs.iter().filter(is_there).count();
-            eprintln!("{}: {finished} of {} runs are finished", session.resolved.folder(), plan.runs.len());
-        }
-    })
+    workers::alone(session, plan, check).inspect_err(|error| say_how_far(session, plan, error))
 }
 
-fn train_missing(
+/// [`train`] with several runs at a time, as `spread` says; of `session`, all but the device. A run for which the memory of a
+/// device that it shares is not enough is tried again where it has the device for itself.
+///
+/// # Errors
+/// Those of [`train`]; devices that do not open.
+pub fn train_together(
     session: &Session<'_>,
+    spread: &Spread,
     plan: &Plan,
-    check: impl Fn(&Run) -> anyhow::Result<()>,
+    check: impl Fn(&Run) -> anyhow::Result<()> + Sync,
 ) -> anyhow::Result<()> {
-    let mut claims = Claims::default();
-    let total = plan.missing().count();
-    let mut left: Vec<(usize, &Run)> = plan.missing().enumerate().collect();
-    let mut told = vec![false; total];
-    let mut failures: Vec<(&Run, anyhow::Error)> = Vec::new();
-    let mut without = 0;
-    while !left.is_empty() {
-        let before = left.len();
-        let mut later = Vec::new();
-        for (index, run) in left {
-            interrupt::check()?;
-            let label = format!("[{}/{total}] {run}", index + 1);
-            let finished = || is_finished(&plan.folder, &run.row, run.seed);
-            if finished() {
-                check(run)?;
-                continue;
-            }
-            if failures.iter().any(|(failed, _)| failed.seed == run.seed && run.needs.contains(&failed.row)) {
-                eprintln!("{label}  is left out: a run that it needs has failed");
-                without += 1;
-                continue;
-            }
-            if !run.needs.iter().all(|row| is_finished(&plan.folder, row, run.seed)) {
-                later.push((index, run));
-                continue;
-            }
-            match claims.take(&run::claim_dir(&plan.folder, run))? {
-                Attempt::Taken(_claim) if finished() => {
-                    let _ = std::fs::remove_dir_all(run::checkpoint_dir(&plan.folder, run));
-                    check(run)?;
-                }
-                Attempt::Taken(claim) => match run::run(session, run, &claim, &label) {
-                    Err(error) if is_of_this_run(&error) => {
-                        eprintln!("{label}  failed: {error:#}");
-                        failures.push((run, error));
-                    }
-                    ended => ended?,
-                },
-                Attempt::Held(holder) => {
-                    if !std::mem::replace(&mut told[index], true) {
-                        eprintln!("{label}  is trained by {holder}");
-                    }
-                    later.push((index, run));
-                }
-            }
-        }
-        if later.len() == before {
-            std::thread::sleep(PAUSE);
-        }
-        left = later;
-    }
-    match failures.len() {
-        0 => Ok(()),
-        1 if without == 0 => failures.pop().map_or(Ok(()), |(_, error)| Err(error)),
-        failed => {
-            let reasons: Vec<String> =
-                failures.iter().map(|(run, error)| format!("{run}: {:#}", error.root_cause())).collect();
-            bail!("{failed} of {total} runs failed, {without} need them:\n  {}", reasons.join("\n  "))
-        }
+    tidy(plan);
+    workers::together(session, spread, plan, check).inspect_err(|error| say_how_far(session, plan, error))
+}
+
+fn say_how_far(session: &Session<'_>, plan: &Plan, error: &anyhow::Error) {
+    if error.is::<interrupt::Interrupted>() {
+        let is_there = |run: &&Run| is_finished(&plan.folder, &run.row, run.seed);
+        let finished = plan.runs.iter().filter(is_there).count();
+        eprintln!("{}: {finished} of {} runs are finished", session.resolved.folder(), plan.runs.len());
     }
 }
 
@@ -119,11 +64,6 @@ pub fn tidy(plan: &Plan) {
             let _ = std::fs::remove_dir_all(&checkpoints);
         }
     }
-}
-
-/// Whether the others may fare better: not where a disk fails, or the settings are wrong.
-fn is_of_this_run(error: &anyhow::Error) -> bool {
-    error.is::<Failed>() && !error.chain().any(|cause| cause.is::<io::Error>())
 }
 
 /// The claim in `dir`, waited for.

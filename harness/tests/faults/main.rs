@@ -16,3 +16,4 @@ mod require;
 mod sharing;
 mod signals;
 mod support;
+mod together;

@@ -37,7 +37,7 @@ pub(crate) fn ended(output: Output, code: i32) -> String {
     stderr
 }
 
-type Files = BTreeMap<PathBuf, Vec<u8>>;
+pub(crate) type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// The results of an undisturbed reproduction of [`TEACHER`], made once.
 pub(crate) fn undisturbed() -> &'static Files {

@@ -28,12 +28,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The devices in use.
+static OPEN: Mutex<Vec<(DeviceId, Arena)>> = Mutex::new(Vec::new());
+
 /// The memory and kernels of candle's device, opened on its first use and shared by all networks on it.
 ///
 /// # Errors
 /// Where the kernels do not compile for the device, or its libraries do not open.
 pub(crate) fn arena(device: &CudaDevice) -> Result<Arena> {
-    static OPEN: Mutex<Vec<(DeviceId, Arena)>> = Mutex::new(Vec::new());
     let mut open = lock(&OPEN);
     if let Some((_, arena)) = open.iter().find(|(id, _)| *id == device.id()) {
         return Ok(arena.clone());
@@ -80,6 +82,14 @@ pub fn peak_mib(ordinal: usize) -> Result<u64> {
             .map_err(|error| failed("memory in use", error))?;
     }
     Ok(bytes >> 20)
+}
+
+/// Gives back the memory that is kept for the next step on `device`, once the networks on it are gone. Its next use opens
+/// it anew.
+pub fn release(device: &CudaDevice) {
+    // Where what runs has failed, that was reported; kernels in flight need their modules.
+    let _ = device.cuda_stream().synchronize();
+    lock(&OPEN).retain(|(id, _)| *id != device.id());
 }
 
 /// A kernel's name, its lanes and its element.
