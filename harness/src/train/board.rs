@@ -197,9 +197,9 @@ impl<'a, C: Fn(&Run) -> anyhow::Result<()>> Board<'a, C> {
         goes_on
     }
 
-    /// Whether the device of that index takes one run at a time because its memory was not enough for more.
-    pub(super) fn is_short(&self, device: usize) -> bool {
-        self.lock().room.is_short(device)
+    /// Whether devices are shared by workers, who then keep no memory between their runs.
+    pub(super) fn shares_devices(&self) -> bool {
+        self.lock().room.is_shared()
     }
 
     /// Ends all workers at their next look. The first error is the one that counts.

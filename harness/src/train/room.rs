@@ -74,9 +74,9 @@ impl Room {
         self.devices[device].is_short = true;
     }
 
-    /// Whether it does.
-    pub(super) fn is_short(&self, device: usize) -> bool {
-        self.devices[device].is_short
+    /// Whether there may ever be two runs on a device.
+    pub(super) fn is_shared(&self) -> bool {
+        self.most.at_a_time() > 1
     }
 }
 

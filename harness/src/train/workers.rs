@@ -97,7 +97,7 @@ where
         let Task { run, claim, label, .. } = &task;
         let ended = run::run(session, run, claim, label);
         board.ended(device, task, ended)?;
-        if board.is_short(device) {
+        if board.shares_devices() {
             device::release(&session.device.device);
         }
     }
