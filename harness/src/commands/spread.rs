@@ -75,8 +75,8 @@ mod tests {
     use crate::config::{self, Override};
     use crate::experiments::Experiment;
 
-    /// Four teachers of 3 epochs of 12 steps of 1 s, and 160 predictions (two validations, at the end both sets) of 1/24 s:
-    /// 42.7 s each, two of them on each device.
+    /// Four teachers of 3 epochs of 12 steps of 1 s, and 192 predictions (32 after each epoch, 32 and 64 at the end) of 1/24 s:
+    /// 44 s each, two of them on each device.
     #[test]
     fn the_estimate_is_spread_over_the_devices() {
         let settings = [Override::set("methods=[\"teacher\"]").unwrap()];
@@ -91,7 +91,7 @@ mod tests {
             describe(&spread, &resolved, &plan, &estimate).unwrap()
         };
         let spread =
-            "on 2 devices, each as quick as the first and with one run at a time: 85 s, validation counted\n";
+            "on 2 devices, each as quick as the first and with one run at a time: 88 s, validation counted\n";
         let shared = "up to 4 teachers at a time on a device: what that gains or costs is not estimated\n";
         assert_eq!(text(&["cuda:0", "cuda:1"], 1), spread);
         assert_eq!(text(&["cuda:0"], 4), shared);
