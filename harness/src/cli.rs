@@ -353,6 +353,9 @@ pub struct BenchStep {
     /// Of convolutions and feature maps on CUDA: f32, tf32 or bf16.
     #[arg(long, default_value = "f32")]
     pub precision: String,
+    /// Pieces of the batch, cut at batch-norm groups, of at most so many images.
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(1..))]
+    pub micro_batch: Option<u32>,
     /// Untimed steps before the timed ones.
     #[arg(long, default_value_t = 2)]
     pub warmup: usize,
@@ -387,6 +390,7 @@ impl Default for BenchStep {
             image: 32,
             device: "auto".to_owned(),
             precision: "f32".to_owned(),
+            micro_batch: None,
             warmup: 2,
             steps: 6,
             json: false,

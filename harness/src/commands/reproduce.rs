@@ -19,8 +19,8 @@ use crate::slurm::submit::{self, Request};
 use crate::slurm::wait;
 use crate::status::{Experiment, State};
 use crate::train::run::Session;
-use crate::train::{record, shared};
-use crate::{device, interrupt, loading, model};
+use crate::train::{micro_batch, record, shared};
+use crate::{interrupt, loading, model};
 
 /// The tables that the evaluating job leaves beside the records and the report.
 const TABLES: [(&str, Format); 2] = [("table.csv", Format::Csv), ("table.md", Format::Md)];
@@ -48,7 +48,8 @@ pub fn run(args: &Reproduce) -> anyhow::Result<()> {
 }
 
 fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
-    let chosen = device::choose(&args.planned.device, &args.planned.precision)?;
+    micro_batch::check(args.planned.most_images(), &resolved.config, plan)?;
+    let chosen = args.planned.device()?;
     let estimate = plan.estimate(&resolved.config, &chosen)?;
     let description = plan.describe(resolved, &chosen.reason, Some(&estimate))?;
     if args.dry_run {
@@ -81,6 +82,7 @@ fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Res
 }
 
 fn train_on_slurm(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
+    micro_batch::check(args.planned.most_images(), &resolved.config, plan)?;
     let request = Request {
         planned: &args.planned,
         options: Options::parse(&args.slurm)?,
@@ -153,7 +155,7 @@ fn with_session(
     resolved: &Resolved,
     work: impl FnOnce(&Session<'_>, &DataInfo) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let chosen = device::choose(&planned.device, &planned.precision)?;
+    let chosen = planned.device()?;
     let splits = loading::splits(&resolved.config.data, planned.data_dir.as_deref())?;
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     let session =

@@ -7,6 +7,7 @@
 //! * [`evaluate`]: logits of a data set
 //! * [`checkpoint`]: everything that an interrupted run needs to go on
 //! * [`shared`]: the runs of a plan, shared among processes, one process a run
+//! * [`micro_batch`]: whether batches can be cut as asked
 //! * [`attempts`]: which attempts at a run failed, and when to give up
 //! * [`pace`]: how long the pieces of a run take, for time limits
 //! * [`record`]: the finished run's files
@@ -16,6 +17,7 @@ pub mod attempts;
 pub mod batches;
 pub mod checkpoint;
 pub mod evaluate;
+pub mod micro_batch;
 pub mod pace;
 pub mod record;
 pub mod run;
