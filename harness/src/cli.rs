@@ -277,6 +277,9 @@ pub struct Oracle {
     /// auto, cpu or cuda:0.
     #[arg(long, default_value = "auto")]
     pub device: String,
+    /// Of convolutions and feature maps on CUDA: f32, tf32 or bf16, the last two held to wider tolerances.
+    #[arg(long, default_value = "f32")]
+    pub precision: String,
 }
 
 /// Arguments of `check`.
