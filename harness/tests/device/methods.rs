@@ -53,7 +53,7 @@ impl Trained {
 /// A few steps of a method, in passes of at most `most` images.
 fn steps(method: &str, device: &Device, most: Option<usize>) -> anyhow::Result<Trained> {
     const MEMBERS: usize = 3;
-    let method = harness::plan::method(&harness::bench::settings("cifar10")?, method)?;
+    let method = harness::plan::method(&harness::bench::settings(harness::bench::EXPERIMENT)?, method)?;
     let plain = NetworkSpec::named("resnet-8", 16, 10)?.normalized([0.5; 3], [0.25; 3]);
     let student = Network::new(&method.student(&plain, MEMBERS), 1, device)?;
     method.prepare(&student)?;
