@@ -282,6 +282,9 @@ pub struct Oracle {
     /// auto, cpu or cuda:0.
     #[arg(long, default_value = "auto")]
     pub device: String,
+    /// Of convolutions and feature maps on CUDA: f32, tf32 or bf16, the last two held to wider tolerances.
+    #[arg(long, default_value = "f32")]
+    pub precision: String,
 }
 
 /// Arguments of `check`.
@@ -358,6 +361,9 @@ pub struct BenchStep {
     /// Of convolutions and feature maps on CUDA: f32, tf32 or bf16.
     #[arg(long, default_value = "f32")]
     pub precision: String,
+    /// Pieces of the batch, cut at batch-norm groups, of at most so many images.
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(1..))]
+    pub micro_batch: Option<u32>,
     /// Untimed steps before the timed ones.
     #[arg(long, default_value_t = 2)]
     pub warmup: usize,
@@ -392,6 +398,7 @@ impl Default for BenchStep {
             image: 32,
             device: "auto".to_owned(),
             precision: "f32".to_owned(),
+            micro_batch: None,
             warmup: 2,
             steps: 6,
             json: false,

@@ -14,10 +14,25 @@ pub struct Chosen {
     pub device: Device,
     /// Precision of convolutions and feature maps; the CPU has f32 alone.
     pub precision: Precision,
+    /// The most images of a pass; `None` takes a batch as it is.
+    pub micro_batch: Option<usize>,
     /// `cpu`, `cuda:0` or `cuda:0 bf16`, for records.
     pub name: String,
     /// The name and why it was taken, for people.
     pub reason: String,
+}
+
+impl Chosen {
+    /// The same, with batches in pieces of at most `most` images, where that is asked for.
+    #[must_use]
+    pub fn in_micro_batches(mut self, most: Option<usize>) -> Self {
+        if let Some(most) = most {
+            self.micro_batch = Some(most);
+            self.name.push_str(&format!(" micro-batch {most}"));
+            self.reason.push_str(&format!("; batches in pieces of at most {most} images"));
+        }
+        self
+    }
 }
 
 /// The device for `--device`: `auto` takes the first CUDA device where one works, and the CPU otherwise.
@@ -48,7 +63,8 @@ fn cpu(precision: Precision, reason: &str) -> anyhow::Result<Chosen> {
         precision == Precision::F32,
         "--precision {precision}: the CPU computes in f32 alone; leave the option out or take --device cuda:0 ({reason})"
     );
-    Ok(Chosen { device: Device::Cpu, precision, name: "cpu".to_owned(), reason: reason.to_owned() })
+    let (name, reason) = ("cpu".to_owned(), reason.to_owned());
+    Ok(Chosen { device: Device::Cpu, precision, micro_batch: None, name, reason })
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -67,6 +83,7 @@ fn cuda(ordinal: usize, precision: Precision) -> anyhow::Result<Chosen> {
     Ok(Chosen {
         device,
         precision,
+        micro_batch: None,
         name: format!("cuda:{ordinal}{suffix}"),
         reason: format!("cuda:{ordinal}, {precision} ({description})"),
     })

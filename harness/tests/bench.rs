@@ -21,6 +21,7 @@ fn operations_of_every_methods_step() {
         warmup: 0,
         steps: 1,
         precision: nn::Precision::F32,
+        micro_batch: None,
     };
     let plain = NetworkSpec::named("resnet-8", 8, 10).unwrap();
     let forward = (2 * plain.multiply_adds().unwrap() * batch as u64) as f64;

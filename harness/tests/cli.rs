@@ -50,6 +50,65 @@ fn wrong_names_exit_with_64_and_the_nearest_right_one() {
     }
 }
 
+/// Before anything is timed, trained or written: what cannot be cut, why, and what can.
+#[test]
+fn a_batch_that_cannot_be_cut_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = ["reproduce", "cifar100", "--methods", "be-kd", "--device", "cpu", "--micro-batch"];
+    let small = ["reproduce", "quick", "--preset", "smoke", "--device", "cpu", "--micro-batch"];
+    for (args, most, expected) in [
+        // Teachers have batches of 256, students of 64.
+        (
+            &full[..],
+            "63",
+            "bn_groups = 4 makes groups of 64 images of the 256 of teacher; the smallest that works for this plan is --micro-batch 64",
+        ),
+        (
+            &full,
+            "15",
+            "bn_groups = 4 makes groups of 64 images of the 256 of teacher; the smallest that works for this plan is --micro-batch 64",
+        ),
+        (
+            &small,
+            "4",
+            "bn_groups = 1 makes groups of 8 images of the 8 of teacher; the smallest that works for this plan is --micro-batch 8",
+        ),
+    ] {
+        let output = divkd(folder.path(), &[args, &[most]].concat());
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        let start = format!("--micro-batch {most}: a batch is cut at batch-norm groups only, and {expected}");
+        assert!(stderr.contains(&start), "{stderr}");
+    }
+    let one = ["run", "cifar100", "teacher-1", "--seed", "1", "--device", "cpu", "--micro-batch", "63"];
+    let stderr = text(&divkd(folder.path(), &one).stderr);
+    assert!(stderr.contains("the smallest that works for this plan is --micro-batch 64"), "{stderr}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let bench = [
+        "bench",
+        "step",
+        "--network",
+        "resnet-8",
+        "--image",
+        "8",
+        "--methods",
+        "teacher",
+        "--batch",
+        "8",
+        "--steps",
+        "1",
+        "--warmup",
+        "0",
+        "--device",
+        "cpu",
+        "--json",
+        "--micro-batch",
+        "4",
+    ];
+    let stderr = text(&divkd(folder.path(), &bench).stderr);
+    assert!(stderr.contains("teacher, bn_groups = 1: ") && stderr.contains("more than 4"), "{stderr}");
+}
+
 #[test]
 fn failures_exit_with_1() {
     let folder = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use harness::oracle;
+use nn::Precision;
 
 fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/oracle")
@@ -11,7 +12,7 @@ fn cases() -> PathBuf {
 
 #[test]
 fn every_case_agrees() {
-    let outcomes = oracle::run(&cases(), &Device::Cpu).unwrap();
+    let outcomes = oracle::run(&cases(), &Device::Cpu, Precision::F32).unwrap();
     assert_eq!(outcomes.len(), 26);
     let failed: Vec<_> = outcomes.iter().filter(|outcome| !outcome.passed()).collect();
     assert!(failed.is_empty(), "{failed:#?}");
@@ -25,7 +26,7 @@ fn altered(case: &str, change: impl FnOnce(&Path)) -> oracle::Outcome {
         std::fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
     }
     change(folder.path());
-    oracle::run(folder.path(), &Device::Cpu).unwrap().remove(0)
+    oracle::run(folder.path(), &Device::Cpu, Precision::F32).unwrap().remove(0)
 }
 
 fn edit_json(folder: &Path, from: &str, to: &str) {
@@ -66,5 +67,5 @@ fn what_cannot_be_checked_fails() {
     });
     assert!(tensor.result.unwrap_err().contains("in.w"));
     let empty = tempfile::tempdir().unwrap();
-    assert!(oracle::run(empty.path(), &Device::Cpu).is_err());
+    assert!(oracle::run(empty.path(), &Device::Cpu, Precision::F32).is_err());
 }

@@ -15,6 +15,7 @@ pub mod latent;
 pub mod latent_be;
 pub mod latent_be_tdiv_sdiv;
 pub mod method;
+pub mod micro_batch;
 pub mod noise;
 pub mod optimiser;
 pub mod perturb;

@@ -48,6 +48,12 @@ pub trait Method: Send + Sync {
         Ok(None)
     }
 
+    /// Whether the loss is other than the mean over images of what their batch-norm group makes of them, such as one that
+    /// compares images with each other. The batches of such a method are not cut ([`micro_batch`](crate::micro_batch)).
+    fn couples_groups(&self) -> bool {
+        false
+    }
+
     /// The loss of one batch, with its named parts.
     ///
     /// # Errors

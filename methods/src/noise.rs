@@ -10,6 +10,12 @@ pub trait Noise {
     /// For each of `groups` batch-norm groups the index of the teacher that perturbs it, uniform below `teachers`.
     fn teachers(&self, groups: usize, teachers: usize) -> Vec<usize>;
 
+    /// An index below `count` for the whole batch, uniform. (Of a part of a batch, [`Noise::teachers`] are those of its own
+    /// groups.)
+    fn one(&self, count: usize) -> usize {
+        self.teachers(1, count).first().map_or(0, |index| index % count.max(1))
+    }
+
     /// w ~ U(-1, 1), shape (B, K).
     ///
     /// # Errors
@@ -26,7 +32,7 @@ pub trait Noise {
 /// Two different members below `members` (at least 2), every ordered pair as likely.
 pub fn pair(noise: &dyn Noise, members: usize) -> (usize, usize) {
     let pairs = members * (members - 1);
-    let index = noise.teachers(1, pairs).first().map_or(0, |index| index % pairs);
+    let index = noise.one(pairs);
     let (first, second) = (index / (members - 1), index % (members - 1));
     (first, if second >= first { second + 1 } else { second })
 }

@@ -39,6 +39,8 @@ pub struct Network {
     spec: NetworkSpec,
     body: Arc<Body>,
     params: Var,
+    /// Whether the running statistics follow those of batches.
+    follow: bool,
 }
 
 /// What the operator shares with its network.
@@ -103,7 +105,15 @@ impl Network {
         let params = Var::from_vec(values, graph.layout.parameter_count(), device)?;
         let place = Place::new(&graph, buffers, spec.precision, device)?;
         let body = Body { graph, place };
-        Ok(Self { spec, body: Arc::new(body), params })
+        Ok(Self { spec, body: Arc::new(body), params, follow: true })
+    }
+
+    /// The same network, parameters and running statistics shared, whose passes leave the running statistics as they are:
+    /// for the parts of a batch without its first batch-norm group.
+    #[must_use]
+    pub fn with_still_statistics(&self) -> Self {
+        let (body, params) = (Arc::clone(&self.body), self.params.clone());
+        Self { spec: self.spec.clone(), body, params, follow: false }
     }
 
     /// What the network was built from.
@@ -223,6 +233,7 @@ impl Network {
             body: Arc::clone(&self.body),
             batch,
             mode,
+            follow: self.follow,
             keep: images.track_op() || params.track_op(),
             #[cfg(feature = "cuda")]
             weight_grads: params.track_op(),
@@ -243,6 +254,8 @@ struct NetworkOp {
     body: Arc<Body>,
     batch: usize,
     mode: Mode,
+    /// Whether the running statistics follow the batch's.
+    follow: bool,
     /// Whether a gradient may be asked for.
     keep: bool,
     /// Whether that by the parameters may be.
@@ -257,7 +270,7 @@ impl NetworkOp {
             Mode::Train { groups } => Some(groups),
             Mode::Eval => None,
         };
-        forward::Request { batch: self.batch, groups, keep: self.keep }
+        forward::Request { batch: self.batch, groups, follow: self.follow, keep: self.keep }
     }
 
     /// The output's shape.

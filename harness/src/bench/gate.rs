@@ -95,6 +95,7 @@ impl SpeedGolden {
                 warmup: 2,
                 steps: 7,
                 precision: Precision::F32,
+                micro_batch: None,
             };
             let measured = bench.run(&step.method, device, false)?;
             step.share = measured.operations / measured.seconds / 1e9 / peak_gflops();

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use anyhow::Context;
 use candle_core::{Device, Tensor};
 use datasets::{Dataset, Loader};
-use methods::{Batch, Step, Streams};
+use methods::{Batch, Step, Streams, micro_batch};
 use nn::{Network, NetworkSpec, Precision, profile};
 use random::Stream;
 
@@ -32,6 +33,8 @@ pub struct StepBench {
     pub steps: usize,
     /// Precision of convolutions and feature maps.
     pub precision: Precision,
+    /// The most images of a pass; `None` takes the batch as it is.
+    pub micro_batch: Option<usize>,
 }
 
 /// Times of one method.
@@ -75,8 +78,9 @@ impl StepBench {
             let noise = Streams { seed: 0, epoch: 1, step: index as u64 };
             let groups = self.config.bn_groups;
             let step = Step { student: &student, teachers: &teachers, groups, noise: &noise };
-            let loss = method.loss(&batch, &step)?;
-            sgd.step(&student, &loss.total, optimiser.lr, optimiser.lr_fast)?;
+            let (_, gradient) = micro_batch::gradient(&*method, &batch, &step, self.micro_batch)
+                .with_context(|| format!("{name}, bn_groups = {groups}"))?;
+            sgd.apply(&student, &gradient, optimiser.lr, optimiser.lr_fast)?;
             device.synchronize()?;
             operations = profile::operations() - before;
             if index >= self.warmup {

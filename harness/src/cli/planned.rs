@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::config::{self, Override, Resolved};
+use crate::device::{self, Chosen};
 use crate::experiments::Experiment;
 
 /// The experiment, its settings, its data and its folder.
@@ -36,6 +37,10 @@ pub struct Planned {
     /// Of convolutions and feature maps on CUDA: f32, tf32 or bf16.
     #[arg(long, default_value = "f32")]
     pub precision: String,
+    /// Train on pieces of a batch of at most so many images, to save memory. Cuts at batch-norm groups only, so that the
+    /// result is the same but for rounding; refused where a group is larger.
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(1..))]
+    pub micro_batch: Option<u32>,
     /// Read the data from a folder in the hub's layout instead of the hub.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -55,6 +60,20 @@ impl Planned {
     pub fn resolve(&self) -> anyhow::Result<Resolved> {
         let experiment = Experiment::find(&self.experiment)?;
         config::resolve(&experiment, self.preset.as_deref(), &self.overrides())
+    }
+
+    /// Where and how to compute.
+    ///
+    /// # Errors
+    /// Those of [`device::choose`].
+    pub fn device(&self) -> anyhow::Result<Chosen> {
+        let chosen = device::choose(&self.device, &self.precision)?;
+        Ok(chosen.in_micro_batches(self.most_images()))
+    }
+
+    /// The most images of a pass, where they are limited.
+    pub fn most_images(&self) -> Option<usize> {
+        self.micro_batch.map(|most| most as usize)
     }
 
     /// The options that change the configuration, `--set` last.
@@ -91,6 +110,7 @@ impl Planned {
         option("--epochs", self.epochs.map(|n| n.to_string()));
         option("--device", Some(self.device.clone()));
         option("--precision", Some(self.precision.clone()));
+        option("--micro-batch", self.micro_batch.map(|most| most.to_string()));
         option("--data-dir", self.data_dir.as_ref().map(|dir| dir.display().to_string()));
         option("--out", Some(self.out.display().to_string()));
         for set in &self.set {
@@ -109,7 +129,7 @@ mod tests {
     #[test]
     fn options_are_read_back_as_they_were() {
         let line = "divkd reproduce quick --preset smoke --seeds 2 --members 3 --teachers 5 --methods be,be-kd --epochs 9 --device cpu \
-                    --precision tf32 --data-dir some/where --out there --set teacher.lr=0.2 --set teacher.schedule.milestones=[1,2,3]";
+                    --precision tf32 --micro-batch 64 --data-dir some/where --out there --set teacher.lr=0.2 --set teacher.schedule.milestones=[1,2,3]";
         let parse = |words: Vec<String>| match Cli::try_parse_from(words).unwrap().command {
             Command::Reproduce(args) => args.planned,
             _ => panic!("another command"),
@@ -118,6 +138,6 @@ mod tests {
         let words = ["divkd", "reproduce", "quick"].map(str::to_owned);
         let twice = parse(words.into_iter().chain(once.options()).collect());
         assert_eq!(format!("{once:?}"), format!("{twice:?}"));
-        assert_eq!(once.options().len(), 24);
+        assert_eq!(once.options().len(), 26);
     }
 }

@@ -33,6 +33,6 @@ impl SpreadOptions {
             false => self.devices.clone(),
         };
         let most = Most { runs: self.concurrent_runs.into(), teachers: self.concurrent_teachers.into() };
-        Spread { devices, precision: planned.precision.clone(), most }
+        Spread { devices, precision: planned.precision.clone(), micro_batch: planned.most_images(), most }
     }
 }

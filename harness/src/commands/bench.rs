@@ -25,7 +25,8 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
         Some(cli::BenchWhat::Step(step)) => step.clone(),
         None => cli::BenchStep::default(),
     };
-    let chosen = device::choose(&settings.device, &settings.precision)?;
+    let most = settings.micro_batch.map(|most| most as usize);
+    let chosen = device::choose(&settings.device, &settings.precision)?.in_micro_batches(most);
     let bench = StepBench {
         config: bench::settings(&settings.experiment)?,
         network: settings.network.clone(),
@@ -36,6 +37,7 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
         warmup: settings.warmup,
         steps: settings.steps,
         precision: chosen.precision,
+        micro_batch: chosen.micro_batch,
     };
     for method in &settings.methods {
         if methods::find(method).is_none() {

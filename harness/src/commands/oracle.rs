@@ -10,8 +10,8 @@ use crate::{cli, device};
 /// # Errors
 /// Where a case fails, or the folder cannot be read or holds no case.
 pub fn run(args: &cli::Oracle) -> anyhow::Result<()> {
-    let device = device::choose(&args.device, "f32")?.device;
-    let outcomes = oracle::run(&args.dir, &device)?;
+    let chosen = device::choose(&args.device, &args.precision)?;
+    let outcomes = oracle::run(&args.dir, &chosen.device, chosen.precision)?;
     let width = outcomes.iter().map(|o| o.name.len()).max().unwrap_or(0);
     for outcome in &outcomes {
         if args.json {

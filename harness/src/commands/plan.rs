@@ -9,8 +9,9 @@ use crate::config::Config;
 use crate::plan::loss::Failures;
 use crate::plan::schedule::{Job, Schedule, critical_path, schedule};
 use crate::plan::{Estimate, Plan, Run, duration};
+use crate::train::micro_batch;
 use crate::train::run::CHECKPOINT_EVERY;
-use crate::{cli, device, model};
+use crate::{cli, model};
 
 /// Bytes of a checkpoint that are taken to be written in a second.
 const WRITTEN: f64 = 200e6;
@@ -40,7 +41,8 @@ pub fn run(args: &cli::Plan) -> anyhow::Result<()> {
     let (estimate, source) = if needed.iter().all(|name| steps.contains_key(*name)) {
         (Estimate::given(steps, config)?, "given".to_owned())
     } else {
-        let chosen = device::choose(&args.planned.device, &args.planned.precision)?;
+        micro_batch::check(args.planned.most_images(), config, &plan)?;
+        let chosen = args.planned.device()?;
         let mut estimate = plan.estimate(config, &chosen)?;
         estimate.replace(Estimate::given(steps, config)?);
         (estimate, format!("timed on {}", chosen.reason))

@@ -21,7 +21,7 @@ use crate::slurm::submit::{self, Request};
 use crate::slurm::wait;
 use crate::status::{Experiment, State};
 use crate::train::run::Session;
-use crate::train::{record, shared};
+use crate::train::{micro_batch, record, shared};
 use crate::{interrupt, loading, model};
 
 /// The tables that the evaluating job leaves beside the records and the report.
@@ -55,6 +55,7 @@ pub fn run(args: &Reproduce) -> anyhow::Result<()> {
 }
 
 fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
+    micro_batch::check(args.planned.most_images(), &resolved.config, plan)?;
     let spread = args.spread.spread(&args.planned);
     let chosen = Opened::all(&spread)?;
     let estimate = plan.estimate(&resolved.config, &chosen.first)?;
@@ -97,6 +98,7 @@ fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Res
 }
 
 fn train_on_slurm(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
+    micro_batch::check(args.planned.most_images(), &resolved.config, plan)?;
     let request = Request {
         planned: &args.planned,
         options: Options::parse(&args.slurm)?,
@@ -143,7 +145,7 @@ fn evaluate(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Resul
     }
     let pieces = analyze::missing(plan, resolved.config.members)?;
     if !pieces.is_empty() {
-        let chosen = device::choose(&args.planned.device, &args.planned.precision)?;
+        let chosen = args.planned.device()?;
         with_session(&args.planned, resolved, &chosen, |session, data| {
             check_finished(plan, resolved, Some(data))?;
             interrupt::catch().context("cannot handle signals")?;

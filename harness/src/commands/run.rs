@@ -6,8 +6,8 @@ use super::reproduce::check_run;
 use crate::cli;
 use crate::plan::{Plan, is_finished};
 use crate::train::run::{Session, claim_dir};
-use crate::train::{record, shared};
-use crate::{device, interrupt, loading};
+use crate::train::{micro_batch, record, shared};
+use crate::{interrupt, loading};
 
 /// A run needs others that somebody trains at this moment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +52,8 @@ pub fn run(args: &cli::Run) -> anyhow::Result<()> {
             run.seed
         );
     }
-    let chosen = device::choose(&planned.device, &planned.precision)?;
+    micro_batch::check(planned.most_images(), &resolved.config, &plan)?;
+    let chosen = planned.device()?;
     let splits = loading::splits(&resolved.config.data, planned.data_dir.as_deref())?;
     let data = record::data(&splits);
     let command = std::env::args().collect::<Vec<_>>().join(" ");

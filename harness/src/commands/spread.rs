@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Context;
 
 use crate::config::Resolved;
-use crate::device::{self, Chosen};
+use crate::device::Chosen;
 use crate::plan::schedule::schedule;
 use crate::plan::{Estimate, Plan, Run, duration};
 use crate::train::room::Most;
@@ -23,9 +23,9 @@ impl Opened {
     /// Opens all devices, so that one that is missing is found before anything is trained.
     ///
     /// # Errors
-    /// Those of [`device::choose`].
+    /// Those of [`Spread::open`].
     pub(super) fn all(spread: &Spread) -> anyhow::Result<Self> {
-        let all = spread.devices.iter().map(|name| device::choose(name, &spread.precision));
+        let all = spread.devices.iter().map(|name| spread.open(name));
         let all: Vec<Chosen> = all.collect::<anyhow::Result<_>>()?;
         let reasons = all.iter().map(|chosen| chosen.reason.as_str()).collect::<Vec<_>>().join("; ");
         let first = all.into_iter().next().context("no device is named")?;
@@ -87,7 +87,12 @@ mod tests {
         let estimate = Estimate::given(steps, &resolved.config).unwrap();
         let text = |devices: &[&str], teachers| {
             let devices = devices.iter().map(ToString::to_string).collect();
-            let spread = Spread { devices, precision: "f32".to_owned(), most: Most { runs: 1, teachers } };
+            let spread = Spread {
+                devices,
+                precision: "f32".to_owned(),
+                micro_batch: None,
+                most: Most { runs: 1, teachers },
+            };
             describe(&spread, &resolved, &plan, &estimate).unwrap()
         };
         let spread =

@@ -10,14 +10,17 @@ use safetensors::tensor::{Dtype, SafeTensors};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::rounded::{Reading, Together, reading};
+
 /// The comparison closest to, or furthest beyond, its tolerance.
 #[derive(Clone, Debug)]
 pub struct Worst {
     /// What was compared.
     pub what: String,
-    /// The largest error found: relative to the largest expected value for a tensor, absolute for a scalar.
+    /// The largest error found: relative to the largest expected value for a tensor, absolute for a scalar; below f32, for
+    /// what lies behind a network's ReLUs, the distance over the length.
     pub error: f64,
-    /// What the case allows.
+    /// What is allowed: by the case, or by the precision.
     pub tolerance: f64,
 }
 
@@ -78,22 +81,38 @@ struct NetworkSettings {
 
 pub(crate) struct Case {
     pub folder: PathBuf,
+    precision: Precision,
     settings: Value,
     tensors: BTreeMap<String, Values>,
     /// Expected names that were compared.
     seen: BTreeSet<String>,
     worst: Option<Worst>,
+    /// Numbers that are measured together, by name.
+    together: BTreeMap<&'static str, Together>,
 }
 
 impl Case {
-    pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(folder: &Path, precision: Precision) -> anyhow::Result<Self> {
         let path = folder.join("case.json");
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let settings: Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
         let path = folder.join("tensors.safetensors");
         let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
         let tensors = read_tensors(&bytes).with_context(|| path.display().to_string())?;
-        Ok(Self { folder: folder.to_owned(), settings, tensors, seen: BTreeSet::new(), worst: None })
+        Ok(Self {
+            folder: folder.to_owned(),
+            precision,
+            settings,
+            tensors,
+            seen: BTreeSet::new(),
+            worst: None,
+            together: BTreeMap::new(),
+        })
+    }
+
+    /// What networks and layers compute in.
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
     }
 
     pub(crate) fn kind(&self) -> &str {
@@ -167,7 +186,7 @@ impl Case {
             members: settings.members,
             pixel_mean: settings.pixel_mean,
             pixel_std: settings.pixel_std,
-            precision: Precision::F32,
+            precision: self.precision,
         };
         let network = Network::new(&spec, 0, device)?;
         if let Some(prefix) = prefix {
@@ -199,9 +218,22 @@ impl Case {
             expected.values.len(),
             ours.len()
         );
+        let reading = reading(self.precision, self.kind(), name);
+        if let Reading::Together(name, tolerance) = reading {
+            let before = full.strip_prefix("out.").and_then(|name| self.tensors.get(name));
+            let mut together = self.together.get(name).copied().unwrap_or_default();
+            together.tolerance = tolerance;
+            together.add(before.map(|before| &*before.values), &expected.values, ours);
+            self.together.insert(name, together);
+            self.seen.insert(full);
+            return Ok(());
+        }
         let scale = expected.values.iter().fold(0.0_f64, |m, v| max(m, v.abs()));
         let distance = expected.values.iter().zip(ours).fold(0.0_f64, |m, (e, o)| max(m, (e - o).abs()));
-        let tolerance = self.tolerance("default")?;
+        let tolerance = match reading {
+            Reading::Largest(tolerance) => tolerance,
+            _ => self.tolerance("default")?,
+        };
         self.record(full, distance / (1e-6 + scale), tolerance);
         Ok(())
     }
@@ -210,7 +242,10 @@ impl Case {
     pub(crate) fn compare_scalar(&mut self, name: &str, ours: f64) -> anyhow::Result<()> {
         let expected = self.settings["expect"][name].as_f64();
         let expected = expected.with_context(|| format!("case.json: `expect.{name}` should be a number"))?;
-        let tolerance = self.tolerance(name)?;
+        let tolerance = match reading(self.precision, self.kind(), name) {
+            Reading::Largest(tolerance) => tolerance * expected.abs(),
+            _ => self.tolerance(name)?,
+        };
         self.record(format!("expect.{name}"), (expected - ours).abs(), tolerance);
         Ok(())
     }
@@ -224,13 +259,16 @@ impl Case {
     }
 
     /// The worst comparison, once everything that the case expects has been compared.
-    pub(crate) fn finish(self) -> anyhow::Result<Worst> {
+    pub(crate) fn finish(mut self) -> anyhow::Result<Worst> {
         let scalars =
             self.settings["expect"].as_object().into_iter().flatten().map(|(k, _)| format!("expect.{k}"));
         let tensors = self.tensors.keys().filter(|name| name.starts_with("out.")).cloned();
         let unchecked: Vec<String> =
             scalars.chain(tensors).filter(|name| !self.seen.contains(name)).collect();
         ensure!(unchecked.is_empty(), "expected but not checked: {}", unchecked.join(", "));
+        for (name, together) in std::mem::take(&mut self.together) {
+            self.record(name.to_owned(), together.error(), together.tolerance);
+        }
         self.worst.context("the case expects nothing")
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn check(case: &mut Case, device: &Device) -> anyhow::Result<()> {
         members: Some(members),
         linear,
     };
-    let layer = spec.build(0, device)?;
+    let layer = spec.build_in(0, case.precision(), device)?;
     let mut state = case.state("param.");
     for tensor in &mut state {
         tensor.name.insert_str(0, "layer.");

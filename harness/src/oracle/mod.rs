@@ -8,12 +8,14 @@
 mod case;
 mod layer;
 mod network;
+mod rounded;
 mod scores;
 mod training;
 
 use std::path::Path;
 
 use candle_core::Device;
+use nn::Precision;
 
 use case::Case;
 pub use case::Worst;
@@ -36,11 +38,12 @@ impl Outcome {
     }
 }
 
-/// Runs every case folder under `root`, in the order of their names; `root` may be a single case.
+/// Runs every case folder under `root`, in the order of their names; `root` may be a single case. Below f32 numbers may be
+/// off by what that rounds away (the module `rounded`).
 ///
 /// # Errors
 /// Where the folder cannot be read or holds no case.
-pub fn run(root: &Path, device: &Device) -> anyhow::Result<Vec<Outcome>> {
+pub fn run(root: &Path, device: &Device, precision: Precision) -> anyhow::Result<Vec<Outcome>> {
     let mut folders = Vec::new();
     if root.join("case.json").is_file() {
         folders.push(root.to_owned());
@@ -55,12 +58,12 @@ pub fn run(root: &Path, device: &Device) -> anyhow::Result<Vec<Outcome>> {
     }
     folders.sort();
     anyhow::ensure!(!folders.is_empty(), "{}: there is no case in this folder", root.display());
-    Ok(folders.iter().map(|folder| run_case(folder, device)).collect())
+    Ok(folders.iter().map(|folder| run_case(folder, device, precision)).collect())
 }
 
-fn run_case(folder: &Path, device: &Device) -> Outcome {
+fn run_case(folder: &Path, device: &Device, precision: Precision) -> Outcome {
     let name = folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut case = match Case::read(folder) {
+    let mut case = match Case::read(folder, precision) {
         Ok(case) => case,
         Err(error) => return Outcome { name, kind: "?".to_owned(), result: Err(format!("{error:#}")) },
     };

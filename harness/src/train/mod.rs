@@ -8,6 +8,7 @@
 //! * [`checkpoint`]: everything that an interrupted run needs to go on
 //! * [`shared`]: the runs of a plan, shared among processes, one process a run; its `board` says who takes which
 //! * [`workers`]: several runs at a time in one process; [`room`]: which of them may share a device
+//! * [`micro_batch`]: whether batches can be cut as asked
 //! * [`attempts`]: which attempts at a run failed, and when to give up
 //! * [`pace`]: how long the pieces of a run take, for time limits
 //! * [`record`]: the finished run's files
@@ -18,6 +19,7 @@ pub mod batches;
 mod board;
 pub mod checkpoint;
 pub mod evaluate;
+pub mod micro_batch;
 pub mod pace;
 pub mod record;
 pub mod room;

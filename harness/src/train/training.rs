@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use candle_core::Device;
 use datasets::Dataset;
-use methods::{Method, Optimiser, Step, Streams};
+use methods::{Method, Optimiser, Step, Streams, micro_batch};
 use metrics::Probs;
 use nn::{NamedTensor, Network, Sgd};
 use results::record::{EpochRow, TimingRow};
@@ -32,6 +32,8 @@ pub struct Setting<'a> {
     pub teachers: &'a [Network],
     /// Batch-norm groups.
     pub groups: usize,
+    /// The most images of a pass; `None` takes a batch as it is.
+    pub micro_batch: Option<usize>,
     /// The run's seed.
     pub seed: u64,
     /// Batches of training images.
@@ -111,13 +113,13 @@ impl Training {
             let noise = Streams { seed: setting.seed, epoch: epoch as u32, step: index as u64 };
             let (teachers, groups) = (setting.teachers, setting.groups);
             let step = Step { student: &self.network, teachers, groups, noise: &noise };
-            let loss = setting.method.loss(&batch, &step)?;
+            let (loss, gradient) = micro_batch::gradient(setting.method, &batch, &step, setting.micro_batch)?;
             let (lr, lr_fast) = rates(index);
             self.tally.add(&loss, &batch.labels)?;
             if reads_losses {
                 self.tally.check_last(epoch, lr).map_err(|error| self.with_layer(error))?;
             }
-            self.sgd.step(&self.network, &loss.total, lr, lr_fast)?;
+            self.sgd.apply(&self.network, &gradient, lr, lr_fast)?;
             progress.step();
         }
         let (lr, _) = rates(steps.saturating_sub(1));

@@ -6,7 +6,7 @@ use std::thread;
 use super::board::{Board, Task};
 use super::room::{Most, Room};
 use super::run::{self, Session};
-use crate::device;
+use crate::device::{self, Chosen};
 use crate::interrupt::{self, Interrupted};
 use crate::plan::{Plan, Run};
 
@@ -20,11 +20,21 @@ pub struct Spread {
     pub devices: Vec<String>,
     /// As `--precision` takes it.
     pub precision: String,
+    /// The most images of a pass, as `--micro-batch` takes them.
+    pub micro_batch: Option<usize>,
     /// On each device.
     pub most: Most,
 }
 
 impl Spread {
+    /// Opens one of the devices, for the calling thread.
+    ///
+    /// # Errors
+    /// Those of [`device::choose`].
+    pub fn open(&self, name: &str) -> anyhow::Result<Chosen> {
+        Ok(device::choose(name, &self.precision)?.in_micro_batches(self.micro_batch))
+    }
+
     /// Whether there is never more than one run at a time.
     pub fn is_single(&self) -> bool {
         self.devices.len() == 1 && self.most.at_a_time() == 1
@@ -58,7 +68,8 @@ where
             for (index, name) in spread.devices.iter().enumerate() {
                 let worker = move || {
                     let _panic = EndsOthers;
-                    let worked = device::choose(name, &spread.precision)
+                    let worked = spread
+                        .open(name)
                         .and_then(|chosen| work(board, index, &Session { device: &chosen, ..*session }));
                     if let Err(error) = worked {
                         // Of a signal or the time the others hear themselves, at a better moment.

@@ -12,6 +12,7 @@ mod kills;
 mod limits;
 mod numerics;
 mod packed;
+mod pieces;
 mod require;
 mod sharing;
 mod signals;

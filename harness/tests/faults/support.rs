@@ -113,7 +113,12 @@ pub(crate) fn signal(child: &Child, signal: &str) {
 
 /// Stops a reproduction of [`TEACHER`] in `folder` with two checkpoints.
 pub(crate) fn stopped(folder: &Path) {
-    let mut child = start(folder, &TEACHER, "err");
+    stopped_with(folder, &TEACHER);
+}
+
+/// The same of a teacher with other options.
+pub(crate) fn stopped_with(folder: &Path, more: &[&str]) {
+    let mut child = start(folder, more, "err");
     until("two checkpoints", || checkpoints(folder).len() == 2);
     signal(&child, "TERM");
     assert_eq!(child.wait().unwrap().code(), Some(143));

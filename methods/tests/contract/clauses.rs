@@ -5,10 +5,11 @@ use methods::{Entry, Method};
 use nn::{Network, NetworkSpec, Sgd, SgdSettings};
 
 use crate::fixture::{self, BATCH, CLASSES, MEMBERS};
+use crate::pieces;
 
 type Check = fn(&Entry) -> Result<(), String>;
 
-pub(crate) const CLAUSES: [(&str, Check); 9] = [
+pub(crate) const CLAUSES: [(&str, Check); 10] = [
     ("finite_loss_of_declared_shapes", finite_loss_of_declared_shapes),
     ("student_is_the_plain_network_or_its_batch_ensemble", student),
     ("same_seed_same_bits", same_seed_same_bits),
@@ -18,20 +19,21 @@ pub(crate) const CLAUSES: [(&str, Check); 9] = [
     ("alpha_0_is_the_cross_entropy", alpha_0_is_the_cross_entropy),
     ("another_number_of_teachers_is_an_error", another_number_of_teachers),
     ("wrong_settings_are_errors", wrong_settings_are_errors),
+    ("a_batch_in_pieces_is_the_whole_batch", pieces::are_the_whole),
 ];
 
 /// A method, its student, and its teachers.
 type Setup = (Box<dyn Method>, Network, Vec<Network>);
 
 /// With the fixture's settings.
-fn setup(entry: &Entry) -> Result<Setup, String> {
+pub(crate) fn setup(entry: &Entry) -> Result<Setup, String> {
     let method = fixture::method(entry, fixture::settings(entry)?)?;
     let student = fixture::network(&method.student(&fixture::plain(), MEMBERS), 1)?;
     let teachers = fixture::teachers(if method.uses_teachers() { MEMBERS } else { 0 })?;
     Ok((method, student, teachers))
 }
 
-fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+pub(crate) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(otherwise()) }
 }
 

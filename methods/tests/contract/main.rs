@@ -3,6 +3,7 @@
 
 mod clauses;
 mod fixture;
+mod pieces;
 
 use std::process::ExitCode;
 
@@ -10,6 +11,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
     let mut trials = vec![Trial::test("names_are_unique_and_kebab_case", || named(names()))];
+    trials.push(Trial::test("a_loss_that_couples_groups_is_caught", || named(pieces::coupling_is_caught())));
     for entry in methods::registry() {
         for (clause, check) in clauses::CLAUSES {
             trials.push(Trial::test(format!("{}::{clause}", entry.name), move || named(check(entry))));

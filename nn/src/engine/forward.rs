@@ -30,6 +30,8 @@ pub(crate) struct Request {
     pub batch: usize,
     /// Batch statistics in this many groups; `None` takes the running ones.
     pub groups: Option<usize>,
+    /// Whether the running statistics follow the batch's.
+    pub follow: bool,
     /// Whether a backward pass may follow.
     pub keep: bool,
 }
@@ -101,7 +103,7 @@ pub(crate) fn run(
                             &moments[norm],
                             pixels,
                             params,
-                            buffers,
+                            request.follow.then_some(&mut *buffers),
                         )
                     });
                 }

@@ -22,15 +22,15 @@ pub(crate) struct Statistics {
 
 impl Statistics {
     /// Statistics of the batch. `moments` holds a row's sums and squared distances (each `padded(channels)` long);
-    /// `pixels` is H * W. The running statistics follow group 0, as the official checkpoints do; the running variance
-    /// is the unbiased one.
+    /// `pixels` is H * W. The running statistics, where `buffers` are given, follow group 0, as the official checkpoints
+    /// do; the running variance is the unbiased one.
     pub(crate) fn of_batch(
         norm: &Norm,
         plan: &Plan,
         moments: &[f32],
         pixels: usize,
         params: &[f32],
-        buffers: &mut [f32],
+        mut buffers: Option<&mut [f32]>,
     ) -> Self {
         let lanes = padded(norm.channels);
         let mut statistics = Self::default();
@@ -53,7 +53,9 @@ impl Statistics {
                     *variance += (f64::from(squares[c]) + shift * shift * pixels as f64) / count as f64;
                 }
             }
-            if group == 0 {
+            if group == 0
+                && let Some(buffers) = buffers.as_deref_mut()
+            {
                 let unbiased = count as f64 / (count.max(2) - 1) as f64;
                 for c in 0..norm.channels {
                     let update = |value: &mut f32, new: f64| {

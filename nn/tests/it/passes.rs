@@ -54,6 +54,26 @@ fn check_forward(spec: &NetworkSpec, batch: usize, mode: Mode, seed: u64) -> Res
     Ok(())
 }
 
+/// A network whose statistics are still sees the batch's, and moves neither its own nor those that it shares.
+#[test]
+fn still_statistics_stay_as_they_are() {
+    for (family, shortcut) in small::kinds() {
+        let spec = small::spec(family, shortcut, 2, 6).batch_ensemble(2);
+        let (network, images) = (small::network(&spec, 3), small::images(&spec, 5, 3));
+        let before = network.buffers().unwrap();
+        let mode = Mode::Train { groups: 2 };
+        let pass = |network: &nn::Network| {
+            let logits = network.logits(&images, mode).unwrap();
+            let gradients = logits.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            (small::bits(&values(&logits)), small::bits(&values(gradients.get(network.params()).unwrap())))
+        };
+        let still = pass(&network.with_still_statistics());
+        assert_eq!(small::bits(&network.buffers().unwrap()), small::bits(&before));
+        assert!(still == pass(&network), "{family:?}: other logits or gradients");
+        assert_ne!(network.buffers().unwrap(), before);
+    }
+}
+
 /// Along a random direction for each tensor, and for the images: directional derivative against a central difference.
 fn check_gradients(spec: &NetworkSpec, batch: usize, mode: Mode, seed: u64) -> Result<(), String> {
     // So small that hardly ever a ReLU changes sides within it; f64 leaves seven digits.

@@ -22,6 +22,8 @@ struct Walk<'a> {
     features: Vec<Option<Map>>,
     norms: Norms,
     batch_statistics: bool,
+    /// Whether the running statistics follow them.
+    follow: bool,
 }
 
 impl OnDevice {
@@ -46,8 +48,9 @@ impl OnDevice {
         };
         let features = graph.features.iter().map(|_| None).collect();
         let packed = self.packed(params)?;
+        let follow = request.follow;
         let mut walk =
-            Walk { on: self, graph, params, images, rows, packed, features, norms, batch_statistics };
+            Walk { on: self, graph, params, images, rows, packed, features, norms, batch_statistics, follow };
         let mut inputs: Vec<Option<Map>> = Vec::new();
         for (index, node) in graph.nodes.iter().enumerate() {
             let input = match node {
@@ -163,8 +166,9 @@ impl Walk<'_> {
         let places = Places {
             gamma: float_at(self.params, norm.gamma),
             beta: float_at(self.params, norm.beta),
-            running_mean: self.on.running.float(norm.running_mean),
-            running_var: self.on.running.float(norm.running_var),
+            running: self
+                .follow
+                .then(|| [norm.running_mean, norm.running_var].map(|first| self.on.running.float(first))),
         };
         norm::batch_statistics(backend, rows, &parts, places, &self.norms.get(index), (EPSILON, MOMENTUM))
     }

@@ -42,7 +42,7 @@ fn emulated(
     graph: &Graph,
     images: &[f32],
     weights: &[f32],
-    mode: Mode,
+    (mode, follow): (Mode, bool),
     wanted: Wanted,
     (precision, reverse): (Precision, bool),
 ) -> Option<Pass> {
@@ -55,7 +55,7 @@ fn emulated(
     let output = fresh(weights.len());
     let batch = images.len() / (graph.image.channels * graph.image.height * graph.image.width);
     let batch = if graph.tiled_images { batch / graph.member_count() } else { batch };
-    let request = Request { batch, groups: groups(mode), keep: true };
+    let request = Request { batch, groups: groups(mode), follow, keep: true };
     let addresses = (params.at(), images_at.at(), output.at());
     // SAFETY: the addresses are of the graph's sizes.
     let saved = unsafe { on.forward(graph, addresses, request, wanted.params) }.unwrap().unwrap();
@@ -119,8 +119,9 @@ fn check(
 
     let pixels = values(&images);
     let wanted = Wanted { params: true, images: true };
-    let run =
-        |wanted, reverse| emulated(&network, &graph, &pixels, &weights, mode, wanted, (precision, reverse));
+    let run = |wanted, reverse| {
+        emulated(&network, &graph, &pixels, &weights, (mode, true), wanted, (precision, reverse))
+    };
     let Some(found) = run(wanted, false) else { return Ok(()) };
     let hold =
         |what: &str, found: &[f32], expected: &[f32], tolerance: f64| match distance(found, expected, 0.0) {
@@ -153,6 +154,11 @@ fn check(
         || bits(&reversed.buffers) != bits(&found.buffers)
     {
         return Err("the order of threads changes bits".to_owned());
+    }
+    let still =
+        emulated(&network, &graph, &pixels, &weights, (mode, false), wanted, (precision, false)).unwrap();
+    if bits(&still.buffers) != bits(&before) || bits(&still.grad_params.unwrap()) != bits(&by_params) {
+        return Err("running statistics that are to stay move, or change the gradient".to_owned());
     }
     let frozen = run(Wanted { params: false, images: true }, false).unwrap();
     if bits(&frozen.grad_images.unwrap()) != bits(&found.grad_images.unwrap()) {
@@ -238,7 +244,9 @@ fn layers() {
         let gradients = (&output * tensor).unwrap().sum_all().unwrap().backward().unwrap();
         let wanted = Wanted { params: true, images: true };
         let precision = (Precision::F32, false);
-        let Some(found) = emulated(&network, &graph, &pixels, &weights, Mode::Eval, wanted, precision) else {
+        let Some(found) =
+            emulated(&network, &graph, &pixels, &weights, (Mode::Eval, true), wanted, precision)
+        else {
             return;
         };
         let what = format!("{spec:?}");
@@ -266,7 +274,7 @@ fn predictions() {
     on.set_buffers(&buffers).unwrap();
     let memory = [values(network.params()), values(&images)].map(|v| arena.values(&v).unwrap());
     let output = arena.floats(expected.len()).unwrap();
-    let request = Request { batch: 3, groups: None, keep: false };
+    let request = Request { batch: 3, groups: None, follow: true, keep: false };
     let addresses = (memory[0].at(), memory[1].at(), output.at());
     // SAFETY: the addresses are of the graph's sizes.
     let saved = unsafe { on.forward(&graph, addresses, request, false) }.unwrap();

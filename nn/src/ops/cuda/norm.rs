@@ -97,11 +97,11 @@ pub(crate) fn moments(
 pub(crate) struct Places {
     pub gamma: u64,
     pub beta: u64,
-    pub running_mean: u64,
-    pub running_var: u64,
+    /// Of mean and variance; `None` where they are to stay as they are.
+    pub running: Option<[u64; 2]>,
 }
 
-/// The norm's table from the parts of [`moments`]; moves the running statistics.
+/// The norm's table from the parts of [`moments`]; moves the running statistics, where their places are given.
 pub(crate) fn batch_statistics(
     backend: &dyn Backend,
     rows: Rows,
@@ -110,7 +110,8 @@ pub(crate) fn batch_statistics(
     norm: &Norm,
     (epsilon, momentum): (f64, f64),
 ) -> Result<()> {
-    let Places { gamma, beta, running_mean, running_var } = places;
+    let Places { gamma, beta, running } = places;
+    let [running_mean, running_var] = running.unwrap_or([0; 2]);
     let args = [
         &[parts.at(), gamma, beta, running_mean, running_var, norm.table].map(Arg::At)[..],
         &[norm.channels.into(), parts.count.into()],

@@ -71,7 +71,8 @@ BY_LANES(add_skip,
 // Channels that a block of the second steps works on.
 #define STATISTICS_TILE 8u
 
-// The norm's table from the parts; group 0 moves the running statistics, the variance as the unbiased one.
+// The norm's table from the parts; group 0 moves the running statistics, the variance as the unbiased one, where their
+// addresses are not null.
 // Grid: (tiles of channels, groups).
 extern "C" __global__ void __launch_bounds__(THREADS)
     batch_statistics(const float *parts, const float *gamma, const float *beta, float *running_mean, float *running_var,
@@ -98,7 +99,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     });
     variance = sum_doubles(variance, STATISTICS_TILE) / (double)count;
     if (threadIdx.x >= STATISTICS_TILE || c >= channels) return;
-    if (group == 0) {
+    if (group == 0 && running_mean) {
         double unbiased = variance * (double)count / (double)(count > 1 ? count - 1 : 1);
         running_mean[c] = (float)((double)running_mean[c] * (1.0 - momentum) + mean * momentum);
         running_var[c] = (float)((double)running_var[c] * (1.0 - momentum) + unbiased * momentum);

@@ -199,8 +199,7 @@ fn statistics_do_not_cancel() {
         let places = Places {
             gamma: constants[0].at(),
             beta: constants[1].at(),
-            running_mean: constants[2].at(),
-            running_var: constants[3].at(),
+            running: Some([constants[2].at(), constants[3].at()]),
         };
         norm::batch_statistics(backend, rows, &parts, places, &norm, (0.0, 1.0)).unwrap();
         let table = norm_table.read(table_len(channels, rows.groups)).unwrap();

@@ -1,0 +1,39 @@
+//! How near a device's numbers must be to the CPU's, and to its own.
+
+use candle_core::Tensor;
+use libtest_mimic::Failed;
+use nn::Precision;
+
+pub(crate) fn failed(error: impl Into<anyhow::Error>) -> Failed {
+    Failed::from(format!("{:#}", error.into()))
+}
+
+pub(crate) fn values(tensor: &Tensor) -> Result<Vec<f32>, Failed> {
+    tensor.flatten_all().and_then(|flat| flat.to_vec1()).map_err(failed)
+}
+
+/// |found - expected| over |expected|.
+pub(crate) fn near(what: &str, found: &[f32], expected: &[f32], tolerance: f64) -> Result<(), Failed> {
+    let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let size = square(&mut expected.iter().map(|v| f64::from(*v)));
+    let off = square(&mut found.iter().zip(expected).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+    if found.len() == expected.len() && off <= tolerance * size.max(1e-12) {
+        return Ok(());
+    }
+    Err(format!("{what}: {:.2e} off, allowed {tolerance:.0e}", off / size).into())
+}
+
+pub(crate) fn same(what: &str, found: &[f32], expected: &[f32]) -> Result<(), Failed> {
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    if bits(found) == bits(expected) { Ok(()) } else { Err(format!("{what}: other bits").into()) }
+}
+
+/// How far outputs may be off: rounding of sums, of factors to 10 bits, of maps and factors to 8 bits. Gradients through a
+/// network may be off by more, because a ReLU near zero decides the other way.
+pub(crate) fn tolerance(precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 => 1e-5,
+        Precision::Tf32 => 5e-3,
+        Precision::Bf16 => 5e-2,
+    }
+}

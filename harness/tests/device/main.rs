@@ -1,0 +1,110 @@
+//! Everything that needs a CUDA device, in one binary that can be carried to one: `device [--test-threads 1]`.
+//!
+//! Where no device is found, or the build has no CUDA, each test is listed as ignored; none passes without running. The
+//! variable DIVKD_REQUIRE=cuda makes that an error.
+
+mod compare;
+mod data;
+mod layers;
+mod methods;
+mod networks;
+mod optimiser;
+mod recorded;
+mod resume;
+
+use std::cell::OnceCell;
+use std::process::ExitCode;
+
+use candle_core::Device;
+use libtest_mimic::{Arguments, Failed, Trial};
+use nn::{Mode, Precision};
+
+use compare::failed;
+
+const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
+
+fn main() -> ExitCode {
+    if let Some(method) = std::env::var_os(methods::FRESH) {
+        return methods::print_digest(&method.to_string_lossy());
+    }
+    // candle's device belongs to one thread.
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(1);
+    let missing = device().err();
+    let required = std::env::var("DIVKD_REQUIRE").unwrap_or_default();
+    if let Some(reason) = &missing {
+        eprintln!("device tests are ignored: {reason}");
+        if required.split(',').any(|name| name == "cuda") {
+            eprintln!("DIVKD_REQUIRE asks for cuda");
+            return ExitCode::FAILURE;
+        }
+    }
+    let trials = tests().into_iter().map(|(name, test)| Trial::test(name, test));
+    let trials = trials.map(|trial| trial.with_ignored_flag(missing.is_some())).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+type Test = Box<dyn FnOnce() -> Result<(), Failed> + Send>;
+
+fn tests() -> Vec<(String, Test)> {
+    let mut tests: Vec<(String, Test)> = Vec::new();
+    let mut add = |name: String, test: Test| tests.push((name, test));
+    for precision in PRECISIONS {
+        for (name, spec, batch) in layers::layers() {
+            let test = Box::new(move || layers::layer(spec, batch, precision));
+            add(format!("layer::{name}::{precision}"), test);
+        }
+        for (name, spec) in networks::networks() {
+            for (mode_name, mode) in [
+                ("eval", Mode::Eval),
+                ("train", Mode::Train { groups: 1 }),
+                ("groups", Mode::Train { groups: 3 }),
+            ] {
+                let spec = spec.clone();
+                let test = Box::new(move || networks::network(&spec, mode, precision));
+                add(format!("network::{name}::{mode_name}::{precision}"), test);
+            }
+        }
+        for case in recorded::cases() {
+            let name = case.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let test = Box::new(move || recorded::oracle_case(&case, precision));
+            add(format!("oracle::{name}::{precision}"), test);
+        }
+        for method in ["teacher", "be-kd-conf-ods"] {
+            let test = Box::new(move || resume::goes_on(method, precision));
+            add(format!("resume::{method}::{precision}"), test);
+        }
+    }
+    for entry in ::methods::registry() {
+        let name = entry.name;
+        add(format!("repeats::{name}"), Box::new(|| methods::repeats(name)));
+        add(format!("follows_cpu::{name}"), Box::new(|| methods::follows_cpu(name)));
+        add(format!("pieces::{name}"), Box::new(|| methods::pieces(name)));
+    }
+    for name in ["teacher", "be-kd-conf-ods"] {
+        add(format!("fresh_process::{name}"), Box::new(|| methods::fresh_process(name)));
+    }
+    add("draws".to_owned(), Box::new(data::random_draws));
+    add("batches".to_owned(), Box::new(data::batches));
+    add("sgd".to_owned(), Box::new(optimiser::optimiser));
+    tests
+}
+
+thread_local! {
+    static DEVICE: OnceCell<Device> = const { OnceCell::new() };
+}
+
+/// The device of this thread.
+fn device() -> anyhow::Result<Device> {
+    DEVICE.with(|cell| {
+        if let Some(device) = cell.get() {
+            return Ok(device.clone());
+        }
+        let device = harness::device::choose("cuda:0", "f32")?.device;
+        Ok(cell.get_or_init(|| device).clone())
+    })
+}
+
+fn opened() -> Result<Device, Failed> {
+    device().map_err(failed)
+}
