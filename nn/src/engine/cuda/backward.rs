@@ -7,7 +7,7 @@ use super::{OnDevice, Saved, float_at};
 use crate::engine::backward::Wanted;
 use crate::engine::graph::{Conv, FeatureId, Graph, Join, Node, NormId, Pool, Residual, Source};
 use crate::error::{Error, Result};
-use crate::ops::cuda::backend::{Backend, Buffer};
+use crate::ops::cuda::backend::{Arena, Backend, Buffer};
 use crate::ops::cuda::convolution::{Call, Pass};
 use crate::ops::cuda::norm::{self, Parts};
 use crate::ops::cuda::pointwise::{self, Map};
@@ -24,6 +24,7 @@ pub(crate) struct Memory {
 
 struct Walk<'a> {
     on: &'a OnDevice,
+    arena: &'a Arena,
     graph: &'a Graph,
     saved: &'a Saved,
     memory: Memory,
@@ -38,12 +39,13 @@ struct Walk<'a> {
 }
 
 impl OnDevice {
-    /// Propagates the output's gradient back to parameters and images.
+    /// Propagates the output's gradient back to parameters and images, with working memory from `arena`.
     ///
     /// # Safety
     /// `memory` must name device memory of the parameters, the output's gradient and the wanted gradients.
-    pub(crate) unsafe fn backward(
+    pub(super) unsafe fn backward_in(
         &self,
+        arena: &Arena,
         graph: &Graph,
         saved: &Saved,
         memory: Memory,
@@ -51,16 +53,17 @@ impl OnDevice {
     ) -> Result<()> {
         let empty = || graph.features.iter().map(|_| None).collect::<Vec<_>>();
         let grads = match wanted.params {
-            true => Some([self.maps.buffer(&self.arena)?, self.linear.buffer(&self.arena)?]),
+            true => Some([self.maps.buffer(arena)?, self.linear.buffer(arena)?]),
             false => None,
         };
         let mut walk = Walk {
             on: self,
+            arena,
             graph,
             saved,
             memory,
             wanted,
-            packed: self.packed(memory.params)?,
+            packed: self.packed(arena, memory.params)?,
             grads,
             normed: empty(),
             raw: empty(),
@@ -75,8 +78,8 @@ impl OnDevice {
             walk.release(node);
         }
         if let Some([maps, linear]) = &walk.grads {
-            self.maps.grads(self.arena.backend(), memory.params, maps, memory.grad_params)?;
-            self.linear.grads(self.arena.backend(), memory.params, linear, memory.grad_params)?;
+            self.maps.grads(arena.backend(), memory.params, maps, memory.grad_params)?;
+            self.linear.grads(arena.backend(), memory.params, linear, memory.grad_params)?;
         }
         Ok(())
     }
@@ -84,7 +87,7 @@ impl OnDevice {
 
 impl Walk<'_> {
     fn backend(&self) -> &dyn Backend {
-        self.on.arena.backend()
+        self.arena.backend()
     }
 
     fn feature(&self, feature: FeatureId) -> Result<&Map> {
@@ -95,7 +98,7 @@ impl Walk<'_> {
     /// Memory for the gradient by a feature map.
     fn like(&self, feature: FeatureId) -> Result<Map> {
         let map = self.feature(feature)?;
-        Map::new(&self.on.arena, map.element, map.shape, map.rows)
+        Map::new(self.arena, map.element, map.shape, map.rows)
     }
 
     /// The whole gradient by a feature map; `None` where nothing depends on it.
@@ -141,7 +144,7 @@ impl Walk<'_> {
         let norm = &self.graph.norms[index];
         let rows = self.saved.rows;
         let offsets = match self.saved.batch_statistics {
-            true => Some(self.on.arena.floats(2 * norm.channels * rows.groups)?),
+            true => Some(self.arena.floats(2 * norm.channels * rows.groups)?),
             false => None,
         };
         let of = |place: usize| float_at(self.memory.grad_params, place);
@@ -159,7 +162,7 @@ impl Walk<'_> {
         }
         let Some(grad) = &self.normed[feature] else { return Ok(()) };
         let (z, rows) = (self.feature(feature)?, self.saved.rows);
-        let parts = Parts::new(&self.on.arena, z, rows)?;
+        let parts = Parts::new(self.arena, z, rows)?;
         let norm = self.saved.norms.get(index);
         norm::grad_sums(self.backend(), rows, grad, z, &norm, masked, &parts)?;
         self.coefficients(index, &parts)
@@ -180,7 +183,7 @@ impl Walk<'_> {
             let weight = self.on.layers(linear).address(&grads[usize::from(linear)], start);
             let call = Call { pass: Pass::Filter, input: input.at(), weight, ..call };
             // SAFETY: the maps and gradients are of the convolution's shape.
-            unsafe { self.backend().convolve(&self.on.arena, &call)? };
+            unsafe { self.backend().convolve(self.arena, &call)? };
             if let Some(bias) = conv.bias {
                 let to = float_at(self.memory.grad_params, bias);
                 let sets = if graph.members.is_some() { rows.members } else { 1 };
@@ -193,9 +196,7 @@ impl Walk<'_> {
         }
         let (to, accumulate) = match conv.source {
             Source::Image => match self.wanted.images {
-                true => {
-                    (Map::new(&self.on.arena, self.on.element(linear), graph.image, rows.count())?, false)
-                }
+                true => (Map::new(self.arena, self.on.element(linear), graph.image, rows.count())?, false),
                 false => return Ok(()),
             },
             Source::Feature(f) => match &self.raw[f] {
@@ -206,7 +207,7 @@ impl Walk<'_> {
         };
         let call = Call { pass: Pass::Data { accumulate }, input: to.at(), input_rows: rows.count(), ..call };
         // SAFETY: as above.
-        unsafe { self.backend().convolve(&self.on.arena, &call)? };
+        unsafe { self.backend().convolve(self.arena, &call)? };
         match conv.source {
             Source::Image => {
                 let images = if graph.tiled_images { rows.count() } else { rows.batch };
@@ -246,7 +247,7 @@ impl Walk<'_> {
         let rows = self.saved.rows;
         let next = self.graph.skip_user(join.out).and_then(|next| self.raw[next.out].as_ref());
         let (out, z) = (self.feature(join.out)?, self.feature(join.feature)?);
-        let parts = Parts::new(&self.on.arena, z, rows)?;
+        let parts = Parts::new(self.arena, z, rows)?;
         let norm = self.saved.norms.get(join.norm);
         let wanted = self.needs_sums();
         pointwise::join_grad(self.backend(), rows, &grad, next, out, z, &norm, &parts, wanted)?;

@@ -5,7 +5,7 @@ use crate::engine::forward::Request;
 use crate::engine::graph::{Conv, FeatureId, Graph, Join, Node, Pool, Residual, Source};
 use crate::engine::norm::{EPSILON, MOMENTUM};
 use crate::error::{Error, Result};
-use crate::ops::cuda::backend::{Backend, Buffer};
+use crate::ops::cuda::backend::{Arena, Backend, Buffer};
 use crate::ops::cuda::convolution::{Call, Pass};
 use crate::ops::cuda::norm::{self, Parts, Places};
 use crate::ops::cuda::pointwise::{self, Map, Rows, Skip};
@@ -13,6 +13,7 @@ use crate::ops::cuda::pointwise::{self, Map, Rows, Skip};
 /// A pass on its way.
 struct Walk<'a> {
     on: &'a OnDevice,
+    arena: &'a Arena,
     graph: &'a Graph,
     params: u64,
     /// (images, C, H, W), f32.
@@ -25,13 +26,15 @@ struct Walk<'a> {
 }
 
 impl OnDevice {
-    /// Runs the graph over `images` (f32, planar, in [0, 1]) and writes its output (rows, C, H, W) to `output`. With
-    /// `weight_grads` the inputs of convolutions are kept too, for the gradient by their weights.
+    /// Runs the graph over `images` (f32, planar, in [0, 1]) and writes its output (rows, C, H, W) to `output`, with
+    /// working memory from `arena`. With `weight_grads` the inputs of convolutions are kept too, for the gradient by their
+    /// weights.
     ///
     /// # Safety
     /// The addresses must be device memory of the images, the parameters and the output.
-    pub(crate) unsafe fn forward(
+    pub(super) unsafe fn forward_in(
         &self,
+        arena: &Arena,
         graph: &Graph,
         (params, images, output): (u64, u64, u64),
         request: Request,
@@ -41,13 +44,13 @@ impl OnDevice {
         let rows = Rows { members: graph.member_count(), batch: request.batch, groups };
         let batch_statistics = request.groups.is_some();
         let norms = match batch_statistics {
-            true => Norms::new(&self.arena, graph, groups)?,
-            false => self.running_norms(graph, params)?,
+            true => Norms::new(arena, graph, groups)?,
+            false => self.running_norms(arena, graph, params)?,
         };
         let features = graph.features.iter().map(|_| None).collect();
-        let packed = self.packed(params)?;
+        let packed = self.packed(arena, params)?;
         let mut walk =
-            Walk { on: self, graph, params, images, rows, packed, features, norms, batch_statistics };
+            Walk { on: self, arena, graph, params, images, rows, packed, features, norms, batch_statistics };
         let mut inputs: Vec<Option<Map>> = Vec::new();
         for (index, node) in graph.nodes.iter().enumerate() {
             let input = match node {
@@ -68,7 +71,7 @@ impl OnDevice {
 
 impl Walk<'_> {
     fn backend(&self) -> &dyn Backend {
-        self.on.arena.backend()
+        self.arena.backend()
     }
 
     fn feature(&self, feature: FeatureId) -> Result<&Map> {
@@ -77,7 +80,7 @@ impl Walk<'_> {
     }
 
     fn map(&self, linear: bool, feature: FeatureId) -> Result<Map> {
-        Map::new(&self.on.arena, self.on.element(linear), self.graph.features[feature], self.rows.count())
+        Map::new(self.arena, self.on.element(linear), self.graph.features[feature], self.rows.count())
     }
 
     /// What a convolution reads: made for it, or the feature map itself.
@@ -85,7 +88,7 @@ impl Walk<'_> {
         match source {
             Source::Image => {
                 let rows = if self.graph.tiled_images { self.rows.count() } else { self.rows.batch };
-                let to = Map::new(&self.on.arena, self.on.element(linear), self.graph.image, rows)?;
+                let to = Map::new(self.arena, self.on.element(linear), self.graph.image, rows)?;
                 let (mean, std) = (&self.on.pixel_mean, &self.on.pixel_std);
                 pointwise::image_in(self.backend(), self.images, mean, std, &to)?;
                 Ok(to)
@@ -111,7 +114,7 @@ impl Walk<'_> {
             ..self.on.call(self.graph, index, conv, self.rows, &self.packed)
         };
         // SAFETY: the maps are of the convolution's shape, the packed weights of this network.
-        unsafe { self.backend().convolve(&self.on.arena, &call)? };
+        unsafe { self.backend().convolve(self.arena, &call)? };
         let skip = match conv.residual {
             Some(Residual::Feature(f)) => Skip::Map(self.feature(f)?),
             _ => Skip::None,
@@ -158,7 +161,7 @@ impl Walk<'_> {
             };
         };
         let norm = &self.graph.norms[index];
-        let parts = Parts::new(&self.on.arena, map, rows)?;
+        let parts = Parts::new(self.arena, map, rows)?;
         norm::moments(backend, rows, map, skip, &parts)?;
         let places = Places {
             gamma: float_at(self.params, norm.gamma),

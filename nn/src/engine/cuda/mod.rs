@@ -9,10 +9,18 @@ pub(crate) mod backward;
 mod forward;
 #[cfg(feature = "cuda")]
 pub(crate) mod operator;
+pub(crate) mod replay;
 mod tables;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
+use backward::Memory;
+use replay::{Track, Tracks};
+
+use super::backward::Wanted;
+use super::forward::Request;
 use super::graph::{Conv, Graph, Node, Residual, Source};
 use super::norm::EPSILON;
 use crate::error::{Error, Result};
@@ -39,6 +47,15 @@ pub(crate) struct OnDevice {
     linear: Layers,
     /// First packed weight of each node, among those of its kind.
     packed_at: Vec<usize>,
+    tracks: Tracks,
+}
+
+/// A forward pass that may be gone back through.
+pub(crate) enum Kept {
+    /// In memory that nothing else has until it is dropped.
+    Once(Saved),
+    /// In that of its track, which is kept for it.
+    OnTrack(Arc<Track>),
 }
 
 /// What the backward pass needs of a forward pass.
@@ -100,8 +117,55 @@ impl OnDevice {
             maps: Layers::new(&arena, &maps, members, element)?,
             linear: Layers::new(&arena, &linear, members, Element::F32)?,
             packed_at,
+            tracks: Tracks::default(),
             arena,
         })
+    }
+
+    /// The output of the graph for `images`, and what going back needs where `request` keeps it: [`OnDevice::forward_in`],
+    /// as it is or recorded.
+    ///
+    /// # Safety
+    /// As there.
+    pub(crate) unsafe fn forward(
+        &self,
+        graph: &Graph,
+        addresses: (u64, u64, u64),
+        request: Request,
+        weight_grads: bool,
+    ) -> Result<Option<Kept>> {
+        match self.tracks.idle(&self.arena, graph, request, weight_grads)? {
+            Some(track) => {
+                // SAFETY: the caller's.
+                unsafe { track.forward(self, graph, addresses)? };
+                Ok(request.keep.then_some(Kept::OnTrack(track)))
+            }
+            None => {
+                // SAFETY: the caller's.
+                let saved = unsafe { self.forward_in(&self.arena, graph, addresses, request, weight_grads)? };
+                Ok(saved.map(Kept::Once))
+            }
+        }
+    }
+
+    /// The gradients of a pass that was kept: [`OnDevice::backward_in`], as it is or recorded.
+    ///
+    /// # Safety
+    /// As there.
+    pub(crate) unsafe fn backward(
+        &self,
+        graph: &Graph,
+        kept: &Kept,
+        memory: Memory,
+        wanted: Wanted,
+    ) -> Result<()> {
+        // SAFETY: the caller's.
+        unsafe {
+            match kept {
+                Kept::Once(saved) => self.backward_in(&self.arena, graph, saved, memory, wanted),
+                Kept::OnTrack(track) => track.backward(self, graph, memory, wanted),
+            }
+        }
     }
 
     /// A copy of the running statistics.
@@ -127,10 +191,10 @@ impl OnDevice {
     }
 
     /// Both kinds' weights as the convolutions read them: those over maps, and those of classifiers.
-    fn packed(&self, params: u64) -> Result<[Buffer; 2]> {
+    fn packed(&self, arena: &Arena, params: u64) -> Result<[Buffer; 2]> {
         let pack = |layers: &Layers| {
-            let packed = layers.buffer(&self.arena)?;
-            layers.pack(self.arena.backend(), params, &packed)?;
+            let packed = layers.buffer(arena)?;
+            layers.pack(arena.backend(), params, &packed)?;
             Ok::<_, Error>(packed)
         };
         Ok([pack(&self.maps)?, pack(&self.linear)?])
@@ -162,9 +226,9 @@ impl OnDevice {
     }
 
     /// The tables of all norms from the running statistics.
-    fn running_norms(&self, graph: &Graph, params: u64) -> Result<Norms> {
-        let norms = Norms::new(&self.arena, graph, 1)?;
-        let (backend, count) = (self.arena.backend(), graph.norms.len());
+    fn running_norms(&self, arena: &Arena, graph: &Graph, params: u64) -> Result<Norms> {
+        let norms = Norms::new(arena, graph, 1)?;
+        let (backend, count) = (arena.backend(), graph.norms.len());
         if count > 0 {
             let memory = (params, self.running.at(), norms.buffer.at());
             norm::running_statistics(backend, &self.norms, count, memory, EPSILON)?;
