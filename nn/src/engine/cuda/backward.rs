@@ -3,7 +3,7 @@
 //! As on the CPU a map's gradient has up to two parts: `normed`, which arrives behind its norm (before that norm's ReLU is
 //! taken into account), and `raw`, which arrives directly.
 
-use super::{OnDevice, Saved, float_at};
+use super::{OnDevice, Saved, Weights, float_at};
 use crate::engine::backward::Wanted;
 use crate::engine::graph::{Conv, FeatureId, Graph, Join, Node, NormId, Pool, Residual, Source};
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ struct Walk<'a> {
     saved: &'a Saved,
     memory: Memory,
     wanted: Wanted,
-    packed: [Buffer; 2],
+    weights: Weights,
     /// Gradients by the packed weights, where wanted.
     grads: Option<[Buffer; 2]>,
     normed: Vec<Option<Map>>,
@@ -63,7 +63,10 @@ impl OnDevice {
             saved,
             memory,
             wanted,
-            packed: self.packed(arena, memory.params)?,
+            weights: match &saved.folded {
+                Some(weights) => weights.clone(),
+                None => self.weights(arena, memory.params, None)?,
+            },
             grads,
             normed: empty(),
             raw: empty(),
@@ -110,6 +113,8 @@ impl Walk<'_> {
         }
         // A join's gradient is masked by the join's own ReLU; it serves as that behind the norm of its main branch.
         let (normed, masked) = match self.graph.join_of(feature) {
+            // Folded: the convolution made the block's map.
+            Some(join) if self.saved.features[feature].is_none() => return Ok(self.raw[join.out].clone()),
             Some(join) => (&self.raw[join.out], false),
             None => (&self.normed[feature], self.is_behind_relu(feature)),
         };
@@ -172,7 +177,7 @@ impl Walk<'_> {
         let Some(grad) = self.gradient(conv.out)? else { return Ok(()) };
         let linear = conv.bias.is_some();
         let (graph, rows) = (self.graph, self.saved.rows);
-        let call = Call { output: grad.at(), ..self.on.call(graph, index, conv, rows, &self.packed) };
+        let call = Call { output: grad.at(), ..self.on.call(graph, index, conv, rows, &self.weights) };
         if let Some(grads) = &self.grads {
             let Some(input) = &self.saved.inputs[index] else {
                 return Err(Error::State(
@@ -246,7 +251,9 @@ impl Walk<'_> {
         let Some(grad) = self.raw[join.out].clone() else { return Ok(()) };
         let rows = self.saved.rows;
         let next = self.graph.skip_user(join.out).and_then(|next| self.raw[next.out].as_ref());
-        let (out, z) = (self.feature(join.out)?, self.feature(join.feature)?);
+        let out = self.feature(join.out)?;
+        // Of a folded norm nothing is summed, so that it does not matter what is read.
+        let z = self.saved.features[join.feature].as_ref().unwrap_or(out);
         let parts = Parts::new(self.arena, z, rows)?;
         let norm = self.saved.norms.get(join.norm);
         let wanted = self.needs_sums();

@@ -6,6 +6,7 @@
 //! and, after the first step, nothing is allocated but the results.
 
 pub(crate) mod backward;
+mod fold;
 mod forward;
 #[cfg(feature = "cuda")]
 pub(crate) mod operator;
@@ -17,6 +18,7 @@ mod tests;
 use std::sync::Arc;
 
 use backward::Memory;
+use fold::Folds;
 use replay::{Track, Tracks};
 
 use super::backward::Wanted;
@@ -47,6 +49,7 @@ pub(crate) struct OnDevice {
     linear: Layers,
     /// First packed weight of each node, among those of its kind.
     packed_at: Vec<usize>,
+    folds: Folds,
     tracks: Tracks,
 }
 
@@ -68,6 +71,16 @@ pub(crate) struct Saved {
     norms: Norms,
     /// Whether the statistics are the batch's own.
     batch_statistics: bool,
+    /// The weights with the folded norms, where those are.
+    folded: Option<Weights>,
+}
+
+/// Both kinds' weights as the convolutions read them: those over maps, and those of classifiers.
+#[derive(Clone)]
+struct Weights {
+    packed: Arc<[Buffer; 2]>,
+    /// Biases of the folded norms, where there are any.
+    biases: Option<Arc<Buffer>>,
 }
 
 /// The tables of all norms in one pass.
@@ -117,6 +130,7 @@ impl OnDevice {
             maps: Layers::new(&arena, &maps, members, element)?,
             linear: Layers::new(&arena, &linear, members, Element::F32)?,
             packed_at,
+            folds: Folds::new(&arena, graph)?,
             tracks: Tracks::default(),
             arena,
         })
@@ -190,18 +204,27 @@ impl OnDevice {
         if linear { &self.linear } else { &self.maps }
     }
 
-    /// Both kinds' weights as the convolutions read them: those over maps, and those of classifiers.
-    fn packed(&self, arena: &Arena, params: u64) -> Result<[Buffer; 2]> {
+    /// The weights for a pass; with the tables of its norms, which are then changed, those that can be are folded in.
+    fn weights(&self, arena: &Arena, params: u64, norms: Option<&Norms>) -> Result<Weights> {
+        let tables = norms.map_or(0, |norms| norms.buffer.at());
         let pack = |layers: &Layers| {
             let packed = layers.buffer(arena)?;
-            layers.pack(arena.backend(), params, &packed)?;
+            layers.pack(arena.backend(), params, tables, &packed)?;
             Ok::<_, Error>(packed)
         };
-        Ok([pack(&self.maps)?, pack(&self.linear)?])
+        let packed = Arc::new([pack(&self.maps)?, pack(&self.linear)?]);
+        if norms.is_none() || self.folds.count == 0 {
+            return Ok(Weights { packed, biases: None });
+        }
+        let element = self.element(false);
+        let biases = arena.take(self.folds.bias_len * element.bytes())?;
+        let (words, count) = (&self.folds.words, self.folds.count);
+        norm::fold_norms(arena.backend(), words, count, tables, (biases.at(), element))?;
+        Ok(Weights { packed, biases: Some(Arc::new(biases)) })
     }
 
     /// A convolution of this network, without its maps.
-    fn call(&self, graph: &Graph, index: usize, conv: &Conv, rows: Rows, packed: &[Buffer; 2]) -> Call {
+    fn call(&self, graph: &Graph, index: usize, conv: &Conv, rows: Rows, weights: &Weights) -> Call {
         let linear = conv.bias.is_some();
         let start = self.packed_at[index];
         let input_rows = match conv.source {
@@ -217,10 +240,11 @@ impl OnDevice {
             batch: rows.batch,
             input_rows,
             input: 0,
-            weight: self.layers(linear).address(&packed[usize::from(linear)], start),
+            weight: self.layers(linear).address(&weights.packed[usize::from(linear)], start),
             output: 0,
             bias: 0,
             bias_of_members: graph.members.is_some(),
+            epilogue: None,
             linear,
         }
     }
