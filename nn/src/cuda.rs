@@ -2,6 +2,7 @@
 
 use candle_core::Device;
 
+pub use crate::engine::cuda::replay::replays;
 use crate::error::Result;
 pub use crate::ops::cuda::device::{count, describe, peak_mib, release};
 

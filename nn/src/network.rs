@@ -84,7 +84,7 @@ impl Place {
 enum Saved {
     Cpu(forward::Saved),
     #[cfg(feature = "cuda")]
-    Cuda(cuda::Saved),
+    Cuda(cuda::Kept),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

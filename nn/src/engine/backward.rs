@@ -17,7 +17,7 @@ use crate::ops::cpu::simd::Level;
 use crate::profile::{Kind, measure};
 
 /// Which gradients are asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub params: bool,
     pub images: bool,

@@ -24,7 +24,7 @@ pub(crate) struct Saved {
 }
 
 /// What a forward pass is to do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     /// Images in the batch; a graph with tiled images reads members * batch.
     pub batch: usize,

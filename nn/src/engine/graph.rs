@@ -24,6 +24,12 @@ impl Feature {
         blocks(self.channels) * self.height * self.width * BLOCK
     }
 
+    /// Values of one image, without those that fill up the last block of channels.
+    #[cfg_attr(not(any(feature = "cuda", test)), expect(dead_code, reason = "for devices"))]
+    pub(crate) fn values(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
     pub(crate) fn extent(&self, border: usize) -> Extent {
         Extent { blocks: blocks(self.channels), height: self.height, width: self.width, border }
     }
@@ -297,6 +303,12 @@ impl Graph {
     /// The feature map that the last node makes.
     pub(crate) fn output(&self) -> FeatureId {
         self.nodes.last().map_or(0, Node::out)
+    }
+
+    /// Images that a pass over `batch` images is given: a graph with tiled images has them for each member.
+    #[cfg_attr(not(any(feature = "cuda", test)), expect(dead_code, reason = "for devices"))]
+    pub(crate) fn image_rows(&self, batch: usize) -> usize {
+        if self.tiled_images { self.member_count() * batch } else { batch }
     }
 
     /// Multiply-adds of the forward pass of one image through one member.

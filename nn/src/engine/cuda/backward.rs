@@ -3,11 +3,11 @@
 //! As on the CPU a map's gradient has up to two parts: `normed`, which arrives behind its norm (before that norm's ReLU is
 //! taken into account), and `raw`, which arrives directly.
 
-use super::{OnDevice, Saved, float_at};
+use super::{OnDevice, Saved, Weights, float_at};
 use crate::engine::backward::Wanted;
 use crate::engine::graph::{Conv, FeatureId, Graph, Join, Node, NormId, Pool, Residual, Source};
 use crate::error::{Error, Result};
-use crate::ops::cuda::backend::{Backend, Buffer};
+use crate::ops::cuda::backend::{Arena, Backend, Buffer};
 use crate::ops::cuda::convolution::{Call, Pass};
 use crate::ops::cuda::norm::{self, Parts};
 use crate::ops::cuda::pointwise::{self, Map};
@@ -24,11 +24,12 @@ pub(crate) struct Memory {
 
 struct Walk<'a> {
     on: &'a OnDevice,
+    arena: &'a Arena,
     graph: &'a Graph,
     saved: &'a Saved,
     memory: Memory,
     wanted: Wanted,
-    packed: [Buffer; 2],
+    weights: Weights,
     /// Gradients by the packed weights, where wanted.
     grads: Option<[Buffer; 2]>,
     normed: Vec<Option<Map>>,
@@ -38,12 +39,13 @@ struct Walk<'a> {
 }
 
 impl OnDevice {
-    /// Propagates the output's gradient back to parameters and images.
+    /// Propagates the output's gradient back to parameters and images, with working memory from `arena`.
     ///
     /// # Safety
     /// `memory` must name device memory of the parameters, the output's gradient and the wanted gradients.
-    pub(crate) unsafe fn backward(
+    pub(super) unsafe fn backward_in(
         &self,
+        arena: &Arena,
         graph: &Graph,
         saved: &Saved,
         memory: Memory,
@@ -51,16 +53,20 @@ impl OnDevice {
     ) -> Result<()> {
         let empty = || graph.features.iter().map(|_| None).collect::<Vec<_>>();
         let grads = match wanted.params {
-            true => Some([self.maps.buffer(&self.arena)?, self.linear.buffer(&self.arena)?]),
+            true => Some([self.maps.buffer(arena)?, self.linear.buffer(arena)?]),
             false => None,
         };
         let mut walk = Walk {
             on: self,
+            arena,
             graph,
             saved,
             memory,
             wanted,
-            packed: self.packed(memory.params)?,
+            weights: match &saved.folded {
+                Some(weights) => weights.clone(),
+                None => self.weights(arena, memory.params, None)?,
+            },
             grads,
             normed: empty(),
             raw: empty(),
@@ -75,8 +81,8 @@ impl OnDevice {
             walk.release(node);
         }
         if let Some([maps, linear]) = &walk.grads {
-            self.maps.grads(self.arena.backend(), memory.params, maps, memory.grad_params)?;
-            self.linear.grads(self.arena.backend(), memory.params, linear, memory.grad_params)?;
+            self.maps.grads(arena.backend(), memory.params, maps, memory.grad_params)?;
+            self.linear.grads(arena.backend(), memory.params, linear, memory.grad_params)?;
         }
         Ok(())
     }
@@ -84,7 +90,7 @@ impl OnDevice {
 
 impl Walk<'_> {
     fn backend(&self) -> &dyn Backend {
-        self.on.arena.backend()
+        self.arena.backend()
     }
 
     fn feature(&self, feature: FeatureId) -> Result<&Map> {
@@ -95,7 +101,7 @@ impl Walk<'_> {
     /// Memory for the gradient by a feature map.
     fn like(&self, feature: FeatureId) -> Result<Map> {
         let map = self.feature(feature)?;
-        Map::new(&self.on.arena, map.element, map.shape, map.rows)
+        Map::new(self.arena, map.element, map.shape, map.rows)
     }
 
     /// The whole gradient by a feature map; `None` where nothing depends on it.
@@ -107,6 +113,8 @@ impl Walk<'_> {
         }
         // A join's gradient is masked by the join's own ReLU; it serves as that behind the norm of its main branch.
         let (normed, masked) = match self.graph.join_of(feature) {
+            // Folded: the convolution made the block's map.
+            Some(join) if self.saved.features[feature].is_none() => return Ok(self.raw[join.out].clone()),
             Some(join) => (&self.raw[join.out], false),
             None => (&self.normed[feature], self.is_behind_relu(feature)),
         };
@@ -141,7 +149,7 @@ impl Walk<'_> {
         let norm = &self.graph.norms[index];
         let rows = self.saved.rows;
         let offsets = match self.saved.batch_statistics {
-            true => Some(self.on.arena.floats(2 * norm.channels * rows.groups)?),
+            true => Some(self.arena.floats(2 * norm.channels * rows.groups)?),
             false => None,
         };
         let of = |place: usize| float_at(self.memory.grad_params, place);
@@ -159,7 +167,7 @@ impl Walk<'_> {
         }
         let Some(grad) = &self.normed[feature] else { return Ok(()) };
         let (z, rows) = (self.feature(feature)?, self.saved.rows);
-        let parts = Parts::new(&self.on.arena, z, rows)?;
+        let parts = Parts::new(self.arena, z, rows)?;
         let norm = self.saved.norms.get(index);
         norm::grad_sums(self.backend(), rows, grad, z, &norm, masked, &parts)?;
         self.coefficients(index, &parts)
@@ -169,7 +177,7 @@ impl Walk<'_> {
         let Some(grad) = self.gradient(conv.out)? else { return Ok(()) };
         let linear = conv.bias.is_some();
         let (graph, rows) = (self.graph, self.saved.rows);
-        let call = Call { output: grad.at(), ..self.on.call(graph, index, conv, rows, &self.packed) };
+        let call = Call { output: grad.at(), ..self.on.call(graph, index, conv, rows, &self.weights) };
         if let Some(grads) = &self.grads {
             let Some(input) = &self.saved.inputs[index] else {
                 return Err(Error::State(
@@ -180,7 +188,7 @@ impl Walk<'_> {
             let weight = self.on.layers(linear).address(&grads[usize::from(linear)], start);
             let call = Call { pass: Pass::Filter, input: input.at(), weight, ..call };
             // SAFETY: the maps and gradients are of the convolution's shape.
-            unsafe { self.backend().convolve(&self.on.arena, &call)? };
+            unsafe { self.backend().convolve(self.arena, &call)? };
             if let Some(bias) = conv.bias {
                 let to = float_at(self.memory.grad_params, bias);
                 let sets = if graph.members.is_some() { rows.members } else { 1 };
@@ -193,9 +201,7 @@ impl Walk<'_> {
         }
         let (to, accumulate) = match conv.source {
             Source::Image => match self.wanted.images {
-                true => {
-                    (Map::new(&self.on.arena, self.on.element(linear), graph.image, rows.count())?, false)
-                }
+                true => (Map::new(self.arena, self.on.element(linear), graph.image, rows.count())?, false),
                 false => return Ok(()),
             },
             Source::Feature(f) => match &self.raw[f] {
@@ -206,7 +212,7 @@ impl Walk<'_> {
         };
         let call = Call { pass: Pass::Data { accumulate }, input: to.at(), input_rows: rows.count(), ..call };
         // SAFETY: as above.
-        unsafe { self.backend().convolve(&self.on.arena, &call)? };
+        unsafe { self.backend().convolve(self.arena, &call)? };
         match conv.source {
             Source::Image => {
                 let images = if graph.tiled_images { rows.count() } else { rows.batch };
@@ -245,8 +251,10 @@ impl Walk<'_> {
         let Some(grad) = self.raw[join.out].clone() else { return Ok(()) };
         let rows = self.saved.rows;
         let next = self.graph.skip_user(join.out).and_then(|next| self.raw[next.out].as_ref());
-        let (out, z) = (self.feature(join.out)?, self.feature(join.feature)?);
-        let parts = Parts::new(&self.on.arena, z, rows)?;
+        let out = self.feature(join.out)?;
+        // Of a folded norm nothing is summed, so that it does not matter what is read.
+        let z = self.saved.features[join.feature].as_ref().unwrap_or(out);
+        let parts = Parts::new(self.arena, z, rows)?;
         let norm = self.saved.norms.get(join.norm);
         let wanted = self.needs_sums();
         pointwise::join_grad(self.backend(), rows, &grad, next, out, z, &norm, &parts, wanted)?;

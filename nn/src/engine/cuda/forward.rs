@@ -1,24 +1,26 @@
 //! The forward pass on a device.
 
-use super::{Norms, OnDevice, Saved, float_at};
+use super::fold::Fold;
+use super::{Norms, OnDevice, Saved, Weights, float_at};
 use crate::engine::forward::Request;
-use crate::engine::graph::{Conv, FeatureId, Graph, Join, Node, Pool, Residual, Source};
+use crate::engine::graph::{Conv, FeatureId, Graph, Join, Node, NormId, Pool, Residual, Source};
 use crate::engine::norm::{EPSILON, MOMENTUM};
 use crate::error::{Error, Result};
-use crate::ops::cuda::backend::{Backend, Buffer};
-use crate::ops::cuda::convolution::{Call, Pass};
+use crate::ops::cuda::backend::{Arena, Backend};
+use crate::ops::cuda::convolution::{Call, Epilogue, Pass};
 use crate::ops::cuda::norm::{self, Parts, Places};
 use crate::ops::cuda::pointwise::{self, Map, Rows, Skip};
 
 /// A pass on its way.
 struct Walk<'a> {
     on: &'a OnDevice,
+    arena: &'a Arena,
     graph: &'a Graph,
     params: u64,
     /// (images, C, H, W), f32.
     images: u64,
     rows: Rows,
-    packed: [Buffer; 2],
+    weights: Weights,
     features: Vec<Option<Map>>,
     norms: Norms,
     batch_statistics: bool,
@@ -27,13 +29,15 @@ struct Walk<'a> {
 }
 
 impl OnDevice {
-    /// Runs the graph over `images` (f32, planar, in [0, 1]) and writes its output (rows, C, H, W) to `output`. With
-    /// `weight_grads` the inputs of convolutions are kept too, for the gradient by their weights.
+    /// Runs the graph over `images` (f32, planar, in [0, 1]) and writes its output (rows, C, H, W) to `output`, with
+    /// working memory from `arena`. With `weight_grads` the inputs of convolutions are kept too, for the gradient by their
+    /// weights.
     ///
     /// # Safety
     /// The addresses must be device memory of the images, the parameters and the output.
-    pub(crate) unsafe fn forward(
+    pub(super) unsafe fn forward_in(
         &self,
+        arena: &Arena,
         graph: &Graph,
         (params, images, output): (u64, u64, u64),
         request: Request,
@@ -43,14 +47,27 @@ impl OnDevice {
         let rows = Rows { members: graph.member_count(), batch: request.batch, groups };
         let batch_statistics = request.groups.is_some();
         let norms = match batch_statistics {
-            true => Norms::new(&self.arena, graph, groups)?,
-            false => self.running_norms(graph, params)?,
+            true => Norms::new(arena, graph, groups)?,
+            false => self.running_norms(arena, graph, params)?,
         };
         let features = graph.features.iter().map(|_| None).collect();
-        let packed = self.packed(params)?;
+        // Of a frozen network, the norms whose statistics are constants go into the weights.
+        let is_frozen = !batch_statistics && !weight_grads;
+        let weights = self.weights(arena, params, is_frozen.then_some(&norms))?;
         let follow = request.follow;
-        let mut walk =
-            Walk { on: self, graph, params, images, rows, packed, features, norms, batch_statistics, follow };
+        let mut walk = Walk {
+            on: self,
+            arena,
+            graph,
+            params,
+            images,
+            rows,
+            weights,
+            features,
+            norms,
+            batch_statistics,
+            follow,
+        };
         let mut inputs: Vec<Option<Map>> = Vec::new();
         for (index, node) in graph.nodes.iter().enumerate() {
             let input = match node {
@@ -64,14 +81,15 @@ impl OnDevice {
             }
         }
         pointwise::map_out(walk.backend(), walk.feature(graph.output())?, output)?;
-        let Walk { features, norms, .. } = walk;
-        Ok(request.keep.then_some(Saved { rows, features, inputs, norms, batch_statistics }))
+        let Walk { features, norms, weights, .. } = walk;
+        let folded = weights.biases.is_some().then_some(weights);
+        Ok(request.keep.then_some(Saved { rows, features, inputs, norms, batch_statistics, folded }))
     }
 }
 
 impl Walk<'_> {
     fn backend(&self) -> &dyn Backend {
-        self.on.arena.backend()
+        self.arena.backend()
     }
 
     fn feature(&self, feature: FeatureId) -> Result<&Map> {
@@ -80,7 +98,7 @@ impl Walk<'_> {
     }
 
     fn map(&self, linear: bool, feature: FeatureId) -> Result<Map> {
-        Map::new(&self.on.arena, self.on.element(linear), self.graph.features[feature], self.rows.count())
+        Map::new(self.arena, self.on.element(linear), self.graph.features[feature], self.rows.count())
     }
 
     /// What a convolution reads: made for it, or the feature map itself.
@@ -88,12 +106,13 @@ impl Walk<'_> {
         match source {
             Source::Image => {
                 let rows = if self.graph.tiled_images { self.rows.count() } else { self.rows.batch };
-                let to = Map::new(&self.on.arena, self.on.element(linear), self.graph.image, rows)?;
+                let to = Map::new(self.arena, self.on.element(linear), self.graph.image, rows)?;
                 let (mean, std) = (&self.on.pixel_mean, &self.on.pixel_std);
                 pointwise::image_in(self.backend(), self.images, mean, std, &to)?;
                 Ok(to)
             }
             Source::Feature(f) => Ok(self.feature(f)?.clone()),
+            Source::Normed(f, norm) if self.is_folded(norm) => Ok(self.feature(f)?.clone()),
             Source::Normed(f, norm) => {
                 let to = self.map(linear, f)?;
                 norm::norm_relu(self.backend(), self.rows, self.feature(f)?, &self.norms.get(norm), &to)?;
@@ -105,26 +124,47 @@ impl Walk<'_> {
     fn conv(&mut self, index: usize, conv: &Conv) -> Result<Map> {
         let linear = conv.bias.is_some();
         let input = self.input(conv.source, linear)?;
-        let output = self.map(linear, conv.out)?;
+        let fold = self.on.folds.of(index).filter(|fold| self.is_folded(fold.norm));
+        let out = fold.map_or(conv.out, |fold| fold.out);
+        let output = self.map(linear, out)?;
+        let epilogue = fold.map(|fold| self.epilogue(fold)).transpose()?;
         let call = Call {
             pass: Pass::Forward,
+            epilogue,
             input: input.at(),
             output: output.at(),
             bias: conv.bias.map_or(0, |bias| float_at(self.params, bias)),
-            ..self.on.call(self.graph, index, conv, self.rows, &self.packed)
+            ..self.on.call(self.graph, index, conv, self.rows, &self.weights)
         };
         // SAFETY: the maps are of the convolution's shape, the packed weights of this network.
-        unsafe { self.backend().convolve(&self.on.arena, &call)? };
-        let skip = match conv.residual {
-            Some(Residual::Feature(f)) => Skip::Map(self.feature(f)?),
-            _ => Skip::None,
-        };
-        self.finish(conv.out, &output, skip)?;
-        self.features[conv.out] = Some(output);
+        unsafe { self.backend().convolve(self.arena, &call)? };
+        if fold.is_none() {
+            let skip = match conv.residual {
+                Some(Residual::Feature(f)) => Skip::Map(self.feature(f)?),
+                _ => Skip::None,
+            };
+            self.finish(out, &output, skip)?;
+        }
+        self.features[out] = Some(output);
         Ok(input)
     }
 
+    /// Whether this pass has a norm in its convolution.
+    fn is_folded(&self, norm: NormId) -> bool {
+        self.weights.biases.is_some() && self.on.folds.has(norm)
+    }
+
+    fn epilogue(&self, fold: Fold) -> Result<Epilogue> {
+        let biases = self.weights.biases.as_ref().map_or(0, |biases| biases.at());
+        let skip = fold.skip.map(|f| self.feature(f)).transpose()?;
+        let bias = biases + (fold.bias * self.on.element(false).bytes()) as u64;
+        Ok(Epilogue { bias, skip: skip.map_or(0, Map::at) })
+    }
+
     fn join(&mut self, join: &Join) -> Result<()> {
+        if self.is_folded(join.norm) {
+            return Ok(());
+        }
         let output = self.map(false, join.out)?;
         let skip = match join.residual {
             None => Skip::None,
@@ -161,7 +201,7 @@ impl Walk<'_> {
             };
         };
         let norm = &self.graph.norms[index];
-        let parts = Parts::new(&self.on.arena, map, rows)?;
+        let parts = Parts::new(self.arena, map, rows)?;
         norm::moments(backend, rows, map, skip, &parts)?;
         let places = Places {
             gamma: float_at(self.params, norm.gamma),

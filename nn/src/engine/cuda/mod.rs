@@ -6,13 +6,23 @@
 //! and, after the first step, nothing is allocated but the results.
 
 pub(crate) mod backward;
+mod fold;
 mod forward;
 #[cfg(feature = "cuda")]
 pub(crate) mod operator;
+pub(crate) mod replay;
 mod tables;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
+use backward::Memory;
+use fold::Folds;
+use replay::{Track, Tracks};
+
+use super::backward::Wanted;
+use super::forward::Request;
 use super::graph::{Conv, Graph, Node, Residual, Source};
 use super::norm::EPSILON;
 use crate::error::{Error, Result};
@@ -39,6 +49,16 @@ pub(crate) struct OnDevice {
     linear: Layers,
     /// First packed weight of each node, among those of its kind.
     packed_at: Vec<usize>,
+    folds: Folds,
+    tracks: Tracks,
+}
+
+/// A forward pass that may be gone back through.
+pub(crate) enum Kept {
+    /// In memory that nothing else has until it is dropped.
+    Once(Saved),
+    /// In that of its track, which is kept for it.
+    OnTrack(Arc<Track>),
 }
 
 /// What the backward pass needs of a forward pass.
@@ -51,6 +71,16 @@ pub(crate) struct Saved {
     norms: Norms,
     /// Whether the statistics are the batch's own.
     batch_statistics: bool,
+    /// The weights with the folded norms, where those are.
+    folded: Option<Weights>,
+}
+
+/// Both kinds' weights as the convolutions read them: those over maps, and those of classifiers.
+#[derive(Clone)]
+struct Weights {
+    packed: Arc<[Buffer; 2]>,
+    /// Biases of the folded norms, where there are any.
+    biases: Option<Arc<Buffer>>,
 }
 
 /// The tables of all norms in one pass.
@@ -100,8 +130,56 @@ impl OnDevice {
             maps: Layers::new(&arena, &maps, members, element)?,
             linear: Layers::new(&arena, &linear, members, Element::F32)?,
             packed_at,
+            folds: Folds::new(&arena, graph)?,
+            tracks: Tracks::default(),
             arena,
         })
+    }
+
+    /// The output of the graph for `images`, and what going back needs where `request` keeps it: [`OnDevice::forward_in`],
+    /// as it is or recorded.
+    ///
+    /// # Safety
+    /// As there.
+    pub(crate) unsafe fn forward(
+        &self,
+        graph: &Graph,
+        addresses: (u64, u64, u64),
+        request: Request,
+        weight_grads: bool,
+    ) -> Result<Option<Kept>> {
+        match self.tracks.idle(&self.arena, graph, request, weight_grads)? {
+            Some(track) => {
+                // SAFETY: the caller's.
+                unsafe { track.forward(self, graph, addresses)? };
+                Ok(request.keep.then_some(Kept::OnTrack(track)))
+            }
+            None => {
+                // SAFETY: the caller's.
+                let saved = unsafe { self.forward_in(&self.arena, graph, addresses, request, weight_grads)? };
+                Ok(saved.map(Kept::Once))
+            }
+        }
+    }
+
+    /// The gradients of a pass that was kept: [`OnDevice::backward_in`], as it is or recorded.
+    ///
+    /// # Safety
+    /// As there.
+    pub(crate) unsafe fn backward(
+        &self,
+        graph: &Graph,
+        kept: &Kept,
+        memory: Memory,
+        wanted: Wanted,
+    ) -> Result<()> {
+        // SAFETY: the caller's.
+        unsafe {
+            match kept {
+                Kept::Once(saved) => self.backward_in(&self.arena, graph, saved, memory, wanted),
+                Kept::OnTrack(track) => track.backward(self, graph, memory, wanted),
+            }
+        }
     }
 
     /// A copy of the running statistics.
@@ -126,18 +204,27 @@ impl OnDevice {
         if linear { &self.linear } else { &self.maps }
     }
 
-    /// Both kinds' weights as the convolutions read them: those over maps, and those of classifiers.
-    fn packed(&self, params: u64) -> Result<[Buffer; 2]> {
+    /// The weights for a pass; with the tables of its norms, which are then changed, those that can be are folded in.
+    fn weights(&self, arena: &Arena, params: u64, norms: Option<&Norms>) -> Result<Weights> {
+        let tables = norms.map_or(0, |norms| norms.buffer.at());
         let pack = |layers: &Layers| {
-            let packed = layers.buffer(&self.arena)?;
-            layers.pack(self.arena.backend(), params, &packed)?;
+            let packed = layers.buffer(arena)?;
+            layers.pack(arena.backend(), params, tables, &packed)?;
             Ok::<_, Error>(packed)
         };
-        Ok([pack(&self.maps)?, pack(&self.linear)?])
+        let packed = Arc::new([pack(&self.maps)?, pack(&self.linear)?]);
+        if norms.is_none() || self.folds.count == 0 {
+            return Ok(Weights { packed, biases: None });
+        }
+        let element = self.element(false);
+        let biases = arena.take(self.folds.bias_len * element.bytes())?;
+        let (words, count) = (&self.folds.words, self.folds.count);
+        norm::fold_norms(arena.backend(), words, count, tables, (biases.at(), element))?;
+        Ok(Weights { packed, biases: Some(Arc::new(biases)) })
     }
 
     /// A convolution of this network, without its maps.
-    fn call(&self, graph: &Graph, index: usize, conv: &Conv, rows: Rows, packed: &[Buffer; 2]) -> Call {
+    fn call(&self, graph: &Graph, index: usize, conv: &Conv, rows: Rows, weights: &Weights) -> Call {
         let linear = conv.bias.is_some();
         let start = self.packed_at[index];
         let input_rows = match conv.source {
@@ -153,18 +240,19 @@ impl OnDevice {
             batch: rows.batch,
             input_rows,
             input: 0,
-            weight: self.layers(linear).address(&packed[usize::from(linear)], start),
+            weight: self.layers(linear).address(&weights.packed[usize::from(linear)], start),
             output: 0,
             bias: 0,
             bias_of_members: graph.members.is_some(),
+            epilogue: None,
             linear,
         }
     }
 
     /// The tables of all norms from the running statistics.
-    fn running_norms(&self, graph: &Graph, params: u64) -> Result<Norms> {
-        let norms = Norms::new(&self.arena, graph, 1)?;
-        let (backend, count) = (self.arena.backend(), graph.norms.len());
+    fn running_norms(&self, arena: &Arena, graph: &Graph, params: u64) -> Result<Norms> {
+        let norms = Norms::new(arena, graph, 1)?;
+        let (backend, count) = (arena.backend(), graph.norms.len());
         if count > 0 {
             let memory = (params, self.running.at(), norms.buffer.at());
             norm::running_statistics(backend, &self.norms, count, memory, EPSILON)?;

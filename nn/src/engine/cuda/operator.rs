@@ -5,7 +5,7 @@ use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, Layout, Storage, Tensor};
 
 use super::backward::Memory;
-use super::{OnDevice, Saved};
+use super::{Kept, OnDevice};
 use crate::engine::backward::Wanted;
 use crate::engine::forward::Request;
 use crate::engine::graph::Graph;
@@ -28,15 +28,15 @@ pub(crate) fn forward(
     (images, params): (View<'_>, View<'_>),
     request: Request,
     weight_grads: bool,
-) -> candle_core::Result<(CudaStorage, Option<Saved>)> {
+) -> candle_core::Result<(CudaStorage, Option<Kept>)> {
     let device = &images.0.device;
     let shape = graph.features[graph.output()];
     let rows = graph.member_count() * request.batch;
-    let (output, output_at) = room(device, rows * shape.channels * shape.height * shape.width)?;
+    let (output, output_at) = room(device, rows * shape.values())?;
     let addresses = (tensor_address::<f32>(params)?, tensor_address::<f32>(images)?, output_at);
     // SAFETY: the network has checked the shapes of images and parameters.
-    let saved = unsafe { on.forward(graph, addresses, request, weight_grads)? };
-    Ok((CudaStorage::wrap_cuda_slice(output, device.clone()), saved))
+    let kept = unsafe { on.forward(graph, addresses, request, weight_grads)? };
+    Ok((CudaStorage::wrap_cuda_slice(output, device.clone()), kept))
 }
 
 /// The gradients by images and parameters, where wanted.
@@ -44,7 +44,7 @@ pub(crate) fn backward(
     on: &OnDevice,
     graph: &Graph,
     (images, params, grad_output): (&Tensor, &Tensor, &Tensor),
-    saved: &Saved,
+    kept: &Kept,
     wanted: Wanted,
 ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
     let device = images.device().as_cuda_device()?;
@@ -67,7 +67,7 @@ pub(crate) fn backward(
         grad_images: by_images.as_ref().map_or(0, |(_, address)| *address),
     };
     // SAFETY: the tensors are those of the forward pass; the gradients have their shapes.
-    unsafe { on.backward(graph, saved, memory, wanted)? };
+    unsafe { on.backward(graph, kept, memory, wanted)? };
     let tensor = |result: Option<(CudaSlice<f32>, u64)>, like: &Tensor| {
         result.map(|(slice, _)| {
             let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(slice, device.clone()));

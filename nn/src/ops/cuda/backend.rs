@@ -98,6 +98,9 @@ pub(crate) trait Backend: Send + Sync {
     /// Gives memory back once what was given so far has run.
     fn free(&self, address: u64, bytes: usize);
 
+    /// Copies on the device, in the order of launches.
+    fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()>;
+
     /// Copies to the device.
     fn upload(&self, bytes: &[u8], to: u64) -> Result<()>;
 
@@ -115,6 +118,21 @@ pub(crate) trait Backend: Send + Sync {
     /// # Safety
     /// The call's memory must hold its maps and weights.
     unsafe fn convolve(&self, arena: &Arena, call: &Call) -> Result<()>;
+
+    /// Whether [`Backend::record`] is to be tried.
+    fn records(&self) -> bool;
+
+    /// Notes what `work` launches instead of running it. `work` must find all memory in its arena, and copy nothing.
+    ///
+    /// # Errors
+    /// Those of `work`, and where the device refuses something of it; nothing has run then.
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>>;
+}
+
+/// Launches that were noted together.
+pub(crate) trait Recording: Send + Sync {
+    /// Launches them, on the memory that they named.
+    fn replay(&self) -> Result<()>;
 }
 
 /// Memory that a training step takes back from the step before: by its length, whatever network used it.
@@ -123,6 +141,8 @@ pub(crate) struct Arena(Arc<Pool>);
 
 struct Pool {
     backend: Arc<dyn Backend>,
+    /// Whether a buffer may be larger than what was asked for.
+    is_exact: bool,
     free: Mutex<BTreeMap<usize, Vec<u64>>>,
 }
 
@@ -137,7 +157,14 @@ impl Drop for Pool {
 
 impl Arena {
     pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
-        Self(Arc::new(Pool { backend, free: Mutex::default() }))
+        Self(Arc::new(Pool { backend, is_exact: false, free: Mutex::default() }))
+    }
+
+    /// Memory of the same device that is shared with nobody. The same requests a second time need nothing of the device:
+    /// each is given a buffer of just its length.
+    pub(crate) fn private(&self) -> Self {
+        let backend = Arc::clone(&self.0.backend);
+        Self(Arc::new(Pool { backend, is_exact: true, free: Mutex::default() }))
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
@@ -149,7 +176,8 @@ impl Arena {
     pub(crate) fn take(&self, bytes: usize) -> Result<Buffer> {
         let bytes = bytes.max(1).next_multiple_of(256);
         let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let fitting = free.range_mut(bytes..=bytes + bytes / 4).find(|(_, waiting)| !waiting.is_empty());
+        let slack = if self.0.is_exact { 0 } else { bytes / 4 };
+        let fitting = free.range_mut(bytes..=bytes + slack).find(|(_, waiting)| !waiting.is_empty());
         let found = fitting.and_then(|(&bytes, waiting)| waiting.pop().map(|address| (address, bytes)));
         drop(free);
         let (address, bytes) = match found {

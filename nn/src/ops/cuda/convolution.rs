@@ -40,9 +40,20 @@ pub(crate) struct Call {
     /// The classifier's bias in the forward pass (0 for none), and whether each member has one.
     pub bias: u64,
     pub bias_of_members: bool,
+    /// What a forward pass over maps does to its output.
+    pub epilogue: Option<Epilogue>,
     /// A classifier: small, and always by the kernels of direct.cu.
     #[cfg_attr(not(feature = "cudnn"), expect(dead_code, reason = "for cuDNN"))]
     pub linear: bool,
+}
+
+/// y = relu(y + bias + skip): a folded norm, its ReLU and its block's shortcut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epilogue {
+    /// A value an output channel, of the maps' type.
+    pub bias: u64,
+    /// A map of the output's shape; 0 for none.
+    pub skip: u64,
 }
 
 impl Call {
@@ -116,5 +127,29 @@ pub(crate) unsafe fn direct(backend: &dyn Backend, call: &Call) -> Result<()> {
     };
     args.extend(sizes);
     // SAFETY: the caller's.
-    unsafe { backend.launch(&Launch { kernel, lanes: None, element: call.element, grid, args: &args }) }
+    unsafe { backend.launch(&Launch { kernel, lanes: None, element: call.element, grid, args: &args })? };
+    // SAFETY: the caller's.
+    unsafe { finish(backend, call) }
+}
+
+/// The call's epilogue, as a pass of its own over the output.
+///
+/// # Safety
+/// As [`Backend::convolve`].
+pub(crate) unsafe fn finish(backend: &dyn Backend, call: &Call) -> Result<()> {
+    let Some(Epilogue { bias, skip }) = call.epilogue else { return Ok(()) };
+    let channels = call.shape.channels_out;
+    let lanes = call.element.lanes(&[channels]);
+    let count = call.rows() * call.output_len() / lanes;
+    let args =
+        [&[call.output, bias, skip].map(Arg::At)[..], &[count, channels / lanes].map(Arg::from)].concat();
+    let launch = Launch {
+        kernel: "finish_folded",
+        lanes: Some(lanes),
+        element: call.element,
+        grid: elementwise(count),
+        args: &args,
+    };
+    // SAFETY: the caller's.
+    unsafe { backend.launch(&launch) }
 }

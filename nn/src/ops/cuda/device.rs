@@ -1,20 +1,22 @@
 //! A CUDA device that runs the kernels.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::CudaDevice;
 use candle_core::cuda::DeviceId;
-use candle_core::cuda::cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
+use candle_core::cuda::cudarc::driver::result::{memcpy_dtod_async, memcpy_dtoh_async, memcpy_htod_async};
 use candle_core::cuda::cudarc::driver::sys::{
-    CUmemPool_attribute_enum, cuDeviceGetDefaultMemPool, cuMemPoolGetAttribute, cuMemPoolSetAttribute,
+    CUgraphInstantiate_flags, CUmemPool_attribute_enum, CUstreamCaptureMode, cuDeviceGetDefaultMemPool,
+    cuMemPoolGetAttribute, cuMemPoolSetAttribute,
 };
 use candle_core::cuda::cudarc::driver::{
-    CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, LaunchConfig, PushKernelArg,
+    CudaContext, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, LaunchConfig, PushKernelArg,
 };
 use candle_core::cuda::cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
 
-use super::backend::{Arena, Backend, Launch, THREADS};
+use super::backend::{Arena, Backend, Launch, Recording, THREADS};
 use super::convolution::Call;
 use super::{Element, source};
 use crate::error::{Error, Result};
@@ -101,6 +103,9 @@ struct Cuda {
     modules: [Arc<CudaModule>; 2],
     functions: Mutex<HashMap<FunctionKey, CudaFunction>>,
     memory: Mutex<HashMap<u64, CudaSlice<u8>>>,
+    is_recording: AtomicBool,
+    /// Whether passes are recorded: unless the environment says `DIVKD_CUDA_GRAPHS=off`.
+    records: bool,
     #[cfg(feature = "cudnn")]
     convolutions: super::cudnn::Convolutions,
 }
@@ -122,6 +127,8 @@ impl Cuda {
             modules: [module(Element::F32)?, module(Element::Bf16)?],
             functions: Mutex::default(),
             memory: Mutex::default(),
+            is_recording: AtomicBool::new(false),
+            records: std::env::var("DIVKD_CUDA_GRAPHS").as_deref() != Ok("off"),
             #[cfg(feature = "cudnn")]
             convolutions: super::cudnn::Convolutions::new(&stream)?,
             stream,
@@ -181,8 +188,25 @@ fn keep_freed_memory(context: &Arc<CudaContext>) -> Result<()> {
     }
 }
 
+/// A CUDA graph on the stream that it was captured from.
+struct Captured(Mutex<CudaGraph>);
+
+// SAFETY: a graph may be used by any one thread at a time, which the mutex sees to.
+unsafe impl Send for Captured {}
+// SAFETY: as above.
+unsafe impl Sync for Captured {}
+
+impl Recording for Captured {
+    fn replay(&self) -> Result<()> {
+        lock(&self.0).launch().map_err(|error| failed("launching a graph", error))
+    }
+}
+
 impl Backend for Cuda {
     fn allocate(&self, bytes: usize) -> Result<u64> {
+        if self.is_recording.load(Ordering::Relaxed) {
+            return Err(failed("recording", "memory is missing"));
+        }
         // SAFETY: every bit pattern is a valid byte; readers write first.
         let slice = unsafe { self.stream.alloc::<u8>(bytes) };
         let slice = slice.map_err(|error| failed(format!("allocating {} MiB", bytes >> 20), error))?;
@@ -193,6 +217,13 @@ impl Backend for Cuda {
 
     fn free(&self, address: u64, _: usize) {
         lock(&self.memory).remove(&address);
+    }
+
+    fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
+        self.bind()?;
+        // SAFETY: both are memory of this device that holds that many bytes.
+        unsafe { memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
+            .map_err(|error| failed("copy on the device", error))
     }
 
     fn upload(&self, bytes: &[u8], to: u64) -> Result<()> {
@@ -242,5 +273,24 @@ impl Backend for Cuda {
     unsafe fn convolve(&self, _: &Arena, call: &Call) -> Result<()> {
         // SAFETY: the caller's.
         unsafe { super::convolution::direct(self, call) }
+    }
+
+    fn records(&self) -> bool {
+        self.records
+    }
+
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode).map_err(|error| failed("recording", error))?;
+        self.is_recording.store(true, Ordering::Relaxed);
+        let ended = work();
+        self.is_recording.store(false, Ordering::Relaxed);
+        // Whatever `work` says, the stream must leave its capture.
+        let graph = self.stream.end_capture(CUgraphInstantiate_flags(0));
+        ended?;
+        match graph.map_err(|error| failed("recording", error))? {
+            Some(graph) => Ok(Box::new(Captured(Mutex::new(graph)))),
+            None => Err(failed("recording", "the device made no graph of it")),
+        }
     }
 }

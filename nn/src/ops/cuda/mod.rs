@@ -60,6 +60,7 @@ pub(crate) fn source(element: Element) -> String {
         include_str!("norm_grad.cu"),
         include_str!("pool.cu"),
         include_str!("weights.cu"),
+        include_str!("fold.cu"),
         include_str!("direct.cu"),
         include_str!("sgd.cu"),
         include_str!("philox.cu"),

@@ -135,6 +135,27 @@ pub(crate) fn running_statistics(
     f32_launch(backend, "running_statistics", [count, 1, 1], &args)
 }
 
+/// The biases of the folded norms, by three words a norm at `folds`; their tables become identities.
+pub(crate) fn fold_norms(
+    backend: &dyn Backend,
+    folds: &Buffer,
+    count: usize,
+    tables: u64,
+    biases: (u64, Element),
+) -> Result<()> {
+    let args = [folds.at(), tables, biases.0].map(Arg::At);
+    // SAFETY: the kernel's own arguments; the words name places within the tables and biases.
+    unsafe {
+        backend.launch(&Launch {
+            kernel: "fold_norms",
+            lanes: None,
+            element: biases.1,
+            grid: [count, 1, 1],
+            args: &args,
+        })
+    }
+}
+
 /// to = relu(norm(z)).
 pub(crate) fn norm_relu(backend: &dyn Backend, rows: Rows, z: &Map, norm: &Norm, to: &Map) -> Result<()> {
     let lanes = z.lanes(&[]);

@@ -42,8 +42,7 @@ impl Map {
     /// # Errors
     /// [`Error::Shape`] where they have 2^31 values or more; the device's.
     pub(crate) fn new(arena: &Arena, element: Element, shape: Feature, rows: usize) -> Result<Self> {
-        let map_len = shape.channels * shape.height * shape.width;
-        let len = rows.checked_mul(map_len).filter(|&len| i32::try_from(len).is_ok());
+        let len = rows.checked_mul(shape.values()).filter(|&len| i32::try_from(len).is_ok());
         let Some(len) = len else {
             return Err(Error::Shape {
                 operation: "network on CUDA",

@@ -4,9 +4,9 @@
 // and taps of W s G.
 
 // One layer: places of weight, s and r among the parameters (NONE where there is none) and of the packed weights;
-// channels and taps.
+// channels and taps; the place of the table of the norm that may be folded into it (NONE where none may be).
 struct Layer {
-    unsigned weight, s, r, packed, out, in, taps;
+    unsigned weight, s, r, packed, out, in, taps, norm;
 };
 #define NONE 0xffffffffu
 // Elements that a block of the elementwise kernels works on.
@@ -18,7 +18,8 @@ struct Work {
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    pack_weights(const Layer *layers, const Work *work, const float *params, act *packed, unsigned members) {
+    pack_weights(const Layer *layers, const Work *work, const float *params, const float *norms, act *packed,
+                 unsigned members) {
     Work mine = work[blockIdx.x];
     Layer layer = layers[mine.layer];
     unsigned each = layer.out * layer.taps * layer.in, count = each * members;
@@ -28,7 +29,24 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         unsigned o = index / layer.in / layer.taps % layer.out, m = index / each;
         float value = params[layer.weight + (o * layer.in + i) * layer.taps + tap];
         if (layer.s != NONE) value *= params[layer.s + m * layer.out + o] * params[layer.r + m * layer.in + i];
+        // The scales follow the means in a table of one group.
+        if (norms && layer.norm != NONE) value *= norms[layer.norm + layer.out + o];
         packed[layer.packed + index] = narrow(value);
+    }
+}
+
+// Once the scales are in the weights: what is left of each folded norm is a bias, and its table becomes that of an
+// identity. `folds` holds for each: channels, the place of its table, that of its bias. Grid: folds.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    fold_norms(const unsigned *folds, float *tables, act *biases) {
+    const unsigned *fold = folds + blockIdx.x * 3;
+    unsigned channels = fold[0];
+    float *table = tables + fold[1];
+    for (unsigned c = threadIdx.x; c < channels; c += blockDim.x) {
+        biases[fold[2] + c] = narrow(table[2 * channels + c] - table[c] * table[channels + c]);
+        table[c] = 0.0f;
+        table[channels + c] = 1.0f;
+        table[2 * channels + c] = 0.0f;
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Layer {
     pub out: usize,
     pub input: usize,
     pub taps: usize,
+    /// First float of the table of the norm that a frozen network has in these weights.
+    pub norm: Option<usize>,
 }
 
 impl Layer {
@@ -28,10 +30,11 @@ impl Layer {
         self.out * self.input * self.taps
     }
 
-    fn words(&self) -> [u32; 7] {
+    fn words(&self) -> [u32; 8] {
         let word = |value: usize| value as u32;
         let (s, r) = self.fast.map_or((NONE, NONE), |(s, r)| (word(s), word(r)));
-        [word(self.weight), s, r, word(self.packed), word(self.out), word(self.input), word(self.taps)]
+        let norm = self.norm.map_or(NONE, word);
+        [word(self.weight), s, r, word(self.packed), word(self.out), word(self.input), word(self.taps), norm]
     }
 }
 
@@ -91,9 +94,10 @@ impl Layers {
         packed.at() + (start * self.element.bytes()) as u64
     }
 
-    /// W o (s r^T) of every layer and member.
-    pub(crate) fn pack(&self, backend: &dyn Backend, params: u64, packed: &Buffer) -> Result<()> {
-        let args = [Arg::At(params), Arg::At(packed.at()), self.members.into()];
+    /// W o (s r^T) of every layer and member; with the tables of all norms at `norms`, times the scale of the layer's norm
+    /// where that is folded. 0 folds none.
+    pub(crate) fn pack(&self, backend: &dyn Backend, params: u64, norms: u64, packed: &Buffer) -> Result<()> {
+        let args = [Arg::At(params), Arg::At(norms), Arg::At(packed.at()), self.members.into()];
         self.launch(backend, "pack_weights", &self.pack, &args)
     }
 

@@ -142,6 +142,7 @@ fn check_convolution(shape: ConvShape, seed: u64) -> Result<(), String> {
             output: y.at(),
             bias: 0,
             bias_of_members: false,
+            epilogue: None,
             linear: false,
         };
         let run = |call: Call| {

@@ -15,7 +15,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use libloading::{Library, Symbol};
 
-use super::backend::{Arena, Backend, Launch};
+use super::backend::{Arena, Arg, Backend, Launch, Recording};
 use super::convolution::{self, Call};
 use super::{Element, source};
 use crate::error::{Error, Result};
@@ -105,10 +105,67 @@ pub(crate) fn available<T>(what: &str, found: std::result::Result<T, &String>) -
 
 /// The host as a device.
 pub(crate) struct Emulated {
+    processor: Processor,
+    sizes: Mutex<HashMap<u64, usize>>,
+    /// What is being recorded, while something is.
+    recorded: Mutex<Option<Vec<Noted>>>,
+}
+
+/// What runs kernels.
+#[derive(Clone, Copy)]
+struct Processor {
     libraries: [&'static Library; 2],
     /// Whether blocks and threads run from the last to the first.
     reverse: bool,
-    sizes: Mutex<HashMap<u64, usize>>,
+}
+
+/// A launch with its arguments.
+struct Noted {
+    kernel: &'static str,
+    lanes: Option<usize>,
+    element: Element,
+    grid: [usize; 3],
+    args: Vec<Arg>,
+}
+
+/// Launches that were recorded.
+struct Replay {
+    processor: Processor,
+    launches: Vec<Noted>,
+}
+
+impl Processor {
+    /// # Safety
+    /// As [`Backend::launch`].
+    unsafe fn run(&self, launch: &Launch<'_>) -> Result<()> {
+        let library = self.libraries[usize::from(launch.element == Element::Bf16)];
+        let name = launch.name();
+        let symbol = CString::new(format!("host_{name}")).unwrap();
+        let mut words: Vec<u64> = launch.args.iter().map(|arg| arg.word()).collect();
+        let mut args: Vec<*mut c_void> =
+            words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
+        let grid = launch.grid.map(|blocks| blocks as u32);
+        // SAFETY: the launcher's type is that of EXPORT in shim.h; the arguments are the caller's.
+        let status = unsafe {
+            let launcher: Symbol<'_, Launcher> = library
+                .get(symbol.as_bytes_with_nul())
+                .map_err(|_| Error::State(format!("no kernel {name}")))?;
+            launcher(args.as_mut_ptr(), args.len() as u32, grid.as_ptr(), self.reverse)
+        };
+        assert_eq!(status, 0, "kernel {name} has another number of arguments than {}", args.len());
+        Ok(())
+    }
+}
+
+impl Recording for Replay {
+    fn replay(&self) -> Result<()> {
+        for Noted { kernel, lanes, element, grid, args } in &self.launches {
+            let launch = Launch { kernel, lanes: *lanes, element: *element, grid: *grid, args };
+            // SAFETY: the arguments are those of the recorded launch, whose memory its arena still has.
+            unsafe { self.processor.run(&launch)? };
+        }
+        Ok(())
+    }
 }
 
 impl Emulated {
@@ -116,7 +173,16 @@ impl Emulated {
     pub(crate) fn new(reverse: bool) -> Option<Self> {
         let load = |element| available("g++", library(element).as_ref());
         let libraries = [load(Element::F32)?, load(Element::Bf16)?];
-        Some(Self { libraries, reverse, sizes: Mutex::default() })
+        let processor = Processor { libraries, reverse };
+        Some(Self { processor, sizes: Mutex::default(), recorded: Mutex::default() })
+    }
+
+    /// What a device refuses while it records.
+    fn refuse_in_recording(&self, what: &str) -> Result<()> {
+        match *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(_) => Err(Error::State(format!("{what} in a recording"))),
+            None => Ok(()),
+        }
     }
 
     fn layout(bytes: usize) -> Layout {
@@ -126,6 +192,7 @@ impl Emulated {
 
 impl Backend for Emulated {
     fn allocate(&self, bytes: usize) -> Result<u64> {
+        self.refuse_in_recording("an allocation")?;
         // SAFETY: the layout is not empty; all of it is written.
         let start = unsafe {
             let start = alloc(Self::layout(bytes));
@@ -151,39 +218,52 @@ impl Backend for Emulated {
         }
     }
 
+    fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
+        self.refuse_in_recording("a copy")?;
+        // SAFETY: both are host memory of allocations that the caller knows the lengths of.
+        unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes) };
+        Ok(())
+    }
+
     fn upload(&self, bytes: &[u8], to: u64) -> Result<()> {
+        self.refuse_in_recording("an upload")?;
         // SAFETY: `to` is host memory of an allocation that the caller knows the length of.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to as *mut u8, bytes.len()) };
         Ok(())
     }
 
     fn download(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
+        self.refuse_in_recording("a download")?;
         // SAFETY: as above.
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, bytes.as_mut_ptr(), bytes.len()) };
         Ok(())
     }
 
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
-        let library = self.libraries[usize::from(launch.element == Element::Bf16)];
-        let name = launch.name();
-        let symbol = CString::new(format!("host_{name}")).unwrap();
-        let mut words: Vec<u64> = launch.args.iter().map(|arg| arg.word()).collect();
-        let mut args: Vec<*mut c_void> =
-            words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
-        let grid = launch.grid.map(|blocks| blocks as u32);
-        // SAFETY: the launcher's type is that of EXPORT in shim.h; the arguments are the caller's.
-        let status = unsafe {
-            let launcher: Symbol<'_, Launcher> = library
-                .get(symbol.as_bytes_with_nul())
-                .map_err(|_| Error::State(format!("no kernel {name}")))?;
-            launcher(args.as_mut_ptr(), args.len() as u32, grid.as_ptr(), self.reverse)
-        };
-        assert_eq!(status, 0, "kernel {name} has another number of arguments than {}", args.len());
-        Ok(())
+        if let Some(recorded) = &mut *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) {
+            let Launch { kernel, lanes, element, grid, args } = *launch;
+            recorded.push(Noted { kernel, lanes, element, grid, args: args.to_vec() });
+            return Ok(());
+        }
+        // SAFETY: the caller's.
+        unsafe { self.processor.run(launch) }
     }
 
     unsafe fn convolve(&self, _: &Arena, call: &Call) -> Result<()> {
         // SAFETY: the caller's.
         unsafe { convolution::direct(self, call) }
+    }
+
+    fn records(&self) -> bool {
+        true
+    }
+
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
+        let recorded = || self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        *recorded() = Some(Vec::new());
+        let ended = work();
+        let launches = recorded().take().unwrap_or_default();
+        ended?;
+        Ok(Box::new(Replay { processor: self.processor, launches }))
     }
 }

@@ -1,0 +1,119 @@
+//! Convolutions by cuDNN, channels last: descriptors, algorithm and workspace are looked up once for each shape.
+
+mod plan;
+mod timing;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::cuda::cudarc::cudnn::result as dnn;
+use candle_core::cuda::cudarc::cudnn::sys::cudnnHandle_t;
+use candle_core::cuda::cudarc::driver::CudaStream;
+use plan::{Memory, Plan};
+use timing::Timer;
+
+use super::Element;
+use super::backend::Arena;
+use super::convolution::{Call, Pass};
+use super::device::failed;
+use crate::error::Result;
+use crate::ops::cpu::geometry::ConvShape;
+
+/// What a plan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    kind: Kind,
+    shape: ConvShape,
+    element: Element,
+    tf32: bool,
+    batch: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Forward,
+    /// With the call's epilogue.
+    Folded,
+    Data,
+    Filter,
+}
+
+/// A handle and the plans so far. They live as long as the process.
+struct Library {
+    handle: cudnnHandle_t,
+    stream: Arc<CudaStream>,
+    plans: HashMap<Key, Plan>,
+}
+
+// SAFETY: handle and descriptors are used under the mutex of `Convolutions` alone; cuDNN allows any one thread at a time.
+unsafe impl Send for Library {}
+
+/// cuDNN on one stream.
+pub(super) struct Convolutions(Mutex<Library>);
+
+impl Convolutions {
+    pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self> {
+        let handle = dnn::create_handle().map_err(|error| failed("opening cuDNN", error))?;
+        // SAFETY: both are alive.
+        unsafe { dnn::set_stream(handle, stream.cu_stream().cast()) }
+            .map_err(|error| failed("opening cuDNN", error))?;
+        Ok(Self(Mutex::new(Library { handle, stream: Arc::clone(stream), plans: HashMap::new() })))
+    }
+
+    /// Runs the call, a member after the other.
+    ///
+    /// # Safety
+    /// As `Backend::convolve`.
+    pub(super) unsafe fn run(&self, arena: &Arena, call: &Call) -> Result<()> {
+        let mut library = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = library.plan(arena, call)?;
+        let workspace = arena.take(plan.workspace)?;
+        for member in 0..call.members {
+            // SAFETY: the caller's; each member's rows and weights lie within the call's.
+            unsafe { plan.run(library.handle, &Memory::of(call, member), workspace.at()) }
+                .map_err(|error| failed(describe(call), error))?;
+        }
+        match plan.is_fused {
+            true => Ok(()),
+            // SAFETY: the caller's.
+            false => unsafe { super::convolution::finish(arena.backend(), call) },
+        }
+    }
+}
+
+fn describe(call: &Call) -> String {
+    let ConvShape { channels_in, channels_out, kernel, stride, height, width } = call.shape;
+    let (pass, element, batch) = (call.pass, call.element, call.batch);
+    format!(
+        "cuDNN {pass:?} {element:?}: {batch} x {channels_in} x {height} x {width} to {channels_out}, \
+         kernel {kernel}, stride {stride}"
+    )
+}
+
+impl Library {
+    /// The plan of a call. In f32 it is cuDNN's own first choice, which is the same in every process; in the coarser
+    /// precisions the fastest of those that it offers, by measurement.
+    fn plan(&mut self, arena: &Arena, call: &Call) -> Result<Plan> {
+        let kind = match call.pass {
+            Pass::Forward if call.epilogue.is_some() => Kind::Folded,
+            Pass::Forward => Kind::Forward,
+            Pass::Data { .. } => Kind::Data,
+            Pass::Filter => Kind::Filter,
+        };
+        let Call { shape, element, tf32, batch, .. } = *call;
+        let key = Key { kind, shape, element, tf32, batch };
+        if let Some(plan) = self.plans.get(&key) {
+            return Ok(*plan);
+        }
+        // SAFETY: the handle is alive, descriptors are set before they are used.
+        let plans = unsafe { Plan::all(self.handle, key) }.map_err(|error| failed(describe(call), error))?;
+        let timer = Timer { handle: self.handle, stream: &self.stream, arena };
+        let is_fixed = element == Element::F32 && !tf32;
+        let Some(plan) = timer.choose(call, &plans, is_fixed)? else {
+            let reason = "no deterministic algorithm for these channels-last maps";
+            return Err(failed(describe(call), reason));
+        };
+        self.plans.insert(key, plan);
+        Ok(plan)
+    }
+}

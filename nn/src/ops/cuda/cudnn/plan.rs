@@ -1,0 +1,250 @@
+//! One way to compute a convolution: cuDNN's descriptors and algorithm.
+
+use std::ffi::{c_int, c_void};
+
+use candle_core::cuda::cudarc::cudnn::result::{self as dnn, CudnnError};
+use candle_core::cuda::cudarc::cudnn::sys::{
+    cudnnActivationDescriptor_t, cudnnActivationMode_t, cudnnConvolutionBwdDataAlgo_t,
+    cudnnConvolutionBwdFilterAlgo_t, cudnnConvolutionDescriptor_t, cudnnConvolutionFwdAlgo_t,
+    cudnnConvolutionMode_t, cudnnDataType_t, cudnnDeterminism_t, cudnnFilterDescriptor_t, cudnnHandle_t,
+    cudnnMathType_t, cudnnNanPropagation_t, cudnnStatus_t, cudnnTensorDescriptor_t, cudnnTensorFormat_t,
+};
+
+use super::super::Element;
+use super::super::convolution::{Call, Pass};
+use super::{Key, Kind};
+use crate::ops::cpu::geometry::ConvShape;
+
+/// Bytes of workspace that an algorithm may ask for.
+const WORKSPACE: usize = 1 << 30;
+/// Algorithms that cuDNN is asked about at most, of each kind.
+const ALGORITHMS: usize = 8;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Algorithm {
+    Forward(cudnnConvolutionFwdAlgo_t),
+    Data(cudnnConvolutionBwdDataAlgo_t),
+    Filter(cudnnConvolutionBwdFilterAlgo_t),
+}
+
+/// Descriptors of one kind of pass at one shape.
+#[derive(Clone, Copy)]
+pub(super) struct Shapes {
+    input: cudnnTensorDescriptor_t,
+    weight: cudnnFilterDescriptor_t,
+    output: cudnnTensorDescriptor_t,
+    bias: cudnnTensorDescriptor_t,
+    relu: cudnnActivationDescriptor_t,
+}
+
+/// One way to compute it.
+#[derive(Clone, Copy)]
+pub(super) struct Plan {
+    shapes: Shapes,
+    conv: cudnnConvolutionDescriptor_t,
+    algorithm: Algorithm,
+    pub workspace: usize,
+    /// Whether cuDNN does the epilogue too.
+    pub is_fused: bool,
+}
+
+/// What one member's part of a call reads and writes.
+#[derive(Clone, Copy)]
+pub(super) struct Memory {
+    pub input: u64,
+    pub weight: u64,
+    pub output: u64,
+    /// Of an epilogue.
+    pub bias: u64,
+    pub skip: u64,
+    pub accumulate: bool,
+}
+
+impl Memory {
+    pub(super) fn of(call: &Call, member: usize) -> Self {
+        let bytes = call.element.bytes();
+        let rows = (member * call.batch * call.output_len() * bytes) as u64;
+        let epilogue = call.epilogue.as_ref();
+        Self {
+            input: call.member_input(member),
+            weight: call.weight + (member * call.weights() * bytes) as u64,
+            output: call.output + rows,
+            bias: epilogue.map_or(0, |epilogue| epilogue.bias),
+            skip: epilogue.map_or(0, |epilogue| if epilogue.skip == 0 { 0 } else { epilogue.skip + rows }),
+            accumulate: matches!(call.pass, Pass::Data { accumulate: true }),
+        }
+    }
+}
+
+/// The algorithms that work, give the same bits each time and ask for no more than [`WORKSPACE`].
+macro_rules! usable {
+    ($found:expr, $count:expr, $kind:path) => {
+        $found
+            .iter()
+            .take(usize::try_from($count).unwrap_or(0))
+            .filter(|candidate| {
+                candidate.status == cudnnStatus_t::CUDNN_STATUS_SUCCESS
+                    && candidate.determinism == cudnnDeterminism_t::CUDNN_DETERMINISTIC
+                    && candidate.memory <= WORKSPACE
+            })
+            .map(|candidate| ($kind(candidate.algo), candidate.memory, candidate.mathType))
+            .collect::<Vec<_>>()
+    };
+}
+
+pub(super) type Answer<T> = std::result::Result<T, CudnnError>;
+
+impl Shapes {
+    unsafe fn new(key: Key, data: cudnnDataType_t) -> Answer<Self> {
+        let int = |value: usize| value as c_int;
+        let (shape, batch) = (key.shape, int(key.batch));
+        let (channels_in, channels_out, kernel) =
+            (int(shape.channels_in), int(shape.channels_out), int(shape.kernel));
+        let nhwc = cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
+        let tensor = |dims| {
+            let descriptor = dnn::create_tensor_descriptor()?;
+            // SAFETY: it was just made.
+            unsafe { dnn::set_tensor4d_descriptor(descriptor, nhwc, data, dims)? };
+            Ok(descriptor)
+        };
+        let input = tensor([batch, channels_in, int(shape.height), int(shape.width)])?;
+        let output = tensor([batch, channels_out, int(shape.out_height()), int(shape.out_width())])?;
+        let bias = tensor([1, channels_out, 1, 1])?;
+        let (weight, relu) = (dnn::create_filter_descriptor()?, dnn::create_activation_descriptor()?);
+        // SAFETY: the descriptors were just made.
+        unsafe {
+            dnn::set_filter4d_descriptor(weight, data, nhwc, [channels_out, channels_in, kernel, kernel])?;
+            let (mode, nan) =
+                (cudnnActivationMode_t::CUDNN_ACTIVATION_RELU, cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN);
+            dnn::set_activation_descriptor(relu, mode, nan, 0.0)?;
+        }
+        Ok(Self { input, weight, output, bias, relu })
+    }
+}
+
+impl Plan {
+    /// The plans for `key` in cuDNN's own order; those of a folded norm first as one call, then as two.
+    pub(super) unsafe fn all(handle: cudnnHandle_t, key: Key) -> Answer<Vec<Self>> {
+        let (data, math) = match (key.element, key.tf32) {
+            (Element::Bf16, _) => {
+                (cudnnDataType_t::CUDNN_DATA_BFLOAT16, cudnnMathType_t::CUDNN_TENSOR_OP_MATH)
+            }
+            (Element::F32, true) => (cudnnDataType_t::CUDNN_DATA_FLOAT, cudnnMathType_t::CUDNN_DEFAULT_MATH),
+            // No tensor cores, so no TF32.
+            (Element::F32, false) => (cudnnDataType_t::CUDNN_DATA_FLOAT, cudnnMathType_t::CUDNN_FMA_MATH),
+        };
+        // SAFETY: all descriptors are set before they are used.
+        let (shapes, conv) = unsafe { (Shapes::new(key, data)?, convolution(key.shape, math)?) };
+        let Shapes { input, weight, output, .. } = shapes;
+        let mut count: c_int = 0;
+        let asked = ALGORITHMS as c_int;
+        // SAFETY: all descriptors are set; the arrays have room for `asked` answers, and zeros are valid ones.
+        let found = unsafe {
+            match key.kind {
+                Kind::Forward | Kind::Folded => {
+                    let mut found = [std::mem::zeroed(); ALGORITHMS];
+                    let to = found.as_mut_ptr();
+                    dnn::get_convolution_forward_algorithm(
+                        handle, input, weight, conv, output, asked, &mut count, to,
+                    )?;
+                    usable!(found, count, Algorithm::Forward)
+                }
+                Kind::Data => {
+                    let mut found = [std::mem::zeroed(); ALGORITHMS];
+                    let to = found.as_mut_ptr();
+                    dnn::get_convolution_backward_data_algorithm(
+                        handle, weight, output, conv, input, asked, &mut count, to,
+                    )?;
+                    usable!(found, count, Algorithm::Data)
+                }
+                Kind::Filter => {
+                    let mut found = [std::mem::zeroed(); ALGORITHMS];
+                    let to = found.as_mut_ptr();
+                    dnn::get_convolution_backward_filter_algorithm(
+                        handle, input, output, conv, weight, asked, &mut count, to,
+                    )?;
+                    usable!(found, count, Algorithm::Filter)
+                }
+            }
+        };
+        let mut plans = Vec::new();
+        for (algorithm, workspace, offered) in found {
+            // The arithmetic that the algorithm was offered for.
+            let math = if math == cudnnMathType_t::CUDNN_FMA_MATH { math } else { offered };
+            // SAFETY: as above.
+            let conv = unsafe { convolution(key.shape, math)? };
+            plans.push(Self { shapes, conv, algorithm, workspace, is_fused: false });
+        }
+        if key.kind == Kind::Folded {
+            let fused: Vec<Self> = plans.iter().map(|plan| Self { is_fused: true, ..*plan }).collect();
+            plans.splice(0..0, fused);
+        }
+        Ok(plans)
+    }
+
+    /// Launches one member's part of a call.
+    pub(super) unsafe fn run(&self, handle: cudnnHandle_t, memory: &Memory, workspace: u64) -> Answer<()> {
+        let at = |address: u64| address as *mut c_void;
+        let (input, weight, output) = (at(memory.input), at(memory.weight), at(memory.output));
+        let workspace = at(workspace);
+        let one = 1.0_f32;
+        let zero = 0.0_f32;
+        let alpha = (&raw const one).cast::<c_void>();
+        let onto = |onto: bool| if onto { &raw const one } else { &raw const zero }.cast::<c_void>();
+        let beta = onto(memory.accumulate);
+        let Plan { conv, workspace: size, .. } = *self;
+        let Shapes { input: x, weight: w, output: y, bias, relu } = self.shapes;
+        // SAFETY: the caller's memory, the plan's descriptors, a workspace of the plan's size.
+        unsafe {
+            match self.algorithm {
+                Algorithm::Forward(algorithm) if self.is_fused => {
+                    // Without a shortcut the output takes its place, times zero.
+                    let skip = if memory.skip == 0 { output } else { at(memory.skip) };
+                    dnn::convolution_bias_activation_forward(
+                        handle,
+                        alpha,
+                        x,
+                        input,
+                        w,
+                        weight,
+                        conv,
+                        algorithm,
+                        workspace,
+                        size,
+                        onto(memory.skip != 0),
+                        y,
+                        skip,
+                        bias,
+                        at(memory.bias),
+                        relu,
+                        y,
+                        output,
+                    )
+                }
+                Algorithm::Forward(algorithm) => dnn::convolution_forward(
+                    handle, alpha, x, input, w, weight, conv, algorithm, workspace, size, beta, y, output,
+                ),
+                Algorithm::Data(algorithm) => dnn::convolution_backward_data(
+                    handle, alpha, w, weight, y, output, conv, algorithm, workspace, size, beta, x, input,
+                ),
+                Algorithm::Filter(algorithm) => dnn::convolution_backward_filter(
+                    handle, alpha, x, input, y, output, conv, algorithm, workspace, size, beta, w, weight,
+                ),
+            }
+        }
+    }
+}
+
+/// A descriptor of the convolution.
+unsafe fn convolution(shape: ConvShape, math: cudnnMathType_t) -> Answer<cudnnConvolutionDescriptor_t> {
+    let (pad, stride) = (shape.pad() as c_int, shape.stride as c_int);
+    let mode = cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
+    let float = cudnnDataType_t::CUDNN_DATA_FLOAT;
+    let conv = dnn::create_convolution_descriptor()?;
+    // SAFETY: it was just made.
+    unsafe {
+        dnn::set_convolution2d_descriptor(conv, pad, pad, stride, stride, 1, 1, mode, float)?;
+        dnn::set_convolution_math_type(conv, math)?;
+    }
+    Ok(conv)
+}
