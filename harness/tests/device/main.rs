@@ -83,6 +83,7 @@ fn tests() -> Vec<(String, Test)> {
     }
     for name in ["teacher", "be-kd-conf-ods"] {
         add(format!("fresh_process::{name}"), Box::new(|| methods::fresh_process(name)));
+        add(format!("recorded::{name}"), Box::new(|| methods::recorded(name)));
     }
     add("draws".to_owned(), Box::new(data::random_draws));
     add("batches".to_owned(), Box::new(data::batches));

@@ -102,9 +102,27 @@ pub(crate) fn pieces(method: &str) -> Result<(), Failed> {
 
 /// Another process, with a device handle and compiled kernels of its own, leaves the same bits.
 pub(crate) fn fresh_process(method: &str) -> Result<(), Failed> {
+    elsewhere(method, None)
+}
+
+/// Steps whose passes were recorded have the bits of steps in a process that records none.
+pub(crate) fn recorded(method: &str) -> Result<(), Failed> {
+    #[cfg(feature = "cuda")]
+    {
+        let before = nn::cuda::replays();
+        on_device(method, None)?;
+        if nn::cuda::replays() == before {
+            return Err("no pass was recorded".into());
+        }
+    }
+    elsewhere(method, Some(("DIVKD_CUDA_GRAPHS", "off")))
+}
+
+/// The same steps, here and in a process with one more variable in its environment.
+fn elsewhere(method: &str, variable: Option<(&str, &str)>) -> Result<(), Failed> {
     let here = on_device(method, None)?.digest();
     let binary = std::env::current_exe().map_err(failed)?;
-    let output = Command::new(binary).env(FRESH, method).output().map_err(failed)?;
+    let output = Command::new(binary).env(FRESH, method).envs(variable).output().map_err(failed)?;
     let there = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     if output.status.success() && there == here {
         return Ok(());
