@@ -89,6 +89,22 @@ fn cuda(ordinal: usize, precision: Precision) -> anyhow::Result<Chosen> {
     })
 }
 
+/// What a device reaches at best: 10^9 floating-point operations a second in `precision`, and 10^9 bytes a second of its
+/// memory where that is measured.
+///
+/// # Errors
+/// Where a CUDA device fails.
+pub fn ceilings(chosen: &Chosen) -> anyhow::Result<(f64, Option<f64>)> {
+    match &chosen.device {
+        #[cfg(feature = "cuda")]
+        device @ Device::Cuda(_) => {
+            let found = nn::cuda::ceilings(device, chosen.precision)?;
+            Ok((found.gflops, Some(found.gbytes_per_s)))
+        }
+        _ => Ok((nn::ops::cpu::peak::peak_gflops(), None)),
+    }
+}
+
 /// The most memory of the device that this process has had in use, in MiB; `None` on the CPU.
 pub fn peak_mib(device: &Device) -> Option<u64> {
     match device.location() {

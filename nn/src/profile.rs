@@ -43,12 +43,19 @@ impl Kind {
 static ENABLED: AtomicBool = AtomicBool::new(false);
 static NANOSECONDS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
 
-/// Sets the counters to zero and starts, or stops, counting. The counters are the process's.
+/// Sets the counters to zero and starts, or stops, counting. The counters are the process's. On a CUDA device counting
+/// waits for each kernel, which slows steps down.
 pub fn enable(on: bool) {
     for counter in &NANOSECONDS {
         counter.store(0, Ordering::Relaxed);
     }
     ENABLED.store(on, Ordering::Relaxed);
+}
+
+/// Whether the counters are on. Devices then run one kernel at a time.
+#[cfg(feature = "cuda")]
+pub(crate) fn is_enabled() -> bool {
+    ENABLED.load(Ordering::Relaxed)
 }
 
 /// Time spent in each kind since the last [`enable`], summed over threads.

@@ -88,6 +88,11 @@ def main():
         left, right = statistics.median(left), statistics.median(right)
         variant = f"compile {best[0]}, threads wait {best[1]}"
         print(f"{name:26} {left:9.1f} {right:9.1f} {left / right:6.2f}  {memory[0]:6.0f} {memory[1]:6.0f}  {variant}", flush=True)
+        if on_gpu:
+            median = lambda key: statistics.median(pair[0][key] for pair in pairs)
+            rate, peak, bandwidth = map(median, ("gflops", "matmul_gflops", "bandwidth_gb_per_s"))
+            print(f"  divkd: {rate / 1e3:.1f} TFLOP/s, {100 * rate / peak:.0f}% of the measured matmul rate of "
+                  f"{peak / 1e3:.0f} TFLOP/s; memory copies at {bandwidth:.0f} GB/s", flush=True)
 
 
 if __name__ == "__main__":

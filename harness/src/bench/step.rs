@@ -42,14 +42,15 @@ pub struct StepBench {
 pub struct Measured {
     /// Median time of a step, in seconds.
     pub seconds: f64,
-    /// Mean time of a step, in seconds.
+    /// Mean time of a step that [`nn::profile`] counted, in seconds.
     pub mean: f64,
     /// Floating-point operations of a step ([`profile::operations`]).
     pub operations: f64,
 }
 
 impl StepBench {
-    /// Times `method`; with `profiled`, [`nn::profile`] then holds the timed steps' work by kind.
+    /// Times `method`; with `profiled`, [`nn::profile`] then holds the work by kind of the timed steps, or on a CUDA device,
+    /// which that slows down, of as many steps after them.
     ///
     /// # Errors
     /// An unknown method or network; failures of the device.
@@ -69,10 +70,7 @@ impl StepBench {
         let optimiser = model::optimiser(recipe, method.as_ref(), self.members);
         let mut sgd = optimiser.sgd(&student);
         let (mut times, mut operations) = (Vec::new(), 0);
-        for index in 0..self.warmup + self.steps.max(1) {
-            if index == self.warmup {
-                profile::enable(profiled);
-            }
+        let mut timed = |index: usize| -> anyhow::Result<f64> {
             let start = Instant::now();
             let before = profile::operations();
             let noise = Streams { seed: 0, epoch: 1, step: index as u64 };
@@ -83,11 +81,25 @@ impl StepBench {
             sgd.apply(&student, &gradient, optimiser.lr, optimiser.lr_fast)?;
             device.synchronize()?;
             operations = profile::operations() - before;
-            if index >= self.warmup {
-                times.push(start.elapsed().as_secs_f64());
+            Ok(start.elapsed().as_secs_f64())
+        };
+        for index in 0..self.warmup {
+            timed(index)?;
+        }
+        let is_slowed = profiled && device.is_cuda();
+        let steps = self.warmup..self.warmup + self.steps.max(1);
+        profile::enable(profiled && !is_slowed);
+        for index in steps.clone() {
+            times.push(timed(index)?);
+        }
+        let mut mean = times.iter().sum::<f64>() / times.len() as f64;
+        if is_slowed {
+            profile::enable(true);
+            mean = 0.0;
+            for index in steps {
+                mean += timed(index)? / times.len() as f64;
             }
         }
-        let mean = times.iter().sum::<f64>() / times.len() as f64;
         times.sort_by(f64::total_cmp);
         let middle = times.len() / 2;
         let seconds =

@@ -1,6 +1,5 @@
 //! `divkd bench`: how fast training steps are, and where their time goes.
 
-use nn::ops::cpu::peak::peak_gflops;
 use nn::profile;
 use results::{sheet, timing};
 use serde_json::json;
@@ -45,9 +44,13 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
         }
     }
     let threads = rayon::current_num_threads();
-    let peak = if settings.json { 0.0 } else { peak_gflops() };
+    let on_gpu = chosen.device.is_cuda();
+    // On a CPU the programs that read JSON have no use for it, and it takes a second.
+    let (peak, bandwidth) = if settings.json && !on_gpu { (0.0, None) } else { device::ceilings(&chosen)? };
     if !settings.json {
-        println!("{} on {}, {threads} threads, measured peak {peak:.0} GFLOP/s", bench.network, chosen.name);
+        let memory = bandwidth.map_or(String::new(), |rate| format!(", {rate:.0} GB/s"));
+        let (network, name) = (&bench.network, &chosen.name);
+        println!("{network} on {name}, {threads} threads, measured peak {peak:.0} GFLOP/s{memory}");
     }
     for method in &settings.methods {
         let measured = bench.run(method, &chosen.device, !settings.json)?;
@@ -59,6 +62,7 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
                 "batch": bench.batch, "threads": threads, "step_ms": round(measured.seconds * 1e3, 2),
                 "images_per_s": round(images_per_s, 1), "gflops": round(gflops, 1), "peak_mib": peak_mib(),
                 "device_peak_mib": device::peak_mib(&chosen.device),
+                "matmul_gflops": on_gpu.then(|| round(peak, 0)), "bandwidth_gb_per_s": bandwidth.map(|rate| round(rate, 0)),
             });
             println!("{line}");
             continue;
@@ -69,8 +73,16 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
             measured.seconds * 1e3,
             100.0 * gflops / peak,
         );
+        let memory = device::peak_mib(&chosen.device).or_else(peak_mib);
+        if let Some(mib) = memory {
+            println!("  peak memory so far {mib} MiB");
+        }
+        if on_gpu {
+            println!("  by kind, in steps that wait for each kernel: {:.1} ms", measured.mean * 1e3);
+        }
+        let workers = if on_gpu { 1 } else { threads };
         let busy =
-            |time: std::time::Duration| time.as_secs_f64() / bench.steps.max(1) as f64 / threads as f64;
+            |time: std::time::Duration| time.as_secs_f64() / bench.steps.max(1) as f64 / workers as f64;
         let line = |name: &str, seconds: f64| {
             println!("  {name:<26} {:8.1} ms  {:5.1}%", seconds * 1e3, 100.0 * seconds / measured.mean);
         };

@@ -18,6 +18,19 @@ pub(crate) enum Pass {
     Filter,
 }
 
+#[cfg(feature = "cudnn")]
+impl Pass {
+    /// What its time counts as.
+    pub(crate) fn kind(self) -> crate::profile::Kind {
+        use crate::profile::Kind;
+        match self {
+            Pass::Forward => Kind::Forward,
+            Pass::Data { .. } => Kind::GradInput,
+            Pass::Filter => Kind::GradWeight,
+        }
+    }
+}
+
 /// One pass of a convolution over `members` times `batch` rows, each member with weights of its own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {

@@ -18,8 +18,9 @@ use candle_core::cuda::cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opt
 
 use super::backend::{Arena, Backend, Launch, Recording, THREADS};
 use super::convolution::Call;
-use super::{Element, source};
+use super::{Element, kind_of, source};
 use crate::error::{Error, Result};
+use crate::profile::{self, Kind};
 
 /// An error of CUDA while doing `what`.
 pub(super) fn failed(what: impl std::fmt::Display, error: impl std::fmt::Display) -> Error {
@@ -94,6 +95,20 @@ pub fn release(device: &CudaDevice) {
     lock(&OPEN).retain(|(id, _)| *id != device.id());
 }
 
+/// Begins [`peak_mib`] anew.
+pub(super) fn forget_peak(context: &CudaContext) -> Result<()> {
+    let mut zero = 0_u64;
+    // SAFETY: the pool is the device's own; the attribute is a u64, and may be set to zero.
+    unsafe {
+        let mut pool = std::ptr::null_mut();
+        let attribute = CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        cuDeviceGetDefaultMemPool(&mut pool, context.cu_device())
+            .result()
+            .and_then(|()| cuMemPoolSetAttribute(pool, attribute, (&raw mut zero).cast()).result())
+            .map_err(|error| failed("memory in use", error))
+    }
+}
+
 /// A kernel's name, its lanes and its element.
 type FunctionKey = (&'static str, Option<usize>, Element);
 
@@ -138,6 +153,33 @@ impl Cuda {
     /// Makes the device's context the calling thread's, which calls past candle need.
     fn bind(&self) -> Result<()> {
         self.stream.context().bind_to_thread().map_err(|error| failed("context", error))
+    }
+
+    /// Runs `work`; while the profile is on, alone on the device and counted as `kind`.
+    fn timed(&self, kind: Kind, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        if !profile::is_enabled() {
+            return work();
+        }
+        let wait = || self.stream.synchronize().map_err(|error| failed("profile", error));
+        wait()?;
+        profile::measure(kind, || work().and_then(|()| wait()))
+    }
+
+    /// # Safety
+    /// As [`Backend::launch`].
+    unsafe fn start(&self, launch: &Launch<'_>) -> Result<()> {
+        let function = self.function(launch)?;
+        let words: Vec<u64> = launch.args.iter().map(|arg| arg.word()).collect();
+        let mut builder = self.stream.launch_builder(&function);
+        for word in &words {
+            builder.arg(word);
+        }
+        let [x, y, z] = launch.grid.map(|blocks| blocks as u32);
+        let config =
+            LaunchConfig { grid_dim: (x, y, z), block_dim: (THREADS as u32, 1, 1), shared_mem_bytes: 0 };
+        // SAFETY: the caller's; a kernel reads each argument at the lower end of its word.
+        unsafe { builder.launch(config) }.map_err(|error| failed(launch.name(), error))?;
+        Ok(())
     }
 
     fn function(&self, launch: &Launch<'_>) -> Result<CudaFunction> {
@@ -243,29 +285,27 @@ impl Backend for Cuda {
     }
 
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
-        let function = self.function(launch)?;
-        let words: Vec<u64> = launch.args.iter().map(|arg| arg.word()).collect();
-        let mut builder = self.stream.launch_builder(&function);
-        for word in &words {
-            builder.arg(word);
-        }
-        let [x, y, z] = launch.grid.map(|blocks| blocks as u32);
-        let config =
-            LaunchConfig { grid_dim: (x, y, z), block_dim: (THREADS as u32, 1, 1), shared_mem_bytes: 0 };
-        // SAFETY: the caller's; a kernel reads each argument at the lower end of its word.
-        unsafe { builder.launch(config) }.map_err(|error| failed(launch.name(), error))?;
-        Ok(())
+        // SAFETY: the caller's.
+        self.timed(kind_of(launch.kernel), || unsafe { self.start(launch) })
     }
 
     #[cfg(feature = "cudnn")]
     unsafe fn convolve(&self, arena: &Arena, call: &Call) -> Result<()> {
+        if call.linear {
+            // SAFETY: the caller's.
+            return unsafe { super::convolution::direct(self, call) };
+        }
         self.bind()?;
-        // SAFETY: the caller's.
-        unsafe {
-            match call.linear {
-                true => super::convolution::direct(self, call),
-                false => self.convolutions.run(arena, call),
-            }
+        let mut is_finished = false;
+        self.timed(call.pass.kind(), || {
+            // SAFETY: the caller's.
+            is_finished = unsafe { self.convolutions.run(arena, call) }?;
+            Ok(())
+        })?;
+        match is_finished {
+            true => Ok(()),
+            // SAFETY: the caller's.
+            false => unsafe { super::convolution::finish(self, call) },
         }
     }
 
@@ -276,7 +316,7 @@ impl Backend for Cuda {
     }
 
     fn records(&self) -> bool {
-        self.records
+        self.records && !profile::is_enabled()
     }
 
     fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {

@@ -12,6 +12,8 @@ pub(crate) mod pointwise;
 pub(crate) mod sgd;
 pub(crate) mod weights;
 
+#[cfg(feature = "cuda")]
+pub(crate) mod ceilings;
 #[cfg(feature = "cudnn")]
 pub(crate) mod cudnn;
 #[cfg(feature = "cuda")]
@@ -20,6 +22,22 @@ pub(crate) mod device;
 pub(crate) mod emulated;
 
 use backend::Element;
+
+/// What a kernel's time counts as.
+#[cfg(feature = "cuda")]
+fn kind_of(kernel: &str) -> crate::profile::Kind {
+    use crate::profile::Kind;
+    match kernel {
+        "moments" | "batch_statistics" | "running_statistics" | "grad_sums" | "grad_coefficients" => {
+            Kind::Statistics
+        }
+        "pack_weights" | "fold_norms" | "weight_grads" | "s_grads" | "r_grads" | "bias_grad" => Kind::Weights,
+        "direct_forward" => Kind::Forward,
+        "direct_data" => Kind::GradInput,
+        "direct_filter" => Kind::GradWeight,
+        _ => Kind::Pointwise,
+    }
+}
 
 /// The address of a slice. The crate uses one stream of a device and no events, so that nothing has to be waited for.
 #[cfg(feature = "cuda")]

@@ -60,11 +60,11 @@ impl Convolutions {
         Ok(Self(Mutex::new(Library { handle, stream: Arc::clone(stream), plans: HashMap::new() })))
     }
 
-    /// Runs the call, a member after the other.
+    /// Runs the call, a member after the other. Whether that is all of it: `false` where the epilogue is left to do.
     ///
     /// # Safety
     /// As `Backend::convolve`.
-    pub(super) unsafe fn run(&self, arena: &Arena, call: &Call) -> Result<()> {
+    pub(super) unsafe fn run(&self, arena: &Arena, call: &Call) -> Result<bool> {
         let mut library = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = library.plan(arena, call)?;
         let workspace = arena.take(plan.workspace)?;
@@ -73,11 +73,7 @@ impl Convolutions {
             unsafe { plan.run(library.handle, &Memory::of(call, member), workspace.at()) }
                 .map_err(|error| failed(describe(call), error))?;
         }
-        match plan.is_fused {
-            true => Ok(()),
-            // SAFETY: the caller's.
-            false => unsafe { super::convolution::finish(arena.backend(), call) },
-        }
+        Ok(plan.is_fused || call.epilogue.is_none())
     }
 }
 
