@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
-use crate::bench;
 use crate::interrupt::TimeLimit;
 
+mod bench;
 mod cluster;
 mod devices;
 mod planned;
 mod spread;
 
+pub use bench::{Bench, BenchEpochs, BenchStep, BenchWhat};
 pub use cluster::{Cancel, Executor, Plan, Run, Status, WrongOptions};
 pub use devices::Devices;
 pub use planned::Planned;
@@ -312,96 +313,4 @@ pub struct Check {
     /// auto, cpu or cuda:0.
     #[arg(long, default_value = "auto")]
     pub device: String,
-}
-
-/// Arguments of `bench`; alone it prints a table of the default steps by kind of operator.
-#[derive(Debug, Args)]
-pub struct Bench {
-    /// What to time.
-    #[command(subcommand)]
-    pub what: Option<BenchWhat>,
-}
-
-/// What `bench` can time.
-#[derive(Debug, Subcommand)]
-pub enum BenchWhat {
-    /// Training steps on random images.
-    Step(BenchStep),
-    /// The epochs of finished runs, by row, from their records.
-    Epochs(BenchEpochs),
-}
-
-/// Arguments of `bench step`.
-#[derive(Clone, Debug, Args)]
-pub struct BenchStep {
-    /// A network by name, such as resnet-32 or wrn-28-10.
-    #[arg(long, default_value = "resnet-32")]
-    pub network: String,
-    /// Methods, separated by commas.
-    #[arg(long, value_name = "A,B", value_delimiter = ',', default_value = "teacher,be-kd,be-kd-conf-ods")]
-    pub methods: Vec<String>,
-    /// The experiment, by name or file, whose settings the methods, optimisers and batch norms have.
-    #[arg(long, default_value = bench::EXPERIMENT)]
-    pub experiment: String,
-    /// Training images a step.
-    #[arg(long, default_value_t = 128)]
-    pub batch: usize,
-    /// Classes.
-    #[arg(long, default_value_t = 10)]
-    pub classes: usize,
-    /// Subnetworks and teachers.
-    #[arg(long, default_value_t = 4)]
-    pub members: usize,
-    /// Height and width of an image.
-    #[arg(long, default_value_t = 32)]
-    pub image: usize,
-    /// auto, cpu or cuda:0.
-    #[arg(long, default_value = "auto")]
-    pub device: String,
-    /// Of convolutions and feature maps on CUDA: f32, tf32 or bf16.
-    #[arg(long, default_value = "f32")]
-    pub precision: String,
-    /// Pieces of the batch, cut at batch-norm groups, of at most so many images.
-    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(1..))]
-    pub micro_batch: Option<u32>,
-    /// Untimed steps before the timed ones.
-    #[arg(long, default_value_t = 2)]
-    pub warmup: usize,
-    /// Timed steps; the median counts.
-    #[arg(long, default_value_t = 6)]
-    pub steps: usize,
-    /// One JSON object a line instead of a table.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `bench epochs`.
-#[derive(Clone, Debug, Args)]
-pub struct BenchEpochs {
-    /// The folder of records, as for `table`.
-    #[arg(default_value = "runs")]
-    pub runs: PathBuf,
-    /// term, csv, md or latex.
-    #[arg(long, default_value = "term")]
-    pub format: String,
-}
-
-impl Default for BenchStep {
-    fn default() -> Self {
-        Self {
-            network: "resnet-32".to_owned(),
-            methods: ["teacher", "be-kd", "be-kd-conf-ods"].map(str::to_owned).to_vec(),
-            experiment: bench::EXPERIMENT.to_owned(),
-            batch: 128,
-            classes: 10,
-            members: 4,
-            image: 32,
-            device: "auto".to_owned(),
-            precision: "f32".to_owned(),
-            micro_batch: None,
-            warmup: 2,
-            steps: 6,
-            json: false,
-        }
-    }
 }
