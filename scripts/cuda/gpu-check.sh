@@ -5,6 +5,9 @@
 #   gpu-check.sh tests                  every device test; ends with their counts
 #   gpu-check.sh bench ROW PRECISION    one piece of work, divkd and PyTorch in turn; PRECISION is f32, tf32 or bf16
 #   gpu-check.sh train [PRECISION]      the experiment `quick` on synthetic images; ends with its table
+#   gpu-check.sh plan PARTS OPTIONS..   `reproduce OPTIONS` from the parts in PARTS, where there are any, for as long as one
+#                                       call may take; its progress goes back to PARTS in at most 8 files of 16 MiB, so
+#                                       that another call on another machine goes on (exit code 75: not finished)
 #
 # Rows: resnet-32-teacher, resnet-32-be-kd-conf-ods, wrn-28-10-teacher, wrn-28-10-be-kd-conf-ods.
 set -euo pipefail
@@ -42,8 +45,30 @@ case ${1:-} in
         trap 'rm -rf "$out"' EXIT
         timeout "$limit" "$here/divkd" reproduce quick --device cuda:0 --precision "${2:-f32}" --out "$out"
         ;;
+    plan)
+        parts=${2:?which folder of parts? see the head of this script}
+        shift 2
+        describe
+        out=$(mktemp -d)
+        trap 'rm -rf "$out"' EXIT
+        if [ -n "$(ls -A "$parts" 2>/dev/null)" ]; then
+            "$here/divkd" unpack "$parts" --out "$out/runs"
+        fi
+        status=0
+        "$here/divkd" reproduce "$@" --out "$out/runs" --time-limit "${limit}s" || status=$?
+        if [ "$status" != 0 ] && [ "$status" != 75 ]; then
+            exit "$status"
+        fi
+        "$here/divkd" pack "$out/runs" --out "$out/parts"
+        # The old parts go once the new ones are all there.
+        rm -rf "$parts.new"
+        cp -r "$out/parts" "$parts.new"
+        rm -rf "$parts"
+        mv "$parts.new" "$parts"
+        exit "$status"
+        ;;
     *)
-        sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+        sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
         exit 64
         ;;
 esac
