@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::cluster::{Cluster, succeeded};
+use crate::cluster::{Cluster, METHODS, succeeded};
 
 /// 84 seeds of 4 teachers and 8 students: 1,008 runs, which no node begins.
 #[test]
@@ -33,6 +33,7 @@ fn a_thousand_runs_are_submitted_seen_planned_and_cancelled() {
                  latent-be-tdiv-sdiv=0.9";
     let mut plan =
         cluster.divkd(&["plan", "quick", "--preset", "smoke", "--seeds", "84", "--devices", "1..128"]);
+    plan.args(["--methods", METHODS]);
     for step in steps.split(',') {
         plan.args(["--step", step]);
     }
