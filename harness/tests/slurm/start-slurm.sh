@@ -11,7 +11,9 @@ mkdir -p "$dir"/{state,log,run}
 for program in slurmctld slurmd sbatch munge; do
     command -v "$program" >/dev/null || { echo "$program is not installed (Debian: slurm-wlm, munge)" >&2; exit 1; }
 done
-if ! munge -n >/dev/null 2>&1; then
+# One munged serves all clusters of the machine: of tests that start at once, the first starts it and the others wait.
+start_munged() {
+    munge -n >/dev/null 2>&1 && return
     if ! [ -e /etc/munge/munge.key ]; then
         head -c 128 /dev/urandom >/etc/munge/munge.key
         chown munge: /etc/munge/munge.key
@@ -19,11 +21,17 @@ if ! munge -n >/dev/null 2>&1; then
     fi
     mkdir -p /run/munge
     chown munge: /run/munge
-    su -s /bin/sh munge -c '/usr/sbin/munged --force'
-fi
+    # The daemon must not inherit the lock.
+    su -s /bin/sh munge -c '/usr/sbin/munged --force' 9>&-
+}
+{
+    flock 9
+    start_munged
+} 9>/run/divkd-munge.lock
 
-# Ports that nobody listens on, and that no other test asks for at this moment: the process id spreads them.
-next=$((20000 + $$ % 4000 * 8))
+# Ports that nobody listens on, and that no other test asks for at this moment: the process id spreads them, below those
+# that the system gives to clients.
+next=$((20000 + $$ % 1500 * 8))
 free_port() {
     while (echo >"/dev/tcp/127.0.0.1/$next") 2>/dev/null; do next=$((next + 1)); done
     port=$next
