@@ -41,6 +41,14 @@ impl Chosen {
 /// Unknown names; a CUDA device in a build without CUDA or on a machine without it; a precision that the device does not
 /// compute in.
 pub fn choose(name: &str, precision: &str) -> anyhow::Result<Chosen> {
+    choose_for("--device", name, precision)
+}
+
+/// The device of that name; errors name `option` as where it came from.
+///
+/// # Errors
+/// Those of [`choose`].
+pub fn choose_for(option: &str, name: &str, precision: &str) -> anyhow::Result<Chosen> {
     let Ok(precision) = precision.parse::<Precision>() else {
         return Err(UnknownName::new("precision", precision, Precision::NAMES).into());
     };
@@ -52,7 +60,7 @@ pub fn choose(name: &str, precision: &str) -> anyhow::Result<Chosen> {
         ("cpu", _) => cpu(precision, "cpu, as asked"),
         (_, Some(ordinal)) => match cuda(ordinal, precision) {
             Ok(chosen) => Ok(chosen),
-            Err(reason) => bail!("--device {name}: {reason:#}; leave the option out or write cpu"),
+            Err(reason) => bail!("{option} {name}: {reason:#}; leave the option out or write cpu"),
         },
         _ => Err(UnknownName::new("device", name, ["auto", "cpu", "cuda:0"]).into()),
     }
@@ -164,7 +172,7 @@ fn cuda_ordinal(name: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_names, choose, is_out_of_memory};
+    use super::{check_names, choose, choose_for, is_out_of_memory};
 
     fn error(name: &str, precision: &str) -> String {
         format!("{:#}", choose(name, precision).unwrap_err())
@@ -223,6 +231,8 @@ mod tests {
         for name in ["cuda", "cuda:0", "cuda:3"] {
             let message = error(name, "tf32");
             assert!(message.starts_with(&format!("--device {name}: {why}")), "{message}");
+            let message = format!("{:#}", choose_for("--devices", name, "tf32").unwrap_err());
+            assert!(message.starts_with(&format!("--devices {name}: {why}")), "{message}");
         }
         assert!(error("auto", "bf16").contains(why));
     }

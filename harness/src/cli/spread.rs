@@ -28,11 +28,17 @@ impl SpreadOptions {
 
     /// The devices of these options, else that of `planned`.
     pub fn spread(&self, planned: &Planned) -> Spread {
-        let devices = match self.devices.is_empty() {
-            true => vec![planned.device.clone()],
-            false => self.devices.clone(),
+        let (option, devices) = match self.devices.is_empty() {
+            true => ("--device", vec![planned.device.clone()]),
+            false => ("--devices", self.devices.clone()),
         };
         let most = Most { runs: self.concurrent_runs.into(), teachers: self.concurrent_teachers.into() };
-        Spread { devices, precision: planned.precision.clone(), micro_batch: planned.most_images(), most }
+        Spread {
+            devices,
+            option,
+            precision: planned.precision.clone(),
+            micro_batch: planned.most_images(),
+            most,
+        }
     }
 }

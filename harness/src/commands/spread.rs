@@ -89,6 +89,7 @@ mod tests {
             let devices = devices.iter().map(ToString::to_string).collect();
             let spread = Spread {
                 devices,
+                option: "--devices",
                 precision: "f32".to_owned(),
                 micro_batch: None,
                 most: Most { runs: 1, teachers },

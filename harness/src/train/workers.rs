@@ -18,6 +18,8 @@ const STACK: usize = 64 << 20;
 pub struct Spread {
     /// Names as `--device` takes them, at least one.
     pub devices: Vec<String>,
+    /// The option that names them, for errors.
+    pub option: &'static str,
     /// As `--precision` takes it.
     pub precision: String,
     /// The most images of a pass, as `--micro-batch` takes them.
@@ -30,9 +32,9 @@ impl Spread {
     /// Opens one of the devices, for the calling thread.
     ///
     /// # Errors
-    /// Those of [`device::choose`].
+    /// Those of [`device::choose_for`].
     pub fn open(&self, name: &str) -> anyhow::Result<Chosen> {
-        Ok(device::choose(name, &self.precision)?.in_micro_batches(self.micro_batch))
+        Ok(device::choose_for(self.option, name, &self.precision)?.in_micro_batches(self.micro_batch))
     }
 
     /// Whether there is never more than one run at a time.
