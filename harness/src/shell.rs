@@ -10,6 +10,18 @@ pub fn quote(word: &str) -> String {
     }
 }
 
+/// This process's command line for records: the program by its name alone, whatever folder it lies in.
+pub fn own_command() -> String {
+    named(std::env::args())
+}
+
+fn named(words: impl IntoIterator<Item = String>) -> String {
+    let mut words = words.into_iter();
+    let program = words.next().unwrap_or_default();
+    let name = program.rsplit('/').next().unwrap_or_default().to_owned();
+    std::iter::once(name).chain(words).map(|word| quote(&word)).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -19,5 +31,11 @@ mod tests {
         let words = ["divkd", "teacher.schedule.milestones=[1, 2]", "it's", ""];
         let line = words.map(quote).join(" ");
         assert_eq!(line, r"divkd 'teacher.schedule.milestones=[1, 2]' 'it'\''s' ''");
+    }
+
+    #[test]
+    fn a_command_is_recorded_without_its_folder() {
+        let words = ["target/release/divkd", "reproduce", "quick", "--out", "my runs"].map(str::to_owned);
+        assert_eq!(named(words), "divkd reproduce quick --out 'my runs'");
     }
 }

@@ -22,7 +22,7 @@ use crate::slurm::wait;
 use crate::status::{Experiment, State};
 use crate::train::run::Session;
 use crate::train::{micro_batch, record, shared};
-use crate::{interrupt, loading, model};
+use crate::{interrupt, loading, model, shell};
 
 /// The tables that the evaluating job leaves beside the records and the report.
 const TABLES: [(&str, Format); 2] = [("table.csv", Format::Csv), ("table.md", Format::Md)];
@@ -174,7 +174,7 @@ fn with_session(
     work: impl FnOnce(&Session<'_>, &DataInfo) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let splits = loading::splits(&resolved.config.data, planned.data_dir.as_deref())?;
-    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let command = shell::own_command();
     let session = Session { resolved, out: &planned.out, splits: &splits, device, command: &command };
     work(&session, &record::data(&splits))
 }

@@ -7,7 +7,7 @@ use crate::cli;
 use crate::plan::{Plan, is_finished};
 use crate::train::run::{Session, claim_dir};
 use crate::train::{micro_batch, record, shared};
-use crate::{interrupt, loading};
+use crate::{interrupt, loading, shell};
 
 /// A run needs others that somebody trains at this moment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +56,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<()> {
     let chosen = planned.device()?;
     let splits = loading::splits(&resolved.config.data, planned.data_dir.as_deref())?;
     let data = record::data(&splits);
-    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let command = shell::own_command();
     let session = Session {
         resolved: &resolved,
         out: &planned.out,
