@@ -42,11 +42,12 @@ impl Kind {
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
 static NANOSECONDS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
+static BYTES: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
 
 /// Sets the counters to zero and starts, or stops, counting. The counters are the process's. On a CUDA device counting
 /// waits for each kernel, which slows steps down.
 pub fn enable(on: bool) {
-    for counter in &NANOSECONDS {
+    for counter in NANOSECONDS.iter().chain(&BYTES) {
         counter.store(0, Ordering::Relaxed);
     }
     ENABLED.store(on, Ordering::Relaxed);
@@ -58,10 +59,34 @@ pub(crate) fn is_enabled() -> bool {
     ENABLED.load(Ordering::Relaxed)
 }
 
-/// Time spent in each kind since the last [`enable`], summed over threads.
-pub fn times() -> Vec<(Kind, Duration)> {
-    let time = |kind: Kind| Duration::from_nanos(NANOSECONDS[kind as usize].load(Ordering::Relaxed));
-    Kind::ALL.iter().map(|kind| (*kind, time(*kind))).collect()
+/// What was counted of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// The kind.
+    pub kind: Kind,
+    /// Time, summed over threads.
+    pub time: Duration,
+    /// On a CUDA device, bytes that its kernels read and wrote: each value of a map, image or parameter once a kernel,
+    /// whether it came from a cache or not. 0 on the CPU.
+    pub bytes: u64,
+}
+
+/// Every kind's counters since the last [`enable`].
+pub fn counted() -> Vec<Counted> {
+    let of = |kind: Kind| Counted {
+        kind,
+        time: Duration::from_nanos(NANOSECONDS[kind as usize].load(Ordering::Relaxed)),
+        bytes: BYTES[kind as usize].load(Ordering::Relaxed),
+    };
+    Kind::ALL.into_iter().map(of).collect()
+}
+
+/// Counts bytes that are moved for `kind`.
+#[cfg(feature = "cuda")]
+pub(crate) fn moved(kind: Kind, bytes: usize) {
+    if is_enabled() {
+        BYTES[kind as usize].fetch_add(bytes as u64, Ordering::Relaxed);
+    }
 }
 
 /// Runs `work`, counted as `kind`.

@@ -91,8 +91,10 @@ def main():
         if on_gpu:
             median = lambda key: statistics.median(pair[0][key] for pair in pairs)
             rate, peak, bandwidth = map(median, ("gflops", "matmul_gflops", "bandwidth_gb_per_s"))
+            moved = median("gbytes") / median("step_ms") * 1e3
             print(f"  divkd: {rate / 1e3:.1f} TFLOP/s, {100 * rate / peak:.0f}% of the measured matmul rate of "
-                  f"{peak / 1e3:.0f} TFLOP/s; memory copies at {bandwidth:.0f} GB/s", flush=True)
+                  f"{peak / 1e3:.0f} TFLOP/s; its kernels move {moved:.0f} GB/s, {100 * moved / bandwidth:.0f}% of what "
+                  f"copies reach, {bandwidth:.0f} GB/s", flush=True)
 
 
 if __name__ == "__main__":

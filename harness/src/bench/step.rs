@@ -10,7 +10,7 @@ use nn::{Network, NetworkSpec, Precision, profile};
 use random::Stream;
 
 use crate::config::Config;
-use crate::{model, plan};
+use crate::{device, model, plan};
 
 /// What is timed.
 #[derive(Clone, Debug)]
@@ -46,27 +46,32 @@ pub struct Measured {
     pub mean: f64,
     /// Floating-point operations of a step ([`profile::operations`]).
     pub operations: f64,
+    /// Bytes that a step's kernels moved on a CUDA device ([`profile::Counted`]); `None` on the CPU.
+    pub bytes: Option<f64>,
+    /// The most memory of the device in use in the timed steps and before, in MiB; `None` on the CPU.
+    pub device_peak_mib: Option<u64>,
 }
 
 impl StepBench {
-    /// Times `method`; with `profiled`, [`nn::profile`] then holds the work by kind of the timed steps, or on a CUDA device,
-    /// which that slows down, of as many steps after them.
+    /// Times `method`. [`nn::profile`] then holds the work by kind: on the CPU of the timed steps, with `profiled`; on a CUDA
+    /// device, which that slows down, of as many steps after them.
     ///
     /// # Errors
     /// An unknown method or network; failures of the device.
-    pub fn run(&self, name: &str, device: &Device, profiled: bool) -> anyhow::Result<Measured> {
+    pub fn run(&self, name: &str, on: &Device, profiled: bool) -> anyhow::Result<Measured> {
+        // Of the method before: what it counts keeps passes from being recorded.
+        profile::enable(false);
         let method = plan::method(&self.config, name)?;
         let recipe = plan::recipe(&self.config, name, method.as_ref());
         let plain = NetworkSpec::named(&self.network, self.image, self.classes)?
             .normalized([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616])
             .in_precision(self.precision);
-        let student = Network::new(&method.student(&plain, self.members), 0, device)?;
+        let student = Network::new(&method.student(&plain, self.members), 0, on)?;
         method.prepare(&student)?;
         let count = if method.uses_teachers() { self.members } else { 0 };
-        let teachers = (1..=count as u64)
-            .map(|seed| Network::new(&plain, seed, device))
-            .collect::<nn::Result<Vec<_>>>()?;
-        let batch = self.random_batch(device)?;
+        let teachers =
+            (1..=count as u64).map(|seed| Network::new(&plain, seed, on)).collect::<nn::Result<Vec<_>>>()?;
+        let batch = self.random_batch(on)?;
         let optimiser = model::optimiser(recipe, method.as_ref(), self.members);
         let mut sgd = optimiser.sgd(&student);
         let (mut times, mut operations) = (Vec::new(), 0);
@@ -79,20 +84,21 @@ impl StepBench {
             let (_, gradient) = micro_batch::gradient(&*method, &batch, &step, self.micro_batch)
                 .with_context(|| format!("{name}, bn_groups = {groups}"))?;
             sgd.apply(&student, &gradient, optimiser.lr, optimiser.lr_fast)?;
-            device.synchronize()?;
+            on.synchronize()?;
             operations = profile::operations() - before;
             Ok(start.elapsed().as_secs_f64())
         };
         for index in 0..self.warmup {
             timed(index)?;
         }
-        let is_slowed = profiled && device.is_cuda();
+        let is_slowed = on.is_cuda();
         let steps = self.warmup..self.warmup + self.steps.max(1);
         profile::enable(profiled && !is_slowed);
         for index in steps.clone() {
             times.push(timed(index)?);
         }
         let mut mean = times.iter().sum::<f64>() / times.len() as f64;
+        let device_peak_mib = device::peak_mib(on);
         if is_slowed {
             profile::enable(true);
             mean = 0.0;
@@ -100,11 +106,13 @@ impl StepBench {
                 mean += timed(index)? / times.len() as f64;
             }
         }
+        let moved: u64 = profile::counted().iter().map(|counted| counted.bytes).sum();
+        let bytes = is_slowed.then(|| moved as f64 / times.len() as f64);
         times.sort_by(f64::total_cmp);
         let middle = times.len() / 2;
         let seconds =
             if times.len() % 2 == 1 { times[middle] } else { (times[middle - 1] + times[middle]) / 2.0 };
-        Ok(Measured { seconds, mean, operations: operations as f64 })
+        Ok(Measured { seconds, mean, operations: operations as f64, bytes, device_peak_mib })
     }
 
     /// Time to make one augmented batch from decoded images in memory, in seconds: the mean over an epoch.

@@ -1,6 +1,6 @@
 //! `divkd bench`: how fast training steps are, and where their time goes.
 
-use nn::profile;
+use nn::profile::{self, Counted};
 use results::{sheet, timing};
 use serde_json::json;
 
@@ -61,7 +61,7 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
                 "method": method, "network": bench.network, "device": chosen.name, "dtype": chosen.precision.to_string(),
                 "batch": bench.batch, "threads": threads, "step_ms": round(measured.seconds * 1e3, 2),
                 "images_per_s": round(images_per_s, 1), "gflops": round(gflops, 1), "peak_mib": peak_mib(),
-                "device_peak_mib": device::peak_mib(&chosen.device),
+                "device_peak_mib": measured.device_peak_mib, "gbytes": measured.bytes.map(|bytes| round(bytes / 1e9, 3)),
                 "matmul_gflops": on_gpu.then(|| round(peak, 0)), "bandwidth_gb_per_s": bandwidth.map(|rate| round(rate, 0)),
             });
             println!("{line}");
@@ -73,9 +73,17 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
             measured.seconds * 1e3,
             100.0 * gflops / peak,
         );
-        let memory = device::peak_mib(&chosen.device).or_else(peak_mib);
+        let memory = measured.device_peak_mib.or_else(peak_mib);
         if let Some(mib) = memory {
             println!("  peak memory so far {mib} MiB");
+        }
+        if let (Some(bytes), Some(bandwidth)) = (measured.bytes, bandwidth) {
+            let rate = bytes / measured.seconds / 1e9;
+            let share = 100.0 * rate / bandwidth;
+            println!(
+                "  {:.2} GB moved by its kernels: {rate:.0} GB/s, {share:.0}% of the bandwidth",
+                bytes / 1e9
+            );
         }
         if on_gpu {
             println!("  by kind, in steps that wait for each kernel: {:.1} ms", measured.mean * 1e3);
@@ -83,15 +91,19 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
         let workers = if on_gpu { 1 } else { threads };
         let busy =
             |time: std::time::Duration| time.as_secs_f64() / bench.steps.max(1) as f64 / workers as f64;
-        let line = |name: &str, seconds: f64| {
-            println!("  {name:<26} {:8.1} ms  {:5.1}%", seconds * 1e3, 100.0 * seconds / measured.mean);
+        let line = |name: &str, seconds: f64, bytes: u64| {
+            let rate = match bytes as f64 / bench.steps.max(1) as f64 / seconds / 1e9 {
+                rate if bytes > 0 => format!("  {rate:6.0} GB/s"),
+                _ => String::new(),
+            };
+            println!("  {name:<26} {:8.1} ms  {:5.1}%{rate}", seconds * 1e3, 100.0 * seconds / measured.mean);
         };
         let mut rest = measured.mean;
-        for (kind, time) in profile::times() {
+        for Counted { kind, time, bytes } in profile::counted() {
             rest -= busy(time);
-            line(kind.name(), busy(time));
+            line(kind.name(), busy(time), bytes);
         }
-        line("everything else", rest);
+        line("everything else", rest, 0);
         let loading = bench.loading_seconds();
         let share = 100.0 * loading / measured.mean;
         println!("  {:<26} {:8.2} ms  {share:5.2}%  (not in the step)", "crop, flip, gather", loading * 1e3);

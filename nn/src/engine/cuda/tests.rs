@@ -1,5 +1,6 @@
 //! The device's engine, on the emulated device, against the CPU's.
 
+mod moved;
 #[path = "../../../tests/it/small.rs"]
 mod small;
 
@@ -45,10 +46,14 @@ struct There {
 
 impl There {
     fn new(network: &Network, graph: &Graph, (precision, reverse): (Precision, bool)) -> Option<Self> {
-        let arena = Arena::new(Arc::new(Emulated::new(reverse)?));
+        Some(Self::on(Arc::new(Emulated::new(reverse)?), network, graph, precision))
+    }
+
+    fn on(device: Arc<Emulated>, network: &Network, graph: &Graph, precision: Precision) -> Self {
+        let arena = Arena::new(device);
         let on = OnDevice::new(arena.clone(), graph, &network.buffers().unwrap(), precision).unwrap();
         let params = arena.values(&values(network.params())).unwrap();
-        Some(Self { arena, on, params })
+        Self { arena, on, params }
     }
 
     fn forward(

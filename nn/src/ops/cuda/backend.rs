@@ -73,6 +73,8 @@ pub(crate) struct Launch<'a> {
     pub element: Element,
     pub grid: [usize; 3],
     pub args: &'a [Arg],
+    /// Bytes of maps, images and parameters that it reads and writes, each once. Tables and partial sums are not counted.
+    pub bytes: usize,
 }
 
 impl Launch<'_> {

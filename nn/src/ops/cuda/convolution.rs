@@ -75,7 +75,6 @@ impl Call {
     }
 
     /// Weights of one member.
-    #[cfg(feature = "cudnn")]
     pub(crate) fn weights(&self) -> usize {
         self.shape.channels_in * self.shape.channels_out * self.shape.kernel * self.shape.kernel
     }
@@ -88,6 +87,23 @@ impl Call {
     /// Values of one row of the output.
     pub(crate) fn output_len(&self) -> usize {
         self.shape.channels_out * self.shape.out_height() * self.shape.out_width()
+    }
+
+    /// Bytes of its maps and weights, read or written once, without its epilogue's.
+    pub(crate) fn bytes(&self) -> usize {
+        let input = match self.pass {
+            Pass::Forward | Pass::Filter => self.input_rows,
+            Pass::Data { accumulate } => self.rows() * (1 + usize::from(accumulate)),
+        };
+        let values =
+            input * self.input_len() + self.rows() * self.output_len() + self.members * self.weights();
+        values * self.element.bytes()
+    }
+
+    /// Bytes of the shortcut that its epilogue reads.
+    pub(crate) fn skip_bytes(&self) -> usize {
+        let has_skip = self.epilogue.is_some_and(|epilogue| epilogue.skip != 0);
+        if has_skip { self.rows() * self.output_len() * self.element.bytes() } else { 0 }
     }
 
     /// Input of a member: the address of its first row.
@@ -139,8 +155,10 @@ pub(crate) unsafe fn direct(backend: &dyn Backend, call: &Call) -> Result<()> {
         }
     };
     args.extend(sizes);
+    let launch =
+        Launch { kernel, lanes: None, element: call.element, grid, args: &args, bytes: call.bytes() };
     // SAFETY: the caller's.
-    unsafe { backend.launch(&Launch { kernel, lanes: None, element: call.element, grid, args: &args })? };
+    unsafe { backend.launch(&launch)? };
     // SAFETY: the caller's.
     unsafe { finish(backend, call) }
 }
@@ -162,6 +180,7 @@ pub(crate) unsafe fn finish(backend: &dyn Backend, call: &Call) -> Result<()> {
         element: call.element,
         grid: elementwise(count),
         args: &args,
+        bytes: 2 * call.rows() * call.output_len() * call.element.bytes() + call.skip_bytes(),
     };
     // SAFETY: the caller's.
     unsafe { backend.launch(&launch) }

@@ -155,13 +155,14 @@ impl Cuda {
         self.stream.context().bind_to_thread().map_err(|error| failed("context", error))
     }
 
-    /// Runs `work`; while the profile is on, alone on the device and counted as `kind`.
-    fn timed(&self, kind: Kind, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    /// Runs `work`, which moves `bytes`; while the profile is on, alone on the device and counted as `kind`.
+    fn timed(&self, kind: Kind, bytes: usize, work: impl FnOnce() -> Result<()>) -> Result<()> {
         if !profile::is_enabled() {
             return work();
         }
         let wait = || self.stream.synchronize().map_err(|error| failed("profile", error));
         wait()?;
+        profile::moved(kind, bytes);
         profile::measure(kind, || work().and_then(|()| wait()))
     }
 
@@ -286,7 +287,7 @@ impl Backend for Cuda {
 
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
         // SAFETY: the caller's.
-        self.timed(kind_of(launch.kernel), || unsafe { self.start(launch) })
+        self.timed(kind_of(launch.kernel), launch.bytes, || unsafe { self.start(launch) })
     }
 
     #[cfg(feature = "cudnn")]
@@ -297,13 +298,16 @@ impl Backend for Cuda {
         }
         self.bind()?;
         let mut is_finished = false;
-        self.timed(call.pass.kind(), || {
+        self.timed(call.pass.kind(), call.bytes(), || {
             // SAFETY: the caller's.
             is_finished = unsafe { self.convolutions.run(arena, call) }?;
             Ok(())
         })?;
         match is_finished {
-            true => Ok(()),
+            true => {
+                profile::moved(call.pass.kind(), call.skip_bytes());
+                Ok(())
+            }
             // SAFETY: the caller's.
             false => unsafe { super::convolution::finish(self, call) },
         }

@@ -68,7 +68,16 @@ unsafe fn fill(
     let args = [&[Arg::At(to)][..], &sizes, &keyed.args(), more].concat();
     let grid = elementwise(count);
     // SAFETY: the caller's.
-    unsafe { backend.launch(&Launch { kernel, lanes: None, element: Element::F32, grid, args: &args }) }
+    unsafe {
+        backend.launch(&Launch {
+            kernel,
+            lanes: None,
+            element: Element::F32,
+            grid,
+            args: &args,
+            bytes: rows * per_row * 4,
+        })
+    }
 }
 
 /// The images of `rows` (u32) from `images` (N, 3, size, size) in bytes, to f32 in [0, 1]: crops of images padded by
@@ -98,6 +107,8 @@ pub(crate) unsafe fn augment(
             element: Element::F32,
             grid,
             args: &args.concat(),
+            // Bytes to floats.
+            bytes: count * 3 * size * size * (1 + 4),
         })
     }
 }
@@ -121,6 +132,7 @@ pub(crate) unsafe fn gather_labels(
             element: Element::F32,
             grid,
             args: &args,
+            bytes: 3 * count * 4,
         })
     }
 }

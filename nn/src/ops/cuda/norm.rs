@@ -53,7 +53,8 @@ impl Parts {
         tile(self.channels, lanes)
     }
 
-    /// Launches a kernel that fills the parts.
+    /// Launches a kernel that fills the parts and moves `bytes`.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn launch(
         &self,
         backend: &dyn Backend,
@@ -62,10 +63,11 @@ impl Parts {
         lanes: usize,
         rows: Rows,
         args: &[Arg],
+        bytes: usize,
     ) -> Result<()> {
         let grid = [self.count, (self.channels / lanes).div_ceil(self.tile(lanes)), rows.groups];
         // SAFETY: the callers in this folder pass the kernel's own arguments; the buffer has room for every part.
-        unsafe { backend.launch(&Launch { kernel, lanes: Some(lanes), element, grid, args }) }
+        unsafe { backend.launch(&Launch { kernel, lanes: Some(lanes), element, grid, args, bytes }) }
     }
 }
 
@@ -89,7 +91,12 @@ pub(crate) fn moments(
         &[Arg::At(parts.at()), (z.shape.channels / lanes).into(), parts.tile(lanes).into()],
         &rows.args(z.pixels()),
     ];
-    parts.launch(backend, "moments", z.element, lanes, rows, &args.concat())
+    // With a shortcut the sum is written too.
+    let bytes = match skip {
+        Skip::None => z.bytes(),
+        skip => 2 * z.bytes() + skip.bytes(),
+    };
+    parts.launch(backend, "moments", z.element, lanes, rows, &args.concat(), bytes)
 }
 
 /// Where a norm's parameters and running statistics lie.
@@ -152,6 +159,7 @@ pub(crate) fn fold_norms(
             element: biases.1,
             grid: [count, 1, 1],
             args: &args,
+            bytes: 0,
         })
     }
 }
@@ -174,6 +182,7 @@ pub(crate) fn norm_relu(backend: &dyn Backend, rows: Rows, z: &Map, norm: &Norm,
             element: z.element,
             grid,
             args: &args,
+            bytes: z.bytes() + to.bytes(),
         })
     }
 }
@@ -194,7 +203,7 @@ pub(crate) fn grad_sums(
         &[z.shape.channels / lanes, parts.tile(lanes), usize::from(masked)].map(Arg::from),
         &rows.args(z.pixels()),
     ];
-    parts.launch(backend, "grad_sums", z.element, lanes, rows, &args.concat())
+    parts.launch(backend, "grad_sums", z.element, lanes, rows, &args.concat(), grad.bytes() + z.bytes())
 }
 
 /// From the parts' sums: the gradients of gamma and beta at the given addresses, and the norm's offsets and slopes at
@@ -243,6 +252,7 @@ pub(crate) fn norm_grad(
             element: z.element,
             grid,
             args: &args,
+            bytes: grad.bytes() + z.bytes() + raw.map_or(0, Map::bytes) + to.bytes(),
         })
     }
 }
@@ -250,5 +260,5 @@ pub(crate) fn norm_grad(
 /// A kernel that sees no feature map.
 fn f32_launch(backend: &dyn Backend, kernel: &'static str, grid: [usize; 3], args: &[Arg]) -> Result<()> {
     // SAFETY: the callers above pass the kernel's own arguments.
-    unsafe { backend.launch(&Launch { kernel, lanes: None, element: Element::F32, grid, args }) }
+    unsafe { backend.launch(&Launch { kernel, lanes: None, element: Element::F32, grid, args, bytes: 0 }) }
 }

@@ -67,6 +67,10 @@ impl Map {
         self.rows * self.pixels() * self.shape.channels
     }
 
+    pub(crate) fn bytes(&self) -> usize {
+        self.len() * self.element.bytes()
+    }
+
     /// Lanes of a kernel over this map and maps of `others` channels.
     pub(crate) fn lanes(&self, others: &[usize]) -> usize {
         self.element.lanes(&[&[self.shape.channels], others].concat())
@@ -95,6 +99,13 @@ impl Skip<'_> {
         }
     }
 
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Skip::None => 0,
+            Skip::Map(map) | Skip::Normed(map, _) => map.bytes(),
+        }
+    }
+
     /// Address and shape, for the sum `to`; null where there is none.
     pub(crate) fn args(&self, to: &Map, lanes: usize) -> (Arg, [Arg; 5]) {
         match self {
@@ -111,10 +122,11 @@ fn each(
     map: &Map,
     lanes: Option<usize>,
     args: &[Arg],
+    bytes: usize,
 ) -> Result<()> {
     let grid = elementwise(map.len() / lanes.unwrap_or(1));
     // SAFETY: every caller passes the kernel's own arguments, over maps whose shapes it has checked.
-    unsafe { backend.launch(&Launch { kernel, lanes, element: map.element, grid, args }) }
+    unsafe { backend.launch(&Launch { kernel, lanes, element: map.element, grid, args, bytes }) }
 }
 
 /// The network's input: (images - mean) / std, channels last.
@@ -128,7 +140,7 @@ pub(crate) fn image_in(
     let sizes = [to.len(), to.shape.channels, to.pixels()].map(Arg::from);
     let args =
         [&[Arg::At(images), Arg::At(mean.at()), Arg::At(std.at()), Arg::At(to.at())][..], &sizes].concat();
-    each(backend, "image_in", to, None, &args)
+    each(backend, "image_in", to, None, &args, to.len() * 4 + to.bytes())
 }
 
 /// The gradient by the images (f32, planar) from that by the input of every row: each image's rows are added up.
@@ -142,19 +154,21 @@ pub(crate) fn image_grad(
     let count = grads.len() / grads.rows * images;
     let sizes = [count, grads.shape.channels, grads.pixels(), grads.rows / images].map(Arg::from);
     let args = [&[Arg::At(grads.at()), Arg::At(std.at()), Arg::At(to)][..], &sizes].concat();
-    each(backend, "image_grad", grads, None, &args)
+    each(backend, "image_grad", grads, None, &args, grads.bytes() + count * 4)
 }
 
 /// A map as f32, planar.
 pub(crate) fn map_out(backend: &dyn Backend, map: &Map, to: u64) -> Result<()> {
     let sizes = [map.len(), map.shape.channels, map.pixels()].map(Arg::from);
-    each(backend, "map_out", map, None, &[&[Arg::At(map.at()), Arg::At(to)][..], &sizes].concat())
+    let args = [&[Arg::At(map.at()), Arg::At(to)][..], &sizes].concat();
+    each(backend, "map_out", map, None, &args, map.bytes() + map.len() * 4)
 }
 
 /// A map from f32, planar.
 pub(crate) fn map_in(backend: &dyn Backend, from: u64, to: &Map) -> Result<()> {
     let sizes = [to.len(), to.shape.channels, to.pixels()].map(Arg::from);
-    each(backend, "map_in", to, None, &[&[Arg::At(from), Arg::At(to.at())][..], &sizes].concat())
+    let args = [&[Arg::At(from), Arg::At(to.at())][..], &sizes].concat();
+    each(backend, "map_in", to, None, &args, to.bytes() + to.len() * 4)
 }
 
 /// z += shortcut.
@@ -162,7 +176,8 @@ pub(crate) fn add_skip(backend: &dyn Backend, z: &Map, skip: Skip<'_>) -> Result
     let lanes = z.lanes(&skip.channels());
     let (from, shape) = skip.args(z, lanes);
     let sizes = [z.len() / lanes, z.shape.channels / lanes, z.pixels()].map(Arg::from);
-    each(backend, "add_skip", z, Some(lanes), &[&[Arg::At(z.at()), from][..], &shape, &sizes].concat())
+    let args = [&[Arg::At(z.at()), from][..], &shape, &sizes].concat();
+    each(backend, "add_skip", z, Some(lanes), &args, 2 * z.bytes() + skip.bytes())
 }
 
 /// to = relu(norm(z) + shortcut).
@@ -188,7 +203,7 @@ pub(crate) fn join(
         &sizes,
         &rows.args(z.pixels()),
     ];
-    each(backend, "join", z, Some(lanes), &args.concat())
+    each(backend, "join", z, Some(lanes), &args.concat(), z.bytes() + skip.bytes() + to.bytes())
 }
 
 /// In place: grad = (grad + what the next block's shortcut hands back) where out > 0, and the sums of the norm's gradient
@@ -219,7 +234,8 @@ pub(crate) fn join_grad(
         &[parts.tile(lanes).into()],
         &rows.args(grad.pixels()),
     ];
-    parts.launch(backend, "join_grad", grad.element, lanes, rows, &args.concat())
+    let read = next.map_or(0, Map::bytes) + out.bytes() + if wanted { z.bytes() } else { 0 };
+    parts.launch(backend, "join_grad", grad.element, lanes, rows, &args.concat(), 2 * grad.bytes() + read)
 }
 
 /// to = (accumulate ? to : 0) + what a shortcut from `to`'s map hands back, from the gradient of the sum.
@@ -232,7 +248,8 @@ pub(crate) fn spread(backend: &dyn Backend, grad: &Map, to: &Map, accumulate: bo
         &[(grad.shape.channels / lanes).into(), grad.pixels().into(), Arg::At(to.at())],
         &sizes,
     ];
-    each(backend, "spread", to, Some(lanes), &args.concat())
+    let bytes = grad.bytes() + (1 + usize::from(accumulate)) * to.bytes();
+    each(backend, "spread", to, Some(lanes), &args.concat(), bytes)
 }
 
 /// Channels that a block of `pool` works on (`POOL_TILE` in pool.cu).
@@ -254,6 +271,7 @@ pub(crate) fn pool(backend: &dyn Backend, rows: Rows, z: &Map, norm: Option<&Nor
             element: z.element,
             grid,
             args: &args.concat(),
+            bytes: z.bytes() + to.bytes(),
         })
     }
 }
@@ -261,5 +279,7 @@ pub(crate) fn pool(backend: &dyn Backend, rows: Rows, z: &Map, norm: Option<&Nor
 /// Its gradient, from that of the pooled features (f32).
 pub(crate) fn pool_grad(backend: &dyn Backend, grad: &Map, to: &Map, accumulate: bool) -> Result<()> {
     let sizes = [to.len(), to.shape.channels, to.pixels(), usize::from(accumulate)].map(Arg::from);
-    each(backend, "pool_grad", to, None, &[&[Arg::At(grad.at()), Arg::At(to.at())][..], &sizes].concat())
+    let args = [&[Arg::At(grad.at()), Arg::At(to.at())][..], &sizes].concat();
+    let bytes = grad.bytes() + (1 + usize::from(accumulate)) * to.bytes();
+    each(backend, "pool_grad", to, None, &args, bytes)
 }

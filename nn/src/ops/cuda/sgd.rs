@@ -40,6 +40,8 @@ pub(crate) unsafe fn step(
             element: Element::F32,
             grid,
             args: &args.concat(),
+            // Parameters and velocity are read and written.
+            bytes: 5 * count * 4,
         })
     }
 }

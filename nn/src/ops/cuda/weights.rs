@@ -63,6 +63,8 @@ pub(crate) struct Layers {
     weight: Work,
     s: Work,
     r: Work,
+    /// Weights before the members' scales.
+    plain_len: usize,
     /// Packed weights, of all members.
     pub(crate) packed_len: usize,
 }
@@ -80,6 +82,7 @@ impl Layers {
             weight: Work::new(arena, layers, |layer| layer.len().div_ceil(SPAN))?,
             s: Work::new(arena, layers, |layer| fast(layer, members * layer.out))?,
             r: Work::new(arena, layers, |layer| fast(layer, members * layer.input.div_ceil(R_TILE)))?,
+            plain_len: layers.iter().map(Layer::len).sum(),
             packed_len: layers.iter().map(|layer| layer.len() * members).sum(),
         })
     }
@@ -128,6 +131,7 @@ impl Layers {
                 element: self.element,
                 grid: [work.count, 1, 1],
                 args: &args,
+                bytes: self.plain_len * 4 + self.packed_len * self.element.bytes(),
             })
         }
     }
@@ -147,6 +151,7 @@ pub(crate) fn bias_grad(
         element: Element::F32,
         grid: [sets, channels, 1],
         args: &args,
+        bytes: sets * (rows + 1) * channels * 4,
     };
     // SAFETY: the kernel's own arguments; `grad` holds sets * rows rows of `channels`.
     unsafe { backend.launch(&launch) }

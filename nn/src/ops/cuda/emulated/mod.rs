@@ -7,7 +7,7 @@ mod kernels;
 mod ptx;
 
 use std::alloc::{Layout, alloc, dealloc};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, c_void};
 use std::io::Write as _;
 use std::process::Command;
@@ -109,6 +109,8 @@ pub(crate) struct Emulated {
     sizes: Mutex<HashMap<u64, usize>>,
     /// What is being recorded, while something is.
     recorded: Mutex<Option<Vec<Noted>>>,
+    /// Bytes of all launches by kernel, as they say.
+    moved: Mutex<BTreeMap<&'static str, usize>>,
 }
 
 /// What runs kernels.
@@ -160,7 +162,7 @@ impl Processor {
 impl Recording for Replay {
     fn replay(&self) -> Result<()> {
         for Noted { kernel, lanes, element, grid, args } in &self.launches {
-            let launch = Launch { kernel, lanes: *lanes, element: *element, grid: *grid, args };
+            let launch = Launch { kernel, lanes: *lanes, element: *element, grid: *grid, args, bytes: 0 };
             // SAFETY: the arguments are those of the recorded launch, whose memory its arena still has.
             unsafe { self.processor.run(&launch)? };
         }
@@ -174,7 +176,12 @@ impl Emulated {
         let load = |element| available("g++", library(element).as_ref());
         let libraries = [load(Element::F32)?, load(Element::Bf16)?];
         let processor = Processor { libraries, reverse };
-        Some(Self { processor, sizes: Mutex::default(), recorded: Mutex::default() })
+        Some(Self { processor, sizes: Mutex::default(), recorded: Mutex::default(), moved: Mutex::default() })
+    }
+
+    /// Bytes that the launches of each kernel move, as they say, since this was last asked for.
+    pub(crate) fn take_moved(&self) -> BTreeMap<&'static str, usize> {
+        std::mem::take(&mut *self.moved.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What a device refuses while it records.
@@ -240,8 +247,11 @@ impl Backend for Emulated {
     }
 
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        *moved.entry(launch.kernel).or_default() += launch.bytes;
+        drop(moved);
         if let Some(recorded) = &mut *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) {
-            let Launch { kernel, lanes, element, grid, args } = *launch;
+            let Launch { kernel, lanes, element, grid, args, .. } = *launch;
             recorded.push(Noted { kernel, lanes, element, grid, args: args.to_vec() });
             return Ok(());
         }
