@@ -64,6 +64,12 @@ impl Canvas {
         self.text_of("muted", (x, y), anchor, size, text, "");
     }
 
+    /// The number of an x axis' tick, under it; at the figure's edge so far beside it that it stays inside.
+    pub(super) fn tick(&mut self, (x, y): (f64, f64), label: &str) {
+        let half = font::width(label, TICK) / 2.0 + 1.0;
+        self.muted((x.clamp(half, WIDTH - half), y), Anchor::Middle, TICK, label);
+    }
+
     /// Text that reads upwards, centred at `y`.
     pub(super) fn upwards(&mut self, (x, y): (f64, f64), size: f64, text: &str) {
         let turn = format!(" transform=\"rotate(-90 {} {})\"", number(x), number(y));
@@ -318,6 +324,27 @@ mod tests {
         assert_eq!(marks, 3);
         assert_eq!(body.matches("class=\"mark ").count(), 3);
         assert!(body.contains(">a &lt; b &amp; c</text>"), "{body}");
+    }
+
+    /// A tick at the right edge, with a number wider than the room beside it.
+    #[test]
+    fn numbers_of_ticks_stay_inside() {
+        let mut canvas = Canvas::default();
+        for at in [0.0, 100.0, WIDTH] {
+            canvas.tick((at, 5.0), "100000");
+        }
+        let (body, _) = canvas.finish();
+        let half = font::width("100000", TICK) / 2.0;
+        let places: Vec<f64> = body
+            .split("<text")
+            .skip(1)
+            .map(|text| text.split('"').collect::<Vec<_>>())
+            .map(|words| {
+                let x = words.iter().position(|word| word.trim() == "x=").unwrap();
+                words[x + 1].parse().unwrap()
+            })
+            .collect();
+        assert!(places[0] >= half && places[2] + half <= WIDTH && places[1] == 100.0, "{places:?}");
     }
 
     #[test]

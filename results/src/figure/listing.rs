@@ -64,7 +64,7 @@ impl Listing {
             let at = self.x.at(value);
             canvas.rule("grid", (at, y), (at, bottom));
             canvas.rule("axis", (at, bottom), (at, bottom + 3.0));
-            canvas.muted((at, bottom + 15.0), Anchor::Middle, TICK, &label);
+            canvas.tick((at, bottom + 15.0), &label);
         }
         canvas.rule("axis", (x, bottom), (x + w, bottom));
         canvas.rule("axis", (x, y), (x, bottom));

@@ -51,7 +51,7 @@ impl Panel {
             let at = self.x.at(value);
             canvas.rule("axis", (at, bottom), (at, bottom + 3.0));
             if axes.x_numbers {
-                canvas.muted((at, bottom + 15.0), Anchor::Middle, TICK, &label);
+                canvas.tick((at, bottom + 15.0), &label);
             }
         }
         if !axes.x.is_empty() {
