@@ -8,12 +8,14 @@ use crate::interrupt::TimeLimit;
 
 mod bench;
 mod cluster;
+mod compute;
 mod devices;
 mod planned;
 mod spread;
 
 pub use bench::{Bench, BenchEpochs, BenchStep, BenchWhat};
 pub use cluster::{Cancel, Executor, Plan, Run, Status, WrongOptions};
+pub use compute::ComputeOptions;
 pub use devices::Devices;
 pub use planned::Planned;
 pub use spread::SpreadOptions;

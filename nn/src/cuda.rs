@@ -5,7 +5,8 @@ use candle_core::Device;
 pub use crate::engine::cuda::replay::replays;
 use crate::error::Result;
 pub use crate::ops::cuda::ceilings::{Ceilings, ceilings};
-pub use crate::ops::cuda::device::{count, describe, peak_mib, release};
+pub use crate::ops::cuda::device::{count, describe, release};
+pub use crate::ops::cuda::memory::peak_mib;
 
 /// Opens device `ordinal` and compiles the kernels for it. The device belongs to the thread that opens it.
 ///

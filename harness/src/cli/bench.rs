@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::ComputeOptions;
 use crate::bench;
 
 /// Arguments of `bench`; alone it prints a table of the default steps by kind of operator.
@@ -47,15 +48,9 @@ pub struct BenchStep {
     /// Height and width of an image.
     #[arg(long, default_value_t = 32)]
     pub image: usize,
-    /// auto, cpu or cuda:0.
-    #[arg(long, default_value = "auto")]
-    pub device: String,
-    /// Of convolutions and feature maps on CUDA: f32, tf32 or bf16.
-    #[arg(long, default_value = "f32")]
-    pub precision: String,
-    /// Pieces of the batch, cut at batch-norm groups, of at most so many images.
-    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(1..))]
-    pub micro_batch: Option<u32>,
+    /// Where and how to compute.
+    #[command(flatten)]
+    pub compute: ComputeOptions,
     /// Untimed steps before the timed ones.
     #[arg(long, default_value_t = 2)]
     pub warmup: usize,
@@ -88,9 +83,7 @@ impl Default for BenchStep {
             classes: 10,
             members: 4,
             image: 32,
-            device: "auto".to_owned(),
-            precision: "f32".to_owned(),
-            micro_batch: None,
+            compute: ComputeOptions::default(),
             warmup: 2,
             steps: 6,
             json: false,

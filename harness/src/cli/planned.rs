@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::ComputeOptions;
 use crate::config::{self, Override, Resolved};
-use crate::device::{self, Chosen};
 use crate::experiments::Experiment;
 
 /// The experiment, its settings, its data and its folder.
@@ -31,16 +31,9 @@ pub struct Planned {
     /// Epochs of the teachers; those of the students, the milestones of all schedules and validations in proportion.
     #[arg(long, value_name = "N")]
     pub epochs: Option<u32>,
-    /// auto, cpu or cuda:0.
-    #[arg(long, default_value = "auto")]
-    pub device: String,
-    /// Of convolutions and feature maps on CUDA: f32, tf32 or bf16.
-    #[arg(long, default_value = "f32")]
-    pub precision: String,
-    /// Train on pieces of a batch of at most so many images, to save memory. Cuts at batch-norm groups only, so that the
-    /// result is the same but for rounding; refused where a group is larger.
-    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(1..))]
-    pub micro_batch: Option<u32>,
+    /// Where and how to compute.
+    #[command(flatten)]
+    pub compute: ComputeOptions,
     /// Read the data from a folder in the hub's layout instead of the hub.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -60,20 +53,6 @@ impl Planned {
     pub fn resolve(&self) -> anyhow::Result<Resolved> {
         let experiment = Experiment::find(&self.experiment)?;
         config::resolve(&experiment, self.preset.as_deref(), &self.overrides())
-    }
-
-    /// Where and how to compute.
-    ///
-    /// # Errors
-    /// Those of [`device::choose`].
-    pub fn device(&self) -> anyhow::Result<Chosen> {
-        let chosen = device::choose(&self.device, &self.precision)?;
-        Ok(chosen.in_micro_batches(self.most_images()))
-    }
-
-    /// The most images of a pass, where they are limited.
-    pub fn most_images(&self) -> Option<usize> {
-        self.micro_batch.map(|most| most as usize)
     }
 
     /// The options that change the configuration, `--set` last.
@@ -108,9 +87,9 @@ impl Planned {
         option("--teachers", self.teachers.map(|n| n.to_string()));
         option("--methods", (!self.methods.is_empty()).then(|| self.methods.join(",")));
         option("--epochs", self.epochs.map(|n| n.to_string()));
-        option("--device", Some(self.device.clone()));
-        option("--precision", Some(self.precision.clone()));
-        option("--micro-batch", self.micro_batch.map(|most| most.to_string()));
+        option("--device", Some(self.compute.device.clone()));
+        option("--precision", Some(self.compute.precision.clone()));
+        option("--micro-batch", self.compute.micro_batch.map(|most| most.to_string()));
         option("--data-dir", self.data_dir.as_ref().map(|dir| dir.display().to_string()));
         option("--out", Some(self.out.display().to_string()));
         for set in &self.set {

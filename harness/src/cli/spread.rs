@@ -29,15 +29,15 @@ impl SpreadOptions {
     /// The devices of these options, else that of `planned`.
     pub fn spread(&self, planned: &Planned) -> Spread {
         let (option, devices) = match self.devices.is_empty() {
-            true => ("--device", vec![planned.device.clone()]),
+            true => ("--device", vec![planned.compute.device.clone()]),
             false => ("--devices", self.devices.clone()),
         };
         let most = Most { runs: self.concurrent_runs.into(), teachers: self.concurrent_teachers.into() };
         Spread {
             devices,
             option,
-            precision: planned.precision.clone(),
-            micro_batch: planned.most_images(),
+            precision: planned.compute.precision.clone(),
+            micro_batch: planned.compute.most_images(),
             most,
         }
     }

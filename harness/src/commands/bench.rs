@@ -24,8 +24,7 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
         Some(cli::BenchWhat::Step(step)) => step.clone(),
         None => cli::BenchStep::default(),
     };
-    let most = settings.micro_batch.map(|most| most as usize);
-    let chosen = device::choose(&settings.device, &settings.precision)?.in_micro_batches(most);
+    let chosen = settings.compute.choose()?;
     let bench = StepBench {
         config: bench::settings(&settings.experiment)?,
         network: settings.network.clone(),

@@ -41,8 +41,8 @@ pub fn run(args: &cli::Plan) -> anyhow::Result<()> {
     let (estimate, source) = if needed.iter().all(|name| steps.contains_key(*name)) {
         (Estimate::given(steps, config)?, "given".to_owned())
     } else {
-        micro_batch::check(args.planned.most_images(), config, &plan)?;
-        let chosen = args.planned.device()?;
+        micro_batch::check(args.planned.compute.most_images(), config, &plan)?;
+        let chosen = args.planned.compute.choose()?;
         let mut estimate = plan.estimate(config, &chosen)?;
         estimate.replace(Estimate::given(steps, config)?);
         (estimate, format!("timed on {}", chosen.reason))

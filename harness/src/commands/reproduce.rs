@@ -55,7 +55,7 @@ pub fn run(args: &Reproduce) -> anyhow::Result<()> {
 }
 
 fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
-    micro_batch::check(args.planned.most_images(), &resolved.config, plan)?;
+    micro_batch::check(args.planned.compute.most_images(), &resolved.config, plan)?;
     let spread = args.spread.spread(&args.planned);
     let chosen = Opened::all(&spread)?;
     let estimate = plan.estimate(&resolved.config, &chosen.first)?;
@@ -98,13 +98,13 @@ fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Res
 }
 
 fn train_on_slurm(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
-    micro_batch::check(args.planned.most_images(), &resolved.config, plan)?;
+    micro_batch::check(args.planned.compute.most_images(), &resolved.config, plan)?;
     let request = Request {
         planned: &args.planned,
         options: Options::parse(&args.slurm)?,
         runs_per_job: usize::from(args.runs_per_job),
     };
-    let description = plan.describe(resolved, &args.planned.device, None)?;
+    let description = plan.describe(resolved, &args.planned.compute.device, None)?;
     if args.dry_run {
         print!("{description}{}", submit::describe(&request, plan)?);
         return Ok(());
@@ -140,12 +140,12 @@ fn train_on_slurm(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow:
 /// Makes the results of what is finished.
 fn evaluate(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
     if args.dry_run {
-        print!("{}", plan.describe(resolved, &args.planned.device, None)?);
+        print!("{}", plan.describe(resolved, &args.planned.compute.device, None)?);
         return Ok(());
     }
     let pieces = analyze::missing(plan, resolved.config.members)?;
     if !pieces.is_empty() {
-        let chosen = args.planned.device()?;
+        let chosen = args.planned.compute.choose()?;
         with_session(&args.planned, resolved, &chosen, |session, data| {
             check_finished(plan, resolved, Some(data))?;
             interrupt::catch().context("cannot handle signals")?;

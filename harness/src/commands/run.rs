@@ -52,8 +52,8 @@ pub fn run(args: &cli::Run) -> anyhow::Result<()> {
             run.seed
         );
     }
-    micro_batch::check(planned.most_images(), &resolved.config, &plan)?;
-    let chosen = planned.device()?;
+    micro_batch::check(planned.compute.most_images(), &resolved.config, &plan)?;
+    let chosen = planned.compute.choose()?;
     let splits = loading::splits(&resolved.config.data, planned.data_dir.as_deref())?;
     let data = record::data(&splits);
     let command = shell::own_command();

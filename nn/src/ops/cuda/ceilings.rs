@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::device::{arena, forget_peak};
+use super::device::arena;
+use super::memory::forget_peak;
 use crate::error::Result;
 use crate::precision::Precision;
 
@@ -25,7 +26,7 @@ pub struct Ceilings {
 }
 
 /// Measures a CUDA device, with factors in `precision`. The memory that this takes is forgotten by
-/// [`peak_mib`](super::device::peak_mib).
+/// [`peak_mib`](super::memory::peak_mib).
 ///
 /// # Errors
 /// Where it is no CUDA device, or has less than some 3 GiB free.

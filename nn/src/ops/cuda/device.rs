@@ -7,10 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::CudaDevice;
 use candle_core::cuda::DeviceId;
 use candle_core::cuda::cudarc::driver::result::{memcpy_dtod_async, memcpy_dtoh_async, memcpy_htod_async};
-use candle_core::cuda::cudarc::driver::sys::{
-    CUgraphInstantiate_flags, CUmemPool_attribute_enum, CUstreamCaptureMode, cuDeviceGetDefaultMemPool,
-    cuMemPoolGetAttribute, cuMemPoolSetAttribute,
-};
+use candle_core::cuda::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use candle_core::cuda::cudarc::driver::{
     CudaContext, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, LaunchConfig, PushKernelArg,
 };
@@ -18,6 +15,7 @@ use candle_core::cuda::cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opt
 
 use super::backend::{Arena, Backend, Launch, Recording, THREADS};
 use super::convolution::Call;
+use super::memory::keep_freed_memory;
 use super::{Element, kind_of, source};
 use crate::error::{Error, Result};
 use crate::profile::{self, Kind};
@@ -68,45 +66,12 @@ pub fn count() -> usize {
     CudaContext::device_count().map_or(0, |count| usize::try_from(count).unwrap_or(0))
 }
 
-/// The most memory that this process's pool on device `ordinal` has had in use, in MiB.
-///
-/// # Errors
-/// Where there is no such device.
-pub fn peak_mib(ordinal: usize) -> Result<u64> {
-    let context = CudaContext::new(ordinal).map_err(|error| failed(format!("device {ordinal}"), error))?;
-    let mut bytes = 0_u64;
-    // SAFETY: the pool is the device's own; the attribute is a u64.
-    unsafe {
-        let mut pool = std::ptr::null_mut();
-        let attribute = CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
-        cuDeviceGetDefaultMemPool(&mut pool, context.cu_device())
-            .result()
-            .and_then(|()| cuMemPoolGetAttribute(pool, attribute, (&raw mut bytes).cast()).result())
-            .map_err(|error| failed("memory in use", error))?;
-    }
-    Ok(bytes >> 20)
-}
-
 /// Gives back the memory that is kept for the next step on `device`, once the networks on it are gone. Its next use opens
 /// it anew.
 pub fn release(device: &CudaDevice) {
     // Where what runs has failed, that was reported; kernels in flight need their modules.
     let _ = device.cuda_stream().synchronize();
     lock(&OPEN).retain(|(id, _)| *id != device.id());
-}
-
-/// Begins [`peak_mib`] anew.
-pub(super) fn forget_peak(context: &CudaContext) -> Result<()> {
-    let mut zero = 0_u64;
-    // SAFETY: the pool is the device's own; the attribute is a u64, and may be set to zero.
-    unsafe {
-        let mut pool = std::ptr::null_mut();
-        let attribute = CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
-        cuDeviceGetDefaultMemPool(&mut pool, context.cu_device())
-            .result()
-            .and_then(|()| cuMemPoolSetAttribute(pool, attribute, (&raw mut zero).cast()).result())
-            .map_err(|error| failed("memory in use", error))
-    }
 }
 
 /// A kernel's name, its lanes and its element.
@@ -215,20 +180,6 @@ fn compiled(element: Element, architecture: String) -> Result<String> {
         .to_src();
     all.push((key, ptx.clone()));
     Ok(ptx)
-}
-
-/// Without this the device's pool gives freed memory back at each synchronisation, and asks for it anew.
-fn keep_freed_memory(context: &Arc<CudaContext>) -> Result<()> {
-    let mut threshold = u64::MAX;
-    // SAFETY: the pool is the device's own; the attribute is a u64.
-    unsafe {
-        let mut pool = std::ptr::null_mut();
-        let attribute = CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        cuDeviceGetDefaultMemPool(&mut pool, context.cu_device())
-            .result()
-            .and_then(|()| cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()).result())
-            .map_err(|error| failed("memory pool", error))
-    }
 }
 
 /// A CUDA graph on the stream that it was captured from.

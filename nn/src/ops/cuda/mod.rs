@@ -20,6 +20,8 @@ pub(crate) mod cudnn;
 pub(crate) mod device;
 #[cfg(test)]
 pub(crate) mod emulated;
+#[cfg(feature = "cuda")]
+pub(crate) mod memory;
 
 use backend::Element;
 
