@@ -47,3 +47,10 @@ add-method name:
 # Make the folder that a machine with a GPU needs: binary, device tests, recorded cases, peer (docs/CUDA.md).
 cuda-bundle:
     scripts/cuda/bundle
+
+# Run the device tests on a CUDA device that the host plays: needs g++, nothing of CUDA (docs/CUDA.md).
+test-emulated *options='--test-threads 2':
+    scripts/cuda/standin target/cuda-standin
+    . target/cuda-standin/env.sh && \
+        LD_LIBRARY_PATH=$PWD/target/cuda-standin/emulated-runtime DIVKD_REQUIRE=cuda \
+        cargo test -p harness --features cudnn --test device -- {{options}}

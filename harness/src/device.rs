@@ -138,6 +138,14 @@ pub fn is_out_of_memory(error: &anyhow::Error) -> bool {
     error.chain().map(ToString::to_string).any(|text| names.iter().any(|name| text.contains(name)))
 }
 
+/// What helps against an error, where it is a device's lack of memory.
+pub fn advice(error: &anyhow::Error) -> Option<&'static str> {
+    is_out_of_memory(error).then_some(
+        "the device has too little free memory for this: take smaller pieces of a batch (--micro-batch B), and see what else is on \
+         the device",
+    )
+}
+
 /// What is wrong with several names for `--devices`: each must be one device, and not named twice.
 ///
 /// # Errors
@@ -172,7 +180,7 @@ fn cuda_ordinal(name: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_names, choose, choose_for, is_out_of_memory};
+    use super::{advice, check_names, choose, choose_for, is_out_of_memory};
 
     fn error(name: &str, precision: &str) -> String {
         format!("{:#}", choose(name, precision).unwrap_err())
@@ -216,6 +224,7 @@ mod tests {
         ] {
             let error = anyhow::anyhow!(error).context("teacher-1/seed-1 failed in epoch 1");
             assert_eq!(is_out_of_memory(&error), expected, "{error:#}");
+            assert_eq!(advice(&error).is_some_and(|advice| advice.contains("--micro-batch")), expected);
         }
     }
 

@@ -30,6 +30,9 @@ fn main() -> ExitCode {
                 return ExitCode::from(interrupted.exit_code());
             }
             eprintln!("error: {error:#}");
+            if let Some(advice) = harness::device::advice(&error) {
+                eprintln!("{advice}");
+            }
             ExitCode::from(harness::exit_code(&error))
         }
     }

@@ -6,7 +6,7 @@ use nn::layer::LayerSpec;
 use nn::{Mode, Precision};
 use random::Stream;
 
-use crate::compare::{failed, near, tolerance, values};
+use crate::compare::{failed, near, smooth, values};
 use crate::opened;
 
 /// Shapes of the two kinds of networks that are trained, their first layers and strided ones, and classifiers.
@@ -65,7 +65,7 @@ pub(crate) fn layer(spec: LayerSpec, batch: usize, precision: Precision) -> Resu
     let found = pass(&opened()?, precision).map_err(failed)?;
     let expected = pass(&Device::Cpu, Precision::F32).map_err(failed)?;
     for ((what, found), expected) in ["output", "parameters", "input"].iter().zip(&found).zip(&expected) {
-        near(what, &values(found)?, &values(expected)?, tolerance(precision))?;
+        near(what, &values(found)?, &values(expected)?, smooth(precision))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use libtest_mimic::Failed;
 use nn::{Mode, Network, NetworkSpec, Precision};
 use random::Stream;
 
-use crate::compare::{failed, near, tolerance};
+use crate::compare::{failed, kinked, near, smooth};
 use crate::opened;
 
 /// Both families and shortcuts, plain and BatchEnsemble.
@@ -46,9 +46,8 @@ pub(crate) fn network(spec: &NetworkSpec, mode: Mode, precision: Precision) -> R
     };
     let found = pass(&opened()?, precision).map_err(failed)?;
     let expected = pass(&Device::Cpu, Precision::F32).map_err(failed)?;
-    let of_output = 4.0 * tolerance(precision);
     for (index, what) in ["logits", "running statistics", "parameters", "images"].iter().enumerate() {
-        let allowed = if index < 2 { of_output } else { 5.0 * of_output };
+        let allowed = if index < 2 { smooth(precision) } else { kinked(precision) };
         near(what, &found[index], &expected[index], allowed)?;
     }
     Ok(())

@@ -203,7 +203,8 @@ impl Backend for Cuda {
         }
         // SAFETY: every bit pattern is a valid byte; readers write first.
         let slice = unsafe { self.stream.alloc::<u8>(bytes) };
-        let slice = slice.map_err(|error| failed(format!("allocating {} MiB", bytes >> 20), error))?;
+        let slice =
+            slice.map_err(|error| failed(format!("allocating {} KiB", bytes.div_ceil(1024)), error))?;
         let address = super::device_address(&slice, &self.stream);
         lock(&self.memory).insert(address, slice);
         Ok(address)

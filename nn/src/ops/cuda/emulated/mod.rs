@@ -15,7 +15,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use libloading::{Library, Symbol};
 
-use super::backend::{Arena, Arg, Backend, Launch, Recording};
+use super::backend::{Arena, Arg, Backend, Launch, Recording, THREADS};
 use super::convolution::{self, Call};
 use super::{Element, source};
 use crate::error::{Error, Result};
@@ -24,21 +24,7 @@ use crate::error::{Error, Result};
 const GUARD: usize = 256;
 const FILL: u8 = 0xff;
 
-type Launcher = unsafe extern "C" fn(*mut *mut c_void, u32, *const u32, bool) -> i32;
-
-/// Kernels whose threads wait for one another.
-const WITH_BARRIERS: [&str; 10] = [
-    "moments",
-    "batch_statistics",
-    "join_grad",
-    "grad_sums",
-    "grad_coefficients",
-    "pool",
-    "s_grads",
-    "r_grads",
-    "bias_grad",
-    "direct_filter",
-];
+type Launcher = unsafe extern "C" fn(*mut *mut c_void, *const u32, *const u32, u32, bool) -> u32;
 
 /// The names of all kernels in a module's text.
 fn kernel_names(source: &str) -> Vec<String> {
@@ -54,17 +40,10 @@ fn kernel_names(source: &str) -> Vec<String> {
     names
 }
 
-fn has_barriers(kernel: &str) -> bool {
-    let base = ["_1", "_4", "_8"].iter().find_map(|lanes| kernel.strip_suffix(lanes)).unwrap_or(kernel);
-    WITH_BARRIERS.contains(&base)
-}
-
 /// Compiles the module for one type of maps and loads it; `Err` says why it could not.
 fn compile(element: Element) -> std::result::Result<Library, String> {
     let text = source(element);
-    let exports =
-        kernel_names(&text).into_iter().map(|name| format!("EXPORT({name}, {})\n", has_barriers(&name)));
-    let exports: String = exports.collect();
+    let exports: String = kernel_names(&text).iter().map(|name| format!("EXPORT({name})\n")).collect();
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let (file, library) = (folder.path().join("kernels.cpp"), folder.path().join("kernels.so"));
     std::fs::write(&file, [include_str!("shim.h"), &text, &exports].concat())
@@ -147,14 +126,16 @@ impl Processor {
         let mut args: Vec<*mut c_void> =
             words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
         let grid = launch.grid.map(|blocks| blocks as u32);
+        let threads = [THREADS as u32, 1, 1];
         // SAFETY: the launcher's type is that of EXPORT in shim.h; the arguments are the caller's.
-        let status = unsafe {
+        unsafe {
             let launcher: Symbol<'_, Launcher> = library
                 .get(symbol.as_bytes_with_nul())
                 .map_err(|_| Error::State(format!("no kernel {name}")))?;
-            launcher(args.as_mut_ptr(), args.len() as u32, grid.as_ptr(), self.reverse)
-        };
-        assert_eq!(status, 0, "kernel {name} has another number of arguments than {}", args.len());
+            let count = launcher(std::ptr::null_mut(), grid.as_ptr(), threads.as_ptr(), 0, self.reverse);
+            assert_eq!(count as usize, args.len(), "arguments of kernel {name}");
+            launcher(args.as_mut_ptr(), grid.as_ptr(), threads.as_ptr(), 0, self.reverse);
+        }
         Ok(())
     }
 }

@@ -1,132 +1,240 @@
-// CUDA C as C++ on the host: a block's threads run one after the other. A kernel with barriers runs each thread on a stack
-// of its own; a barrier hands over to the next one. Threads (and blocks) run in rising or falling order, so that a result
-// that depends on the order shows.
-#include <csetjmp>
+// CUDA C as C++ on the host: a block's threads run one after the other, each until it waits for others or ends. Threads that
+// never wait share one stack; those that wait keep theirs. Threads (and blocks) run in rising or falling order, so that a
+// result that depends on the order shows.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
+#include <memory>
 #include <utility>
 #include <vector>
 #include <ucontext.h>
 
 #define __global__
 #define __device__
+#define __host__
+#define __forceinline__ inline
+#define __restrict__
 #define __shared__ static thread_local
 #define __launch_bounds__(threads)
 
 struct Index {
     unsigned x, y, z;
 };
-static thread_local Index threadIdx, blockIdx, blockDim, gridDim;
+constexpr unsigned warpSize = 32;
 
 namespace host {
-constexpr unsigned BLOCK = 256;
 constexpr size_t STACK = 64 * 1024;
 
+// What a thread is at: it runs, it waits for all of its block or of its warp, or it has ended.
+enum State : char { RUNS, AT_BLOCK, AT_WARP, ENDED };
+
+// A stack that runs threads which have not begun, until one of them waits; then it is that thread's until it ends.
 struct Fiber {
-    std::vector<char> stack;
+    std::unique_ptr<char[]> stack;
     ucontext_t context;
-    jmp_buf place;
-    bool started = false, done = false;
+    void *place[5];
 };
-static thread_local std::vector<Fiber> fibers;
-static thread_local jmp_buf scheduler;
-static thread_local unsigned current;
-static thread_local bool with_barriers;
-static thread_local void (*body)(void *);
-static thread_local void *argument;
+
+// What runs a launch's blocks.
+struct Machine {
+    Index thread_index, block_index, block_dim, grid_dim;
+    unsigned thread, next, count, at_block, at_warp, ended;
+    bool reversed;
+    void *scheduler[5];
+    Fiber *current;
+    void (*body)(void *);
+    void *argument;
+    std::vector<std::unique_ptr<Fiber>> fibers;
+    std::vector<Fiber *> free, of_thread;
+    std::vector<State> states;
+    std::vector<uint64_t> exchanged;
+    std::vector<char> memory;
+
+    void enter(unsigned place) {
+        thread = reversed ? count - 1 - place : place;
+        thread_index.x = thread;
+        if (block_dim.x == count) return;
+        thread_index = {thread % block_dim.x, thread / block_dim.x % block_dim.y, thread / block_dim.x / block_dim.y};
+    }
+};
+static thread_local Machine *machine;
 
 [[noreturn]] static void fail(const char *what) {
     fprintf(stderr, "emulated device: %s\n", what);
     abort();
 }
 
-__attribute__((noinline)) static void pause() {
-    if (!_setjmp(fibers[current].place)) _longjmp(scheduler, 1);
+[[noreturn]] __attribute__((noipa)) static void jump(void **to) { __builtin_longjmp(to, 1); }
+
+__attribute__((noipa)) static void leave(Machine &m) {
+    if (!__builtin_setjmp(m.current->place)) jump(m.scheduler);
+}
+
+static void pause(State state) {
+    Machine &m = *machine;
+    m.states[m.thread] = state;
+    m.of_thread[m.thread] = m.current;
+    ++(state == AT_BLOCK ? m.at_block : m.at_warp);
+    leave(m);
 }
 
 static void fiber() {
+    Machine &m = *machine;
     for (;;) {
-        body(argument);
-        fibers[current].done = true;
-        pause();
-    }
-}
-
-__attribute__((noinline)) static void resume(unsigned thread) {
-    if (_setjmp(scheduler)) return;
-    Fiber &mine = fibers[thread];
-    if (mine.started) _longjmp(mine.place, 1);
-    mine.started = true;
-    mine.stack.resize(STACK);
-    getcontext(&mine.context);
-    mine.context.uc_stack.ss_sp = mine.stack.data();
-    mine.context.uc_stack.ss_size = STACK;
-    mine.context.uc_link = nullptr;
-    makecontext(&mine.context, fiber, 0);
-    setcontext(&mine.context);
-}
-
-static void block(bool reverse) {
-    if (!with_barriers) {
-        for (unsigned t = 0; t < BLOCK; t++) {
-            threadIdx = {reverse ? BLOCK - 1 - t : t, 0, 0};
-            body(argument);
+        while (m.next < m.count) {
+            m.enter(m.next++);
+            m.body(m.argument);
+            m.states[m.thread] = ENDED;
+            m.ended++;
         }
-        return;
-    }
-    for (Fiber &fiber : fibers) fiber.done = false;
-    for (unsigned left = BLOCK; left > 0;) {
-        for (unsigned t = 0; t < BLOCK; t++) {
-            current = reverse ? BLOCK - 1 - t : t;
-            threadIdx = {current, 0, 0};
-            resume(current);
-        }
-        left = 0;
-        for (Fiber &fiber : fibers) left += !fiber.done;
-        if (left != 0 && left != BLOCK) fail("some threads of a block passed a barrier and others ended");
+        m.free.push_back(m.current);
+        leave(m);
     }
 }
 
-template <class Body> static void run(const unsigned *grid, bool barriers, bool reverse, Body call) {
-    with_barriers = barriers;
-    if (barriers && fibers.empty()) fibers.resize(BLOCK);
-    body = [](void *pointer) { (*static_cast<Body *>(pointer))(); };
-    argument = &call;
-    blockDim = {BLOCK, 1, 1};
-    gridDim = {grid[0], grid[1], grid[2]};
-    uint64_t count = (uint64_t)grid[0] * grid[1] * grid[2];
-    for (uint64_t index = 0; index < count; index++) {
-        uint64_t at = reverse ? count - 1 - index : index;
-        blockIdx = {(unsigned)(at % grid[0]), (unsigned)(at / grid[0] % grid[1]), (unsigned)(at / grid[0] / grid[1])};
-        block(reverse);
+// Lets a stack go on until it is left.
+__attribute__((noipa)) static void resume(Machine &m, Fiber *fiber_to_run) {
+    if (__builtin_setjmp(m.scheduler)) return;
+    m.current = fiber_to_run;
+    jump(fiber_to_run->place);
+}
+
+__attribute__((noipa)) static void begin(Machine &m) {
+    if (__builtin_setjmp(m.scheduler)) return;
+    m.fibers.push_back(std::make_unique<Fiber>());
+    m.current = m.fibers.back().get();
+    m.current->stack.reset(new char[STACK]);
+    getcontext(&m.current->context);
+    m.current->context.uc_stack.ss_sp = m.current->stack.get();
+    // Their ends apart, so that a cache can hold many.
+    m.current->context.uc_stack.ss_size = STACK - m.fibers.size() * 448 % 32768;
+    m.current->context.uc_link = nullptr;
+    makecontext(&m.current->context, fiber, 0);
+    setcontext(&m.current->context);
+}
+
+// Lets the threads of `first`..`last` that have waited go on, in order.
+static void go_on(Machine &m, unsigned first, unsigned last) {
+    for (unsigned index = first; index < last; index++) {
+        unsigned t = m.reversed ? first + last - 1 - index : index;
+        if (m.states[t] == ENDED) continue;
+        m.states[t] = RUNS;
+        m.enter(m.reversed ? m.count - 1 - t : t);
+        resume(m, m.of_thread[t]);
+    }
+}
+
+// Whether all threads of `first`..`last` that have not ended wait for their warp, and some do.
+static bool warp_waits(const Machine &m, unsigned first, unsigned last) {
+    bool any = false;
+    for (unsigned t = first; t < last; t++) {
+        if (m.states[t] != ENDED && m.states[t] != AT_WARP) return false;
+        any |= m.states[t] == AT_WARP;
+    }
+    return any;
+}
+
+static void block(Machine &m) {
+    m.next = m.at_block = m.at_warp = m.ended = 0;
+    while (m.next < m.count) {
+        if (m.free.empty()) {
+            begin(m);
+        } else {
+            Fiber *fiber_to_run = m.free.back();
+            m.free.pop_back();
+            resume(m, fiber_to_run);
+        }
+    }
+    while (m.ended < m.count) {
+        if (m.at_block == m.count) {
+            m.at_block = 0;
+            go_on(m, 0, m.count);
+            continue;
+        }
+        // On a device it is undefined what happens at a barrier that a part of the block has left by ending.
+        if (m.at_block + m.ended == m.count) fail("some threads of a block passed a barrier and others ended");
+        bool any = false;
+        for (unsigned first = 0; first < m.count; first += warpSize) {
+            unsigned last = first + warpSize < m.count ? first + warpSize : m.count;
+            if (!warp_waits(m, first, last)) continue;
+            for (unsigned t = first; t < last; t++) m.at_warp -= m.states[t] == AT_WARP;
+            go_on(m, first, last);
+            any = true;
+        }
+        if (!any) fail("threads wait for others that wait elsewhere");
+    }
+}
+
+template <class Body>
+static void run(const unsigned *grid, const unsigned *threads, unsigned memory, bool reverse, Body call) {
+    if (!machine) machine = new Machine();
+    Machine &m = *machine;
+    m.body = [](void *pointer) { (*static_cast<Body *>(pointer))(); };
+    m.argument = &call;
+    m.reversed = reverse;
+    m.block_dim = {threads[0], threads[1], threads[2]};
+    m.grid_dim = {grid[0], grid[1], grid[2]};
+    m.count = threads[0] * threads[1] * threads[2];
+    m.thread_index = {};
+    m.states.resize(m.count);
+    m.of_thread.resize(m.count);
+    m.exchanged.resize(m.count);
+    m.memory.resize(memory + 16);
+    uint64_t blocks = (uint64_t)grid[0] * grid[1] * grid[2];
+    for (uint64_t index = 0; index < blocks; index++) {
+        uint64_t at = reverse ? blocks - 1 - index : index;
+        m.block_index = {(unsigned)(at % grid[0]), (unsigned)(at / grid[0] % grid[1]), (unsigned)(at / grid[0] / grid[1])};
+        block(m);
     }
 }
 
 template <class... A, size_t... I>
-static void launch(void (*kernel)(A...), void **args, const unsigned *grid, bool barriers, bool reverse,
-                   std::index_sequence<I...>) {
-    run(grid, barriers, reverse, [&] { kernel(*static_cast<A *>(args[I])...); });
+static void launch(void (*kernel)(A...), void **args, const unsigned *grid, const unsigned *threads, unsigned memory,
+                   bool reverse, std::index_sequence<I...>) {
+    run(grid, threads, memory, reverse, [&] { kernel(*static_cast<A *>(args[I])...); });
 }
 template <class... A>
-static int launch(void (*kernel)(A...), void **args, unsigned count, const unsigned *grid, bool barriers, bool reverse) {
-    if (count != sizeof...(A)) return 1;
-    launch(kernel, args, grid, barriers, reverse, std::index_sequence_for<A...>());
-    return 0;
+static unsigned launch(void (*kernel)(A...), void **args, const unsigned *grid, const unsigned *threads, unsigned memory,
+                       bool reverse) {
+    if (args) launch(kernel, args, grid, threads, memory, reverse, std::index_sequence_for<A...>());
+    return sizeof...(A);
+}
+
+// What the thread `lane` of the warp holds.
+template <class T> static T exchange(T value, unsigned lane) {
+    static_assert(sizeof(T) <= 8, "too large to exchange");
+    Machine &m = *machine;
+    unsigned other = m.thread / warpSize * warpSize + lane;
+    memcpy(&m.exchanged[m.thread], &value, sizeof(T));
+    pause(AT_WARP);
+    if (other < m.count) memcpy(&value, &m.exchanged[other], sizeof(T));
+    pause(AT_WARP);
+    return value;
+}
+
+template <class T> static T *dynamic_shared() {
+    return reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(machine->memory.data()) + 15) / 16 * 16);
 }
 } // namespace host
 
-// The launcher of a kernel: 0, or 1 where the number of arguments is another.
-#define EXPORT(kernel, barriers)                                                                                        \
-    extern "C" int host_##kernel(void **args, unsigned count, const unsigned *grid, bool reverse) {                     \
-        return host::launch(kernel, args, count, grid, barriers, reverse);                                              \
+#define threadIdx host::machine->thread_index
+#define blockIdx host::machine->block_index
+#define blockDim host::machine->block_dim
+#define gridDim host::machine->grid_dim
+
+// The launcher of a kernel; it answers how many arguments the kernel has, and without `args` does no more.
+#define EXPORT(kernel)                                                                                                  \
+    extern "C" unsigned host_##kernel(void **args, const unsigned *grid, const unsigned *threads, unsigned memory,      \
+                                      bool reverse) {                                                                   \
+        return host::launch(kernel, args, grid, threads, memory, reverse);                                              \
     }
 
-static inline void __syncthreads() {
-    if (!host::with_barriers) host::fail("a kernel that is listed as one without barriers has one");
-    host::pause();
+static inline void __syncthreads() { host::pause(host::AT_BLOCK); }
+template <class T> static T __shfl_xor_sync(unsigned, T value, int mask, int = 32) {
+    return host::exchange(value, host::machine->thread % warpSize ^ mask);
 }
 
 static inline unsigned __float_as_uint(float value) {
