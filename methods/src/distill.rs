@@ -1,7 +1,7 @@
 //! The parts that distilling methods share: the teachers' targets, the student's passes, the weighted sum.
 
 use candle_core::Tensor;
-use nn::loss::{cross_entropy, tempered_kl, tempered_probs};
+use nn::loss::{blend, cross_entropy, tempered_kl, tempered_probs};
 use nn::{Error, Mode, Network, Result};
 
 use crate::batch::{Batch, Loss, Step};
@@ -74,7 +74,7 @@ pub fn weighted(
 ) -> Result<Loss> {
     let ce = cross_entropy(&logits, &batch.labels)?;
     let kd = (tempered_kl(target, distilled, tau)? * (tau * tau))?;
-    let total = ((&ce * (1.0 - alpha))? + (&kd * alpha)?)?;
+    let total = blend(&ce, &kd, (1.0 - alpha, alpha))?;
     Ok(Loss { total, ce: ce.detach(), kd: Some(kd.detach()), logits: logits.detach() })
 }
 

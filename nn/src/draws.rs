@@ -24,8 +24,9 @@ pub struct Keyed {
 pub fn uniform(keyed: Keyed, (low, high): (f32, f32), shape: &[usize], device: &Device) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if let Device::Cuda(device) = device {
-        return cuda::fill(device, shape, |backend, sizes, to| {
-            // SAFETY: `fill` makes room for the shape.
+        let sizes = (shape.iter().product::<usize>() / per_row(shape), per_row(shape));
+        return crate::ops::cuda::filled(device, shape, |backend, to| {
+            // SAFETY: there is room for the shape.
             unsafe { crate::ops::cuda::draws::uniform(backend, keyed.on_device(), (low, high), sizes, to) }
         });
     }
@@ -45,7 +46,8 @@ pub fn uniform(keyed: Keyed, (low, high): (f32, f32), shape: &[usize], device: &
 pub fn normal(keyed: Keyed, shape: &[usize], device: &Device) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if let Device::Cuda(device) = device {
-        return cuda::fill(device, shape, |backend, sizes, to| {
+        let sizes = (shape.iter().product::<usize>() / per_row(shape), per_row(shape));
+        return crate::ops::cuda::filled(device, shape, |backend, to| {
             // SAFETY: as above.
             unsafe { crate::ops::cuda::draws::normal(backend, keyed.on_device(), sizes, to) }
         });
@@ -63,34 +65,8 @@ fn per_row(shape: &[usize]) -> usize {
 }
 
 #[cfg(feature = "cuda")]
-mod cuda {
-    use candle_core::op::BackpropOp;
-    use candle_core::{CudaDevice, CudaStorage, Storage, Tensor};
-
-    use super::Keyed;
-    use crate::error::Result;
-    use crate::ops::cuda::backend::Backend;
-    use crate::ops::cuda::{device, device_address, draws};
-
-    impl Keyed {
-        pub(super) fn on_device(self) -> draws::Keyed {
-            draws::Keyed { stream: self.stream, epoch: self.epoch, first: self.first }
-        }
-    }
-
-    /// An f32 tensor of `shape` that `fill` writes, given rows, values a row, and the address.
-    pub(super) fn fill(
-        device: &CudaDevice,
-        shape: &[usize],
-        fill: impl FnOnce(&dyn Backend, (usize, usize), u64) -> Result<()>,
-    ) -> Result<Tensor> {
-        let per_row = super::per_row(shape);
-        let len: usize = shape.iter().product();
-        // SAFETY: `fill` writes every value.
-        let slice = unsafe { device.alloc::<f32>(len)? };
-        let address = device_address(&slice, &device.cuda_stream());
-        fill(device::arena(device)?.backend(), (len / per_row, per_row), address)?;
-        let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(slice, device.clone()));
-        Ok(Tensor::from_storage(storage, shape, BackpropOp::none(), false))
+impl Keyed {
+    fn on_device(self) -> crate::ops::cuda::draws::Keyed {
+        crate::ops::cuda::draws::Keyed { stream: self.stream, epoch: self.epoch, first: self.first }
     }
 }

@@ -1,7 +1,8 @@
 //! The training engine: networks, losses, optimiser, parameters and checkpoints, on candle.
 //!
 //! A [`Network`] turns images (B, C, H, W) in [0, 1] into logits (M, B, K); its forward and backward pass are one candle
-//! operator over hand-written CPU kernels ([`ops`]). Everything around it (losses, perturbations) is ordinary candle.
+//! operator over hand-written kernels ([`ops`]). Everything around it (losses, perturbations) is ordinary candle on the CPU, and
+//! a kernel or two each on CUDA.
 
 pub use random;
 
@@ -14,6 +15,8 @@ pub mod cuda;
 pub mod draws;
 pub(crate) mod engine;
 pub mod error;
+#[cfg(feature = "cuda")]
+mod fused;
 pub mod layer;
 pub mod loss;
 mod member;
@@ -22,6 +25,7 @@ pub mod official;
 pub mod ops;
 pub mod params;
 mod pickle;
+pub mod pixels;
 pub mod precision;
 pub mod profile;
 #[cfg(feature = "cuda")]

@@ -1,9 +1,12 @@
-//! Cross-entropy and the tempered Kullback-Leibler divergence of distillation.
+//! Cross-entropy and the tempered Kullback-Leibler divergence of distillation. On CUDA each is a kernel or two instead of the
+//! chain of candle's operators that says here what it is.
 
 use candle_core::{D, DType, Tensor};
 use candle_nn::ops::log_softmax;
 
 use crate::error::{Error, Result};
+#[cfg(feature = "cuda")]
+use crate::{fused, ops::cuda::rows::Divergence};
 
 /// Mean over the M * B rows of -ln softmax(logits)_y.
 ///
@@ -13,18 +16,13 @@ use crate::error::{Error, Result};
 /// [`Error::Shape`] where the labels are not one an image.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     let (members, batch, _) = logits.dims3()?;
-    if labels.dims() != [batch] {
-        return Err(Error::Shape {
-            operation: "cross_entropy",
-            expected: format!("labels ({batch},)"),
-            found: labels.dims().to_vec(),
-        });
+    check_labels("cross_entropy", labels, batch)?;
+    let labels = labels.to_dtype(DType::U32)?;
+    #[cfg(feature = "cuda")]
+    if logits.device().is_cuda() {
+        return fused::cross_entropy(logits, &labels);
     }
-    let index = labels
-        .to_dtype(DType::U32)?
-        .reshape((1, batch, 1))?
-        .broadcast_as((members, batch, 1))?
-        .contiguous()?;
+    let index = labels.reshape((1, batch, 1))?.broadcast_as((members, batch, 1))?.contiguous()?;
     let log_probs = log_softmax(logits, D::Minus1)?;
     Ok(log_probs.gather(&index, 2)?.mean_all()?.neg()?)
 }
@@ -34,6 +32,10 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Candle's, where the tensor has no dimension.
 pub fn tempered_probs(logits: &Tensor, temperature: f64) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if logits.device().is_cuda() {
+        return fused::probs(logits, temperature);
+    }
     Ok(log_softmax(&(logits / temperature)?, D::Minus1)?.exp()?)
 }
 
@@ -43,10 +45,14 @@ pub fn tempered_probs(logits: &Tensor, temperature: f64) -> Result<Tensor> {
 /// distillation loss is alpha * temperature^2 times this.
 ///
 /// # Errors
-/// Candle's, where the shapes do not fit.
+/// [`Error::Shape`] where the shapes do not fit.
 pub fn tempered_kl(target: &Tensor, logits: &Tensor, temperature: f64) -> Result<Tensor> {
-    let (members, batch, _) = logits.dims3()?;
+    let (members, batch) = check_target("tempered_kl", target, logits)?;
     let target = target.detach();
+    #[cfg(feature = "cuda")]
+    if logits.device().is_cuda() {
+        return fused::divergence(&target, logits, Divergence { temperature, with_entropy: true });
+    }
     // p ln p -> 0 for p -> 0: the floor keeps the logarithm finite where the product is zero anyway.
     let log_target = target.maximum(f64::from(f32::MIN_POSITIVE))?.log()?;
     let log_student = log_softmax(&(logits / temperature)?, D::Minus1)?;
@@ -61,12 +67,81 @@ pub fn tempered_kl(target: &Tensor, logits: &Tensor, temperature: f64) -> Result
 /// `target` are probabilities (M, B, K); no gradient flows into them.
 ///
 /// # Errors
-/// Candle's, where the shapes do not fit.
+/// [`Error::Shape`] where the shapes do not fit.
 pub fn tempered_cross_entropy(target: &Tensor, logits: &Tensor, temperature: f64) -> Result<Tensor> {
-    let (members, batch, _) = logits.dims3()?;
+    let (members, batch) = check_target("tempered_cross_entropy", target, logits)?;
+    #[cfg(feature = "cuda")]
+    if logits.device().is_cuda() {
+        return fused::divergence(target, logits, Divergence { temperature, with_entropy: false });
+    }
     let log_student = log_softmax(&(logits / temperature)?, D::Minus1)?;
     let rows = (members * batch) as f64;
     Ok((target.detach().broadcast_mul(&log_student)?.sum_all()? / -rows)?)
+}
+
+/// M and B of logits (M, B, K) whose target probabilities are (M, B, K) or (1, B, K).
+fn check_target(operation: &'static str, target: &Tensor, logits: &Tensor) -> Result<(usize, usize)> {
+    let (members, batch, classes) = logits.dims3()?;
+    if [[members, batch, classes], [1, batch, classes]].iter().any(|dims| target.dims() == dims) {
+        return Ok((members, batch));
+    }
+    let expected = format!("a target ({members}, {batch}, {classes}) or (1, {batch}, {classes})");
+    Err(Error::Shape { operation, expected, found: target.dims().to_vec() })
+}
+
+/// a x + b y, of single values, with gradients by both.
+///
+/// # Errors
+/// Candle's, where the device fails.
+pub fn blend(x: &Tensor, y: &Tensor, (a, b): (f64, f64)) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return fused::blend(x, y, (a, b));
+    }
+    Ok(((x * a)? + (y * b)?)?)
+}
+
+/// The largest value of each row along the last dimension, without a gradient.
+///
+/// # Errors
+/// Candle's, where the tensor has no dimension.
+pub fn largest(values: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if values.device().is_cuda() {
+        return fused::largest(values);
+    }
+    Ok(values.max(D::Minus1)?.detach())
+}
+
+/// Four numbers of a step for the log: `total`, `ce`, `kd` (0 without one), and how many of the M * B rows of `logits` (M, B,
+/// K) have their largest value, the first of equal ones, at the label (B,). None of them has a gradient.
+///
+/// # Errors
+/// [`Error::Shape`] where the labels are not one an image.
+pub fn tally(
+    [total, ce]: [&Tensor; 2],
+    kd: Option<&Tensor>,
+    logits: &Tensor,
+    labels: &Tensor,
+) -> Result<Tensor> {
+    let (_, batch, _) = logits.dims3()?;
+    check_labels("tally", labels, batch)?;
+    let logits = logits.detach();
+    #[cfg(feature = "cuda")]
+    if logits.device().is_cuda() {
+        return fused::tally([total, ce], kd, &logits, &labels.to_dtype(DType::U32)?);
+    }
+    let predicted = logits.argmax(2)?;
+    let correct = predicted.broadcast_eq(&labels.unsqueeze(0)?)?.to_dtype(DType::F32)?.sum_all()?;
+    let kd = kd.map_or_else(|| correct.zeros_like(), |kd| Ok(kd.detach()))?;
+    Ok(Tensor::stack(&[total.detach(), ce.detach(), kd, correct], 0)?)
+}
+
+fn check_labels(operation: &'static str, labels: &Tensor, batch: usize) -> Result<()> {
+    if labels.dims() == [batch] {
+        return Ok(());
+    }
+    Err(Error::Shape { operation, expected: format!("labels ({batch},)"), found: labels.dims().to_vec() })
 }
 
 #[cfg(test)]

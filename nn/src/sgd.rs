@@ -10,7 +10,11 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::network::Network;
 #[cfg(feature = "cuda")]
-use crate::ops::cuda::{self, backend::Buffer};
+use crate::ops::cuda::{
+    self,
+    backend::Buffer,
+    sgd::{Pieces, Rates, Step},
+};
 use crate::params::Group;
 
 /// What does not change from step to step.
@@ -42,7 +46,7 @@ pub struct Sgd {
 enum Velocity {
     Host(Vec<f32>),
     #[cfg(feature = "cuda")]
-    Cuda(Buffer),
+    Cuda(Buffer, Pieces),
 }
 
 impl Sgd {
@@ -112,7 +116,7 @@ impl Sgd {
         match &*self.velocity() {
             Velocity::Host(values) => Ok(values.clone()),
             #[cfg(feature = "cuda")]
-            Velocity::Cuda(buffer) => buffer.read(self.len()),
+            Velocity::Cuda(buffer, _) => buffer.read(self.len()),
         }
     }
 
@@ -209,23 +213,19 @@ impl InplaceOp2 for Update<'_> {
         );
         let mut velocity = self.sgd.velocity();
         if let Velocity::Host(values) = &*velocity {
-            *velocity = Velocity::Cuda(arena.values(values)?);
+            let segments = self.sgd.segments.iter();
+            let segments = segments.map(|(range, group)| (range.clone(), *group == Group::Fast));
+            *velocity = Velocity::Cuda(arena.values(values)?, Pieces::new(&arena, segments)?);
         }
-        let Velocity::Cuda(buffer) = &*velocity else { return Ok(()) };
-        for (range, group) in &self.sgd.segments {
-            let (rate, decay, centre) = self.of(*group);
-            let settings = self.sgd.settings;
-            let rates = cuda::sgd::Rates {
-                rate,
-                momentum: settings.momentum as f32,
-                decay,
-                centre,
-                nesterov: settings.nesterov,
-            };
-            let memory = (addresses.0, buffer.at(), addresses.1);
-            // SAFETY: `apply` has checked that all three have a value for each parameter.
-            unsafe { cuda::sgd::step(arena.backend(), memory, (range.start, range.len()), rates)? };
-        }
-        Ok(())
+        let Velocity::Cuda(buffer, pieces) = &*velocity else { return Ok(()) };
+        let SgdSettings { momentum, nesterov, .. } = self.sgd.settings;
+        let [slow, fast] = [Group::Slow, Group::Fast].map(|group| {
+            let (rate, decay, centre) = self.of(group);
+            Rates { rate, decay, centre }
+        });
+        let step = Step { momentum: momentum as f32, nesterov, slow, fast };
+        let memory = (addresses.0, buffer.at(), addresses.1);
+        // SAFETY: `apply` has checked that all three have a value for each parameter.
+        unsafe { cuda::sgd::step(arena.backend(), pieces, memory, step) }.map_err(Into::into)
     }
 }

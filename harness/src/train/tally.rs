@@ -2,7 +2,7 @@
 //! a GPU never waits for the host.
 
 use anyhow::{anyhow, bail, ensure};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use methods::Loss;
 use serde::{Deserialize, Serialize};
 
@@ -42,16 +42,10 @@ pub struct Means {
 
 impl Tally {
     /// Adds a step: its loss and the labels (B,) of its batch.
-    pub fn add(&mut self, loss: &Loss, labels: &Tensor) -> candle_core::Result<()> {
-        let logits = loss.logits.detach();
-        let (members, images, _) = logits.dims3()?;
-        let predicted = logits.argmax(2)?;
-        let correct = predicted.broadcast_eq(&labels.unsqueeze(0)?)?.to_dtype(DType::F32)?.sum_all()?;
-        let kd = match &loss.kd {
-            Some(kd) => kd.detach(),
-            None => correct.zeros_like()?,
-        };
-        self.steps.push(Tensor::stack(&[loss.total.detach(), loss.ce.detach(), kd, correct], 0)?);
+    pub fn add(&mut self, loss: &Loss, labels: &Tensor) -> nn::Result<()> {
+        let (members, images, _) = loss.logits.dims3()?;
+        let losses = [&loss.total, &loss.ce];
+        self.steps.push(nn::loss::tally(losses, loss.kd.as_ref(), &loss.logits, labels)?);
         self.images.push(images);
         self.members = members;
         self.has_kd = loss.kd.is_some();

@@ -6,6 +6,7 @@
 mod compare;
 mod data;
 mod layers;
+mod losses;
 mod methods;
 mod networks;
 mod optimiser;
@@ -85,6 +86,10 @@ fn tests() -> Vec<(String, Test)> {
         add(format!("fresh_process::{name}"), Box::new(|| methods::fresh_process(name)));
         add(format!("recorded::{name}"), Box::new(|| methods::recorded(name)));
     }
+    for (name, shape) in losses::shapes() {
+        add(format!("losses::{name}"), Box::new(move || losses::losses(shape)));
+    }
+    add("perturbations".to_owned(), Box::new(losses::perturbations));
     add("draws".to_owned(), Box::new(data::random_draws));
     add("batches".to_owned(), Box::new(data::batches));
     add("sgd".to_owned(), Box::new(optimiser::optimiser));

@@ -1,10 +1,11 @@
 //! Output diversified sampling (Tashiro et al. 2020) and its confidence-scaled variant (Section 4 of the paper).
 
-use candle_core::{D, Tensor, Var};
-use nn::loss::tempered_probs;
+use candle_core::{Tensor, Var};
+use nn::loss::{largest, tempered_probs};
+use nn::pixels::{clipped_step, unit};
 use nn::{Error, Mode, Network, Result};
 
-use super::{LEVELS, clip_sum, root_dimension, unit};
+use super::{LEVELS, root_dimension};
 use crate::noise::Noise;
 
 /// ODS directions of a batch.
@@ -68,16 +69,21 @@ fn direction(teacher: &Network, images: &Tensor, weights: &Tensor, tau: f64) -> 
     let Some(gradient) = gradients.get(&x) else {
         return Err(Error::State("the teacher's output does not depend on the image".to_owned()));
     };
-    Ok((unit(gradient)?, probs.max(D::Minus1)?.detach()))
+    Ok((unit(gradient)?, largest(&probs)?))
 }
 
 impl Directions {
+    /// eta / 255 * sqrt(D).
+    fn size(&self, eta: f64) -> f64 {
+        eta / LEVELS * root_dimension(&self.images)
+    }
+
     /// clip(x + eta / 255 * sqrt(D) * d), D = C * H * W; `eta` in 1/255.
     ///
     /// # Errors
     /// Candle's, where the device fails.
     pub fn perturb(&self, eta: f64) -> Result<Tensor> {
-        clip_sum(&self.images, &(&self.directions * (eta / LEVELS * root_dimension(&self.images)))?)
+        clipped_step(&self.images, &self.directions, self.size(eta), None)
     }
 
     /// clip(x + eta / 255 * C_max * sqrt(D) * d).
@@ -85,8 +91,6 @@ impl Directions {
     /// # Errors
     /// Candle's, where the device fails.
     pub fn perturb_by_confidence(&self, eta: f64) -> Result<Tensor> {
-        let scale = (&self.confidence * (eta / LEVELS * root_dimension(&self.images)))?;
-        let scale = scale.reshape((self.confidence.elem_count(), 1, 1, 1))?;
-        clip_sum(&self.images, &self.directions.broadcast_mul(&scale)?)
+        clipped_step(&self.images, &self.directions, self.size(eta), Some(&self.confidence))
     }
 }

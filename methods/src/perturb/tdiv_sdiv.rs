@@ -2,9 +2,10 @@
 
 use candle_core::{Tensor, Var};
 use nn::loss::{tempered_cross_entropy, tempered_probs};
+use nn::pixels::{clipped_step, unit};
 use nn::{Error, Mode, Network, Result};
 
-use super::{LEVELS, clip_sum, root_dimension, unit};
+use super::{LEVELS, root_dimension};
 
 /// clip(x + eta / 255 * sqrt(D) * g / ||g||_2), g the gradient by x of H(t_a, t_b) - H(s_a, s_b).
 ///
@@ -37,7 +38,7 @@ pub fn tdiv_sdiv(
     let Some(gradient) = gradients.get(&x) else {
         return Err(Error::State("TDiv-SDiv: no network's output depends on the image".to_owned()));
     };
-    clip_sum(&images, &(unit(gradient)? * (eta / LEVELS * root_dimension(&images)))?)
+    clipped_step(&images, &unit(gradient)?, eta / LEVELS * root_dimension(&images), None)
 }
 
 /// The sum over examples of H(softmax p, softmax q), of logits (1, B, K).

@@ -207,8 +207,9 @@ size_t needed(bool forward, const Tensor &x, int algorithm) {
     return 0;
 }
 
-int start(Handle *handle, void *workspace, size_t given, size_t asked, Work work) {
+int start(const char *name, Handle *handle, void *workspace, size_t given, size_t asked, Work work) {
     if (given < asked || (asked && !workspace)) return TOO_SMALL;
+    emulated_count(name);
     return emulated_enqueue(handle->stream,
                             [=] {
                                 if (asked) memset(workspace, 0xff, asked);
@@ -279,7 +280,7 @@ int cudnnConvolutionForward(Handle *handle, const float *alpha, Tensor *x, const
                             const void *w_at, Convolution *conv, int algorithm, void *workspace, size_t given,
                             const float *beta, Tensor *y, void *y_at) {
     if (!fits(*x, *w, *y, *conv)) return BAD_PARAM;
-    return start(handle, workspace, given, needed(true, *x, algorithm),
+    return start(__func__, handle, workspace, given, needed(true, *x, algorithm),
                  [=, x = *x, w = *w, y = *y, conv = *conv, alpha = *alpha, beta = *beta] {
                      write(y, y_at, forward(x, x_at, w, w_at, y, conv), alpha, beta);
                  });
@@ -293,7 +294,7 @@ int cudnnConvolutionBiasActivationForward(Handle *handle, const float *alpha, Te
     if (!fits(*x, *w, *y, *conv) || memcmp(z, y, sizeof *y) || *mode != 1 || bias->dims[1] != y->dims[1] ||
         bias->count() != (size_t)y->dims[1])
         return BAD_PARAM;
-    return start(handle, workspace, given, needed(true, *x, algorithm),
+    return start(__func__, handle, workspace, given, needed(true, *x, algorithm),
                  [=, x = *x, w = *w, y = *y, bias = *bias, conv = *conv, alpha = *alpha, beta = *beta] {
                      auto values = forward(x, x_at, w, w_at, y, conv), biases = read(bias, bias_at);
                      auto skip = beta == 0 ? std::vector<float>(values.size(), 0.0f) : read(y, z_at);
@@ -308,7 +309,7 @@ int cudnnConvolutionBackwardData(Handle *handle, const float *alpha, Tensor *w, 
                                  const void *y_at, Convolution *conv, int algorithm, void *workspace, size_t given,
                                  const float *beta, Tensor *x, void *x_at) {
     if (!fits(*x, *w, *y, *conv)) return BAD_PARAM;
-    return start(handle, workspace, given, needed(false, *x, algorithm),
+    return start(__func__, handle, workspace, given, needed(false, *x, algorithm),
                  [=, x = *x, w = *w, y = *y, conv = *conv, alpha = *alpha, beta = *beta] {
                      write(x, x_at, backward_data(w, w_at, y, y_at, x, conv), alpha, beta);
                  });
@@ -317,7 +318,7 @@ int cudnnConvolutionBackwardFilter(Handle *handle, const float *alpha, Tensor *x
                                    const void *y_at, Convolution *conv, int algorithm, void *workspace, size_t given,
                                    const float *beta, Tensor *w, void *w_at) {
     if (!fits(*x, *w, *y, *conv)) return BAD_PARAM;
-    return start(handle, workspace, given, needed(false, *x, algorithm),
+    return start(__func__, handle, workspace, given, needed(false, *x, algorithm),
                  [=, x = *x, w = *w, y = *y, conv = *conv, alpha = *alpha, beta = *beta] {
                      write(w, w_at, backward_filter(x, x_at, y, y_at, w, conv), alpha, beta);
                  });

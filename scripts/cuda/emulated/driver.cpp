@@ -3,7 +3,7 @@
 // to; so a missing wait shows as missing results. A thread that waits runs what it waits for; several threads do so
 // side by side.
 //
-// EMULATED_CUDA_DEVICES: how many there are (1).
+// EMULATED_CUDA_DEVICES: how many there are (1). EMULATED_CUDA_COUNTS=1: at the end, how often the host called what.
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -157,6 +157,21 @@ size_t emulated_setting(const char *name, size_t otherwise) {
     return text && *text ? strtoull(text, nullptr, 10) : otherwise;
 }
 
+void emulated_count(const char *name) {
+    struct Counts {
+        std::mutex state;
+        std::map<std::string, size_t> calls;
+        ~Counts() {
+            for (auto &[name, count] : calls) fprintf(stderr, "emulated device: %zu %s\n", count, name.c_str());
+        }
+    };
+    static const bool is_asked = emulated_setting("EMULATED_CUDA_COUNTS", 0);
+    if (!is_asked) return;
+    static Counts counts;
+    std::lock_guard<std::mutex> lock(counts.state);
+    counts.calls[name]++;
+}
+
 void emulated_fail(const char *what) {
     fprintf(stderr, "emulated device: %s\n", what);
     abort();
@@ -207,28 +222,33 @@ int cuDevicePrimaryCtxRelease_v2(int) { return OK; }
 int cuCtxGetCurrent(uintptr_t *current) { return *current = context, OK; }
 int cuCtxSetCurrent(uintptr_t to) { return context = to, OK; }
 int cuCtxSynchronize() {
+    emulated_count(__func__);
     Lock lock;
     return synchronize(lock);
 }
 
 int cuMemAlloc_v2(uint64_t *address, size_t bytes) {
+    emulated_count(__func__);
     Lock lock;
     if (int status = spoil()) return status;
     return memory::allocate(device(), address, bytes);
 }
 int cuMemFree_v2(uint64_t address) {
+    emulated_count(__func__);
     Lock lock;
     if (int status = spoil()) return status;
     run_all(lock);
     return memory::release(address), OK;
 }
 int cuMemAllocAsync(uint64_t *address, size_t bytes, void *stream) {
+    emulated_count(__func__);
     Lock lock;
     auto of = find(stream);
     if (of && of->capture) emulated_fail("memory is allocated in a capture");
     return memory::allocate(device(), address, bytes);
 }
 int cuMemFreeAsync(uint64_t address, void *stream) {
+    emulated_count(__func__);
     Lock lock;
     auto of = find(stream);
     if (of && of->capture) emulated_fail("memory is freed in a capture");
@@ -236,6 +256,7 @@ int cuMemFreeAsync(uint64_t address, void *stream) {
 }
 
 int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream) {
+    emulated_count(__func__);
     Lock lock;
     auto of = find(stream);
     if (of && of->capture) emulated_fail("host memory is copied in a capture");
@@ -245,6 +266,7 @@ int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stre
     return enqueue(lock, stream, [=] { memcpy((void *)to, held->data(), held->size()); });
 }
 int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
+    emulated_count(__func__);
     Lock lock;
     auto of = find(stream);
     if (of && of->capture) return spoil();
@@ -254,6 +276,7 @@ int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
     return memcpy(to, (void *)from, bytes), OK;
 }
 int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *stream) {
+    emulated_count(__func__);
     Lock lock;
     memory::check(to, bytes, "a copy on the device");
     memory::check(from, bytes, "a copy on the device");
@@ -263,6 +286,7 @@ int cuMemcpyPeerAsync(uint64_t to, uintptr_t, uint64_t from, uintptr_t, size_t b
     return cuMemcpyDtoDAsync_v2(to, from, bytes, stream);
 }
 int cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, void *stream) {
+    emulated_count(__func__);
     Lock lock;
     memory::check(to, bytes, "a fill");
     return enqueue(lock, stream, [=] { memset((void *)to, value, bytes); });
@@ -287,6 +311,7 @@ int cuStreamDestroy_v2(void *handle) {
     return OK;
 }
 int cuStreamSynchronize(void *handle) {
+    emulated_count(__func__);
     Lock lock;
     if (is_legacy(handle)) return synchronize(lock);
     auto stream = find(handle);
@@ -325,6 +350,7 @@ int cuGraphDestroy(void *graph) { return delete static_cast<Graph *>(graph), OK;
 int cuGraphExecDestroy(void *made) { return delete static_cast<std::shared_ptr<Graph> *>(made), OK; }
 int cuGraphUpload(void *, void *) { return OK; }
 int cuGraphLaunch(void *made, void *stream) {
+    emulated_count(__func__);
     auto graph = *static_cast<std::shared_ptr<Graph> *>(made);
     return emulated_enqueue(stream, [graph] {
         for (auto &node : graph->nodes) node();
@@ -334,6 +360,7 @@ int cuGraphLaunch(void *made, void *stream) {
 int cuEventCreate(void **made, unsigned) { return *made = new std::shared_ptr<Event>(new Event), OK; }
 int cuEventDestroy_v2(void *event) { return delete static_cast<std::shared_ptr<Event> *>(event), OK; }
 int cuEventRecord(void *handle, void *stream) {
+    emulated_count(__func__);
     Lock lock;
     auto event = *static_cast<std::shared_ptr<Event> *>(handle);
     event->stream = find(stream);

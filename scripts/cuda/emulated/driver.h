@@ -11,6 +11,8 @@ using Work = std::function<void()>;
 int emulated_enqueue(void *stream, Work work);
 // What a call answers that waits for the device: an error where the calling thread records a graph, which that spoils.
 int emulated_spoil();
+// Counts a call of that name by the host.
+void emulated_count(const char *name);
 // A number from the environment.
 size_t emulated_setting(const char *name, size_t otherwise);
 // Runs a command; what it printed, and whether it succeeded.

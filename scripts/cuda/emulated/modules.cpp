@@ -82,7 +82,7 @@ int load(const std::string &image, Module &module) {
         std::string mine = path + "-" + std::to_string(getpid());
         std::ofstream(mine + ".cpp", std::ios::binary) << text;
         std::string command =
-            "g++ -std=c++17 -O2 -ffp-contract=off -fPIC -shared -w " + mine + ".cpp -o " + mine + ".so 2>&1";
+            "g++ -std=c++17 -O2 -ffp-contract=off -fPIC -shared -Wl,-Bsymbolic -w " + mine + ".cpp -o " + mine + ".so 2>&1";
         std::string output;
         if (!emulated_command(command.c_str(), output)) {
             fprintf(stderr, "emulated device: %s\n%s\n", command.c_str(), output.c_str());
@@ -134,6 +134,7 @@ int cuModuleGetFunction(void **found, void *handle, const char *name) {
 int cuLaunchKernel(void *handle, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
                    unsigned block_z, unsigned shared, void *stream, void **parameters, void **extra) {
     auto *function = static_cast<Function *>(handle);
+    emulated_count(function->name.c_str());
     std::vector<unsigned> sizes = {grid_x, grid_y, grid_z, block_x, block_y, block_z};
     for (unsigned size : sizes)
         if (size == 0) return INVALID_VALUE;

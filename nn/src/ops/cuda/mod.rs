@@ -9,6 +9,7 @@ pub(crate) mod convolution;
 pub(crate) mod draws;
 pub(crate) mod norm;
 pub(crate) mod pointwise;
+pub(crate) mod rows;
 pub(crate) mod sgd;
 pub(crate) mod weights;
 
@@ -64,6 +65,31 @@ pub(crate) fn tensor_address<T: candle_core::cuda::CudaDType>(
     Ok(device_address(slice, &storage.device.cuda_stream()) + offset as u64)
 }
 
+/// `len` floats that `fill` writes at the address it is given.
+#[cfg(feature = "cuda")]
+pub(crate) fn filled_storage(
+    device: &candle_core::CudaDevice,
+    len: usize,
+    fill: impl FnOnce(&dyn backend::Backend, u64) -> crate::error::Result<()>,
+) -> crate::error::Result<candle_core::CudaStorage> {
+    // SAFETY: `fill` writes every value.
+    let slice = unsafe { device.alloc::<f32>(len)? };
+    fill(device::arena(device)?.backend(), device_address(&slice, &device.cuda_stream()))?;
+    Ok(candle_core::CudaStorage::wrap_cuda_slice(slice, device.clone()))
+}
+
+/// The same as a tensor of `shape`.
+#[cfg(feature = "cuda")]
+pub(crate) fn filled(
+    device: &candle_core::CudaDevice,
+    shape: impl Into<candle_core::Shape>,
+    fill: impl FnOnce(&dyn backend::Backend, u64) -> crate::error::Result<()>,
+) -> crate::error::Result<candle_core::Tensor> {
+    let shape = shape.into();
+    let storage = candle_core::Storage::Cuda(filled_storage(device, shape.elem_count(), fill)?);
+    Ok(candle_core::Tensor::from_storage(storage, shape, candle_core::op::BackpropOp::none(), false))
+}
+
 /// The text of all kernels, for one type of feature maps: the module that a device compiles.
 pub(crate) fn source(element: Element) -> String {
     let define = match element {
@@ -82,6 +108,7 @@ pub(crate) fn source(element: Element) -> String {
         include_str!("weights.cu"),
         include_str!("fold.cu"),
         include_str!("direct.cu"),
+        include_str!("rows.cu"),
         include_str!("sgd.cu"),
         include_str!("philox.cu"),
         include_str!("augment.cu"),

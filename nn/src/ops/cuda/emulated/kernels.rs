@@ -17,19 +17,19 @@ use crate::ops::cuda::pointwise::{self, Map, Rows, Skip};
 use crate::ops::cuda::{draws, sgd};
 
 /// The emulated device in both orders of threads; empty where there is no g++.
-fn devices() -> Vec<Arena> {
+pub(super) fn devices() -> Vec<Arena> {
     [false, true]
         .into_iter()
         .filter_map(|reverse| Emulated::new(reverse).map(|device| Arena::new(Arc::new(device))))
         .collect()
 }
 
-fn normals(draws: &mut Draws, len: usize) -> Vec<f32> {
+pub(super) fn normals(draws: &mut Draws, len: usize) -> Vec<f32> {
     (0..len).map(|_| draws.normal()).collect()
 }
 
 /// |a - b| over |b|.
-fn distance(a: &[f32], b: &[f64]) -> f64 {
+pub(super) fn distance(a: &[f32], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     let difference: f64 = a.iter().zip(b).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
     let size: f64 = b.iter().map(|b| b * b).sum();
@@ -233,23 +233,31 @@ fn statistics_do_not_cancel() {
 /// The optimiser's bits are the CPU's: the same operations in the same order.
 #[test]
 fn sgd_has_the_bits_of_the_cpu() {
-    let count = 3000;
+    let count = 9000;
     let mut draws = Stream::new(5, "sgd").draws(0, 0);
     let [params, velocity, grads] = [(); 3].map(|()| normals(&mut draws, count));
+    let momentum = 0.9_f32;
+    let slow = sgd::Rates { rate: 0.05, decay: 5e-4, centre: 0.0 };
+    let fast = sgd::Rates { rate: 0.1, decay: 1e-3, centre: 1.0 };
+    // Longer than a block's part, shorter, and of one parameter; some parameters are in none.
+    let segments = [(100..7000, false), (7000..7001, true), (7001..7100, false), (7200..8999, true)];
     for nesterov in [false, true] {
-        let (rate, momentum, decay, centre) = (0.05_f32, 0.9_f32, 5e-4_f32, 1.0_f32);
         let (mut p, mut v) = (params.clone(), velocity.clone());
-        for at in 100..2900 {
-            let g = grads[at] + decay * (p[at] - centre);
-            v[at] = momentum * v[at] + g;
-            p[at] -= rate * if nesterov { g + momentum * v[at] } else { v[at] };
+        for (range, is_fast) in segments.clone() {
+            let sgd::Rates { rate, decay, centre } = if is_fast { fast } else { slow };
+            for at in range {
+                let g = grads[at] + decay * (p[at] - centre);
+                v[at] = momentum * v[at] + g;
+                p[at] -= rate * if nesterov { g + momentum * v[at] } else { v[at] };
+            }
         }
         for arena in devices() {
             let memory = [&params, &velocity, &grads].map(|values| arena.values(values).unwrap());
-            let rates = sgd::Rates { rate, momentum, decay, centre, nesterov };
+            let pieces = sgd::Pieces::new(&arena, segments.clone().into_iter()).unwrap();
             let addresses = (memory[0].at(), memory[1].at(), memory[2].at());
+            let step = sgd::Step { momentum, nesterov, slow, fast };
             // SAFETY: all three hold `count` floats.
-            unsafe { sgd::step(arena.backend(), addresses, (100, 2800), rates) }.unwrap();
+            unsafe { sgd::step(arena.backend(), &pieces, addresses, step) }.unwrap();
             assert_eq!(memory[0].read(count).unwrap(), p);
             assert_eq!(memory[1].read(count).unwrap(), v);
         }

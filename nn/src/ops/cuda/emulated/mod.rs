@@ -4,6 +4,7 @@
 //! nothing of speed, of races between warps, or of what nvrtc makes of the text.
 
 mod kernels;
+mod losses;
 mod ptx;
 
 use std::alloc::{Layout, alloc, dealloc};
@@ -49,7 +50,7 @@ fn compile(element: Element) -> std::result::Result<Library, String> {
     std::fs::write(&file, [include_str!("shim.h"), &text, &exports].concat())
         .map_err(|error| error.to_string())?;
     let output = Command::new("g++")
-        .args(["-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-w"])
+        .args(["-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-Wl,-Bsymbolic", "-w"])
         .args([&file, std::path::Path::new("-o"), &library])
         .output()
         .map_err(|error| format!("g++: {error}"))?;
