@@ -144,21 +144,21 @@ impl CustomOp1 for MeanLoss {
         Ok((mean, Shape::from(())))
     }
 
-    fn bwd(&self, logits: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let gradient = self.gradient.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(gradient) = &*gradient else {
             candle_core::bail!("{}: backward without forward", self.name())
         };
-        Ok(Some(times(gradient, grad, logits.shape(), 1.0)?))
+        Ok(Some(times(gradient, grad)?))
     }
 }
 
-/// Values times a single one, times `factor`.
-fn times(values: &Tensor, by: &Tensor, shape: &Shape, factor: f64) -> Result<Tensor> {
-    let (values_at, by_at, count) = (floats(values)?, floats(by)?, shape.elem_count());
-    filled(device_of(values)?, shape, |backend, to| {
+/// Values times a single one.
+fn times(values: &Tensor, by: &Tensor) -> Result<Tensor> {
+    let (values_at, by_at, count) = (floats(values)?, floats(by)?, values.elem_count());
+    filled(device_of(values)?, values.shape(), |backend, to| {
         // SAFETY: `values` and what is made have `count` values.
-        unsafe { rows::times(backend, (values_at, by_at, to), count, factor) }
+        unsafe { rows::times(backend, (values_at, by_at, to), count) }
     })
 }
 

@@ -1,7 +1,8 @@
 // Losses and what surrounds them: rows of `classes` logits, eight to a block of 32 threads each.
 #define ROWS 8u
-// Minus infinity.
+// Minus infinity, and what is no number.
 #define LOWEST __uint_as_float(0xff800000u)
+#define NOT_A_NUMBER __uint_as_float(0x7fc00000u)
 
 struct Row {
     unsigned at, lane, start;
@@ -72,13 +73,15 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (row.inside && row.lane == 0) to[row.at] = largest;
 }
 
-// -ln softmax(logits)_y of each row, and the gradient of their mean. `labels` are those of `batch` images, for each member.
+// -ln softmax(logits)_y of each row, and the gradient of their mean. `labels` are those of `batch` images, for each member; one
+// that is no class makes the loss no number.
 extern "C" __global__ void __launch_bounds__(THREADS)
     row_cross_entropy(const float *logits, const unsigned *labels, float *losses, float *grads, unsigned rows,
                       unsigned batch, unsigned classes) {
     Row row(rows, classes);
     Softmax of(row, logits, classes, 1.0f);
     unsigned label = row.inside ? labels[row.at % batch] : 0;
+    if (row.inside && row.lane == 0 && label >= classes) losses[row.at] = NOT_A_NUMBER;
     OF_ROW(k, classes) {
         float log_prob = of.log_prob(logits[row.start + k]);
         grads[row.start + k] = (expf(log_prob) - (k == label ? 1.0f : 0.0f)) / (float)rows;
@@ -151,10 +154,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (threadIdx.x == 0) to[0] = a * x[0] + b * y[0];
 }
 
-// to = values * by[0] * factor.
+// to = values * by[0].
 extern "C" __global__ void __launch_bounds__(THREADS)
-    scale_by(const float *values, const float *by, float *to, unsigned count, float factor) {
-    float scale = by[0] * factor;
+    scale_by(const float *values, const float *by, float *to, unsigned count) {
+    float scale = by[0];
     EACH(index, count) to[index] = values[index] * scale;
 }
 

@@ -181,7 +181,7 @@ pub(crate) unsafe fn blend(
     unsafe { launch(backend, "blend_values", [1, 1, 1], &[&at([x, y, to]), &[float(a), float(b)]], 3) }
 }
 
-/// `count` values times the one at `by`, times `factor`.
+/// `count` values times the one at `by`.
 ///
 /// # Safety
 /// As [`probs`].
@@ -189,11 +189,10 @@ pub(crate) unsafe fn times(
     backend: &dyn Backend,
     (values, by, to): (u64, u64, u64),
     count: usize,
-    factor: f64,
 ) -> Result<()> {
-    let args = [count.into(), float(factor)];
+    let memory = at([values, by, to]);
     // SAFETY: the caller's.
-    unsafe { launch(backend, "scale_by", elementwise(count), &[&at([values, by, to]), &args], 2 * count) }
+    unsafe { launch(backend, "scale_by", elementwise(count), &[&memory, &[count.into()]], 2 * count) }
 }
 
 /// Each image's values over their length, taken as `least` at least.

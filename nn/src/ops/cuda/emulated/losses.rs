@@ -126,9 +126,9 @@ fn small_sums_and_steps() {
             rows::tally(backend, [x.at(), y.at(), x.at()], (hits.at(), to.at()), 2).unwrap();
             assert_eq!(to.read(4).unwrap(), [3.0, -2.0, 3.0, 1.0]);
             rows::blend(backend, (x.at(), y.at(), to.at()), (0.5, 0.25)).unwrap();
-            rows::times(backend, (hits.at(), y.at(), to.at() + 4), 3, 0.5).unwrap();
+            rows::times(backend, (hits.at(), y.at(), to.at() + 4), 3).unwrap();
         }
-        assert_eq!(to.read(4).unwrap(), [1.0, -1.0, 0.0, -1.0]);
+        assert_eq!(to.read(4).unwrap(), [1.0, -2.0, 0.0, -2.0]);
 
         // The second image's gradient vanishes.
         let (gradient, images) =
@@ -148,19 +148,22 @@ fn small_sums_and_steps() {
     }
 }
 
-/// A logit that is no number makes the loss none, so that training stops; one that is far below is no harm.
+/// A logit or a label that is none makes the loss no number, so that training stops; a logit far below is no harm.
 #[test]
 fn losses_keep_what_is_not_finite() {
-    let of = Rows { rows: 2, classes: 3 };
+    let of = Rows { rows: 3, classes: 3 };
     for arena in devices() {
-        let z = arena.values(&[1.0, f32::NAN, 0.0, 2.0, -1e30, 2.0]).unwrap();
-        let y = arena.words(&[0, 0]).unwrap();
-        let (losses, grads) = (arena.floats(2).unwrap(), arena.floats(6).unwrap());
+        let z = arena.values(&[1.0, f32::NAN, 0.0, 2.0, -1e30, 2.0, 1.0, 1.0, 1.0]).unwrap();
+        let y = arena.words(&[0, 0, 3]).unwrap();
+        let (losses, grads) = (arena.floats(3).unwrap(), arena.floats(9).unwrap());
         let to = (losses.at(), grads.at());
-        // SAFETY: the buffers hold two rows.
-        unsafe { rows::cross_entropy(arena.backend(), (z.at(), y.at()), to, of, 2) }.unwrap();
-        let found = losses.read(2).unwrap();
-        assert!(found[0].is_nan() && (found[1] - 2.0_f32.ln()).abs() < 1e-6, "{found:?}");
-        assert!(grads.read(6).unwrap()[3..].iter().all(|gradient| gradient.is_finite()));
+        // SAFETY: the buffers hold three rows.
+        unsafe { rows::cross_entropy(arena.backend(), (z.at(), y.at()), to, of, 3) }.unwrap();
+        let found = losses.read(3).unwrap();
+        assert!(
+            found[0].is_nan() && found[2].is_nan() && (found[1] - 2.0_f32.ln()).abs() < 1e-6,
+            "{found:?}"
+        );
+        assert!(grads.read(9).unwrap()[3..].iter().all(|gradient| gradient.is_finite()));
     }
 }

@@ -1,0 +1,141 @@
+// That the emulated device shows what is wrong: each line of output is a property that held; the first that does not
+// ends the program. Link with the emulated libcuda.
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern "C" {
+int cuInit(unsigned);
+int cuDevicePrimaryCtxRetain(uintptr_t *, int);
+int cuCtxSetCurrent(uintptr_t);
+int cuStreamCreate(void **, unsigned);
+int cuStreamSynchronize(void *);
+int cuStreamBeginCapture_v2(void *, int);
+int cuStreamEndCapture(void *, void **);
+int cuStreamWaitEvent(void *, void *, unsigned);
+int cuGraphInstantiateWithFlags(void **, void *, unsigned long long);
+int cuGraphLaunch(void *, void *);
+int cuEventCreate(void **, unsigned);
+int cuEventRecord(void *, void *);
+int cuMemAllocAsync(uint64_t *, size_t, void *);
+int cuMemFreeAsync(uint64_t, void *);
+int cuMemsetD8Async(uint64_t, unsigned char, size_t, void *);
+int cuMemcpyDtoDAsync_v2(uint64_t, uint64_t, size_t, void *);
+int cuModuleLoadData(void **, const void *);
+int cuModuleGetFunction(void **, void *, const char *);
+int cuLaunchKernel(void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **,
+                   void **);
+}
+
+static const char *KERNELS = R"(
+extern "C" __global__ void fill(unsigned *to, unsigned count) {
+    for (unsigned at = threadIdx.x; at < count; at += blockDim.x) to[at] = at;
+}
+extern "C" __global__ void sum_of_warp(unsigned *to) {
+    __shared__ unsigned sums[2];
+    unsigned sum = threadIdx.x;
+    for (int mask = 16; mask > 0; mask /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, mask);
+    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
+    __syncthreads();
+    if (threadIdx.x == 0) to[0] = sums[0] + sums[1];
+}
+extern "C" __global__ void torn_barrier(unsigned *to) {
+    if (threadIdx.x == 3) return;
+    __syncthreads();
+    to[0] = 1;
+}
+)";
+
+static void hold(bool is_so, const char *what) {
+    printf("%s: %s\n", is_so ? "holds" : "FAILS", what);
+    if (!is_so) exit(1);
+}
+
+// Whether `work` ends its process by abort.
+static bool aborts(const std::function<void()> &work) {
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        freopen("/dev/null", "w", stderr);
+        work();
+        _exit(0);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+int main() {
+    uintptr_t context;
+    void *one, *other, *event, *module;
+    hold(cuInit(0) == 0 && cuDevicePrimaryCtxRetain(&context, 0) == 0 && cuCtxSetCurrent(context) == 0,
+         "a device opens");
+    cuStreamCreate(&one, 0);
+    cuStreamCreate(&other, 0);
+    cuEventCreate(&event, 0);
+    auto room = [&](size_t bytes) {
+        uint64_t address;
+        if (cuMemAllocAsync(&address, bytes, one)) exit(1);
+        return address;
+    };
+    auto at = [](uint64_t address) { return *(volatile unsigned char *)address; };
+
+    uint64_t x = room(4), y = room(4);
+    hold(at(x) == 0xff, "fresh memory is NaN");
+    cuMemsetD8Async(x, 1, 4, one);
+    hold(at(x) == 0xff, "work waits until something waits for it");
+    cuMemcpyDtoDAsync_v2(y, x, 4, other);
+    cuStreamSynchronize(other);
+    hold(at(y) == 0xff, "a stream that does not wait for another does not see its work");
+    cuEventRecord(event, one);
+    cuStreamWaitEvent(other, event, 0);
+    cuMemcpyDtoDAsync_v2(y, x, 4, other);
+    cuStreamSynchronize(other);
+    hold(at(y) == 1, "one that waits does");
+
+    void *graph = nullptr, *made = nullptr;
+    cuStreamBeginCapture_v2(one, 1);
+    hold(cuStreamSynchronize(one) == 900 && cuStreamEndCapture(one, &graph) == 901 && !graph,
+         "to wait spoils a capture");
+    cuStreamBeginCapture_v2(one, 1);
+    cuMemsetD8Async(x, 2, 4, one);
+    hold(cuStreamEndCapture(one, &graph) == 0 && cuGraphInstantiateWithFlags(&made, graph, 0) == 0, "work is captured");
+    cuStreamSynchronize(one);
+    hold(at(x) == 1, "what is captured does not run");
+    cuGraphLaunch(made, one);
+    cuStreamSynchronize(one);
+    hold(at(x) == 2, "a graph runs when it is launched");
+    hold(aborts([&] { cuMemcpyDtoDAsync_v2(y, x, 5, one); }), "a copy past the end of its memory is caught");
+
+    hold(cuModuleLoadData(&module, KERNELS) == 0, "kernels compile");
+    auto launch = [&](const char *name, unsigned threads, uint64_t to, unsigned count) {
+        void *function, *arguments[] = {&to, &count};
+        if (cuModuleGetFunction(&function, module, name)) exit(1);
+        return cuLaunchKernel(function, 1, 1, 1, threads, 1, 1, 0, one, arguments, nullptr);
+    };
+    uint64_t z = room(40);
+    launch("fill", 32, z, 10);
+    cuStreamSynchronize(one);
+    hold(((unsigned *)z)[9] == 9, "a kernel runs");
+    launch("sum_of_warp", 64, z, 0);
+    cuStreamSynchronize(one);
+    hold(((unsigned *)z)[0] == 64 * 63 / 2, "threads exchange values");
+    hold(launch("fill", 2048, z, 10) == 1, "a block that is too large is refused");
+    hold(aborts([&] {
+             launch("torn_barrier", 32, z, 0);
+             cuStreamSynchronize(one);
+         }),
+         "a barrier that not all threads reach is caught");
+    hold(aborts([&] {
+             launch("fill", 32, z, 11);
+             cuMemFreeAsync(z, one);
+             cuStreamSynchronize(one);
+         }),
+         "a kernel that writes past its memory is caught");
+    cuMemFreeAsync(z, one);
+    cuStreamSynchronize(one);
+    hold(at(z) == 0xff, "freed memory is NaN");
+}
