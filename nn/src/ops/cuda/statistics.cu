@@ -71,6 +71,20 @@ BY_LANES(add_skip,
 // Channels that a block of the second steps works on.
 #define STATISTICS_TILE 8u
 
+// What a part of a group sums up to; no pixels where there are more parts than pixels.
+struct PartMoments {
+    double pixels, mean, squares;
+    __device__ PartMoments(const float *parts, unsigned group, unsigned part, unsigned part_count, unsigned count,
+                           unsigned channels, unsigned c) {
+        unsigned start = (unsigned)((unsigned long long)count * part / part_count);
+        unsigned end = (unsigned)((unsigned long long)count * (part + 1) / part_count);
+        const float *from = parts + ((group * part_count + part) * 2) * channels + c;
+        pixels = (double)(end - start);
+        mean = start < end ? (double)from[0] : 0.0;
+        squares = start < end ? (double)from[channels] : 0.0;
+    }
+};
+
 // The norm's table from the parts; group 0 moves the running statistics, the variance as the unbiased one, where their
 // addresses are not null.
 // Grid: (tiles of channels, groups).
@@ -83,20 +97,16 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     unsigned images = (group + 1) * batch / groups - group * batch / groups;
     unsigned count = images * members * pixels;
     double mean = 0.0, variance = 0.0;
-    auto each = [&](auto add) {
-        if (c >= channels) return;
-        for (unsigned part = threadIdx.x / STATISTICS_TILE; part < part_count; part += THREADS / STATISTICS_TILE) {
-            unsigned start = (unsigned)((unsigned long long)count * part / part_count);
-            unsigned end = (unsigned)((unsigned long long)count * (part + 1) / part_count);
-            const float *from = parts + ((group * part_count + part) * 2) * channels + c;
-            if (start < end) add((double)(end - start), (double)from[0], (double)from[channels]);
-        }
-    };
-    each([&](double n, double part_mean, double) { mean += part_mean * n; });
+    unsigned first = c < channels ? threadIdx.x / STATISTICS_TILE : part_count;
+    for (unsigned part = first; part < part_count; part += THREADS / STATISTICS_TILE) {
+        PartMoments of(parts, group, part, part_count, count, channels, c);
+        mean += of.mean * of.pixels;
+    }
     mean = sum_doubles(mean, STATISTICS_TILE) / (double)count;
-    each([&](double n, double part_mean, double squares) {
-        variance += squares + (part_mean - mean) * (part_mean - mean) * n;
-    });
+    for (unsigned part = first; part < part_count; part += THREADS / STATISTICS_TILE) {
+        PartMoments of(parts, group, part, part_count, count, channels, c);
+        variance += of.squares + (of.mean - mean) * (of.mean - mean) * of.pixels;
+    }
     variance = sum_doubles(variance, STATISTICS_TILE) / (double)count;
     if (threadIdx.x >= STATISTICS_TILE || c >= channels) return;
     if (group == 0 && running_mean) {

@@ -1,7 +1,7 @@
 //! Runs the kernels on the host: the same `.cu` text, compiled as C++ by g++.
 //!
 //! Evidence that the kernels compute what they should and keep within their memory, on machines without a device. It says
-//! nothing of speed, of races between warps, or of what nvrtc makes of the text.
+//! nothing of speed or of races between warps; `ptx` asks NVIDIA's compilers what they make of the text.
 
 mod kernels;
 mod losses;

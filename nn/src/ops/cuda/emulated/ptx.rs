@@ -1,8 +1,12 @@
-//! The kernels through NVIDIA's compiler, where it is: every kernel's machine code for the architectures that are trained
-//! on. (A device compiles them by nvrtc, which is the same compiler.)
+//! The kernels through NVIDIA's compilers, where they are: by nvcc to machine code for the architectures that are trained on,
+//! and by nvrtc as when a device is opened, which refuses some texts that nvcc takes. Neither needs a device.
 
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::PathBuf;
 use std::process::Command;
+use std::ptr::{null, null_mut};
+
+use libloading::{Library, Symbol};
 
 use super::{available, kernel_names};
 use crate::ops::cuda::{Element, source};
@@ -47,6 +51,79 @@ fn kernels_compile_for_ampere_and_hopper() {
                 .lines()
                 .find(|line| line.contains("bytes spill stores") && !line.contains(" 0 bytes spill stores"));
             assert_eq!(spills, None, "sm_{architecture} {element:?}");
+        }
+    }
+}
+
+type Program = *mut c_void;
+
+/// NVIDIA's library, where the loader finds it. A stand-in has no version.
+fn nvrtc() -> Result<Library, String> {
+    // SAFETY: the library's initialisers need nothing.
+    let library = unsafe { Library::new("libnvrtc.so.13") }.map_err(|error| error.to_string())?;
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: the function's type is that of NVIDIA's header.
+    let status = unsafe {
+        let version: Symbol<'_, unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int> =
+            library.get(b"nvrtcVersion\0").map_err(|error| error.to_string())?;
+        version(&mut major, &mut minor)
+    };
+    if status == 0 && major > 0 { Ok(library) } else { Err("libnvrtc.so.13 is a stand-in".to_owned()) }
+}
+
+/// What nvrtc says of a text; `Ok` is the PTX.
+///
+/// # Safety
+/// `library` must be NVIDIA's.
+unsafe fn compiled(library: &Library, text: &str, architecture: u32) -> Result<String, String> {
+    type Create = unsafe extern "C" fn(
+        *mut Program,
+        *const c_char,
+        *const c_char,
+        c_int,
+        *const *const c_char,
+        *const *const c_char,
+    ) -> c_int;
+    type Compile = unsafe extern "C" fn(Program, c_int, *const *const c_char) -> c_int;
+    type Size = unsafe extern "C" fn(Program, *mut usize) -> c_int;
+    type Read = unsafe extern "C" fn(Program, *mut c_char) -> c_int;
+    let text = CString::new(text).unwrap();
+    let option = CString::new(format!("--gpu-architecture=compute_{architecture}")).unwrap();
+    let mut program = null_mut();
+    // SAFETY: the functions' types are those of NVIDIA's header; the buffers have the sizes that it asks for.
+    unsafe {
+        let create: Symbol<'_, Create> = library.get(b"nvrtcCreateProgram\0").unwrap();
+        let compile: Symbol<'_, Compile> = library.get(b"nvrtcCompileProgram\0").unwrap();
+        assert_eq!(create(&mut program, text.as_ptr(), c"divkd.cu".as_ptr(), 0, null(), null()), 0);
+        let status = compile(program, 1, [option.as_ptr()].as_ptr());
+        let (size, read) = match status {
+            0 => (c"nvrtcGetPTXSize", c"nvrtcGetPTX"),
+            _ => (c"nvrtcGetProgramLogSize", c"nvrtcGetProgramLog"),
+        };
+        let size: Symbol<'_, Size> = library.get(size.to_bytes_with_nul()).unwrap();
+        let read: Symbol<'_, Read> = library.get(read.to_bytes_with_nul()).unwrap();
+        let mut bytes = 0;
+        assert_eq!(size(program, &mut bytes), 0);
+        let mut output = vec![0_u8; bytes + 1];
+        assert_eq!(read(program, output.as_mut_ptr().cast()), 0);
+        let output = CStr::from_bytes_until_nul(&output).unwrap().to_string_lossy().into_owned();
+        if status == 0 { Ok(output) } else { Err(output) }
+    }
+}
+
+#[test]
+fn kernels_compile_as_when_a_device_is_opened() {
+    let found = nvrtc();
+    let Some(library) = available("nvrtc", found.as_ref()) else { return };
+    for element in [Element::F32, Element::Bf16] {
+        let text = source(element);
+        for architecture in [80, 90] {
+            // SAFETY: just checked.
+            let ptx = unsafe { compiled(library, &text, architecture) };
+            let ptx = ptx.unwrap_or_else(|log| panic!("sm_{architecture} {element:?}: {log}"));
+            for name in kernel_names(&text) {
+                assert!(ptx.contains(&format!(".entry {name}(")), "sm_{architecture}: no {name}");
+            }
         }
     }
 }
