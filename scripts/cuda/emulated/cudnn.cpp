@@ -2,7 +2,8 @@
 // type allows it. Its heuristics name algorithms that are not deterministic before those that are, and it spoils the
 // workspace.
 //
-// EMULATED_CUDNN_REFUSES=fused: convolutions with bias, shortcut and ReLU are not supported.
+// EMULATED_CUDNN_REFUSES=fused: convolutions with bias, shortcut and ReLU are not supported. =deterministic: no algorithm is
+// deterministic.
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -183,6 +184,11 @@ struct Performance {
     int determinism, math, reserved[3];
 };
 
+bool refuses(const char *what) {
+    const char *refused = getenv("EMULATED_CUDNN_REFUSES");
+    return refused && !strcmp(refused, what);
+}
+
 // The algorithms `first` (not deterministic), `second`, and one that takes no memory, in that order.
 int name_algorithms(const Tensor &x, Convolution conv, bool forward, int asked, int *found, Performance *to) {
     int math = conv.math == FMA ? FMA : conv.math == DEFAULT_MATH && x.type == FLOAT ? DEFAULT_MATH : TENSOR_OP;
@@ -193,8 +199,10 @@ int name_algorithms(const Tensor &x, Convolution conv, bool forward, int asked, 
         {forward ? 4 : 2, NOT_SUPPORTED, -1.0f, 0, 1, FMA, {}},
     };
     *found = 0;
-    for (auto &one : all)
+    for (auto &one : all) {
+        if (refuses("deterministic")) one.determinism = 0;
         if (*found < asked) to[(*found)++] = one;
+    }
     return OK;
 }
 
@@ -289,8 +297,7 @@ int cudnnConvolutionBiasActivationForward(Handle *handle, const float *alpha, Te
                                           const void *w_at, Convolution *conv, int algorithm, void *workspace,
                                           size_t given, const float *beta, Tensor *z, const void *z_at, Tensor *bias,
                                           const void *bias_at, int *mode, Tensor *y, void *y_at) {
-    const char *refused = getenv("EMULATED_CUDNN_REFUSES");
-    if (refused && !strcmp(refused, "fused")) return NOT_SUPPORTED;
+    if (refuses("fused")) return NOT_SUPPORTED;
     if (!fits(*x, *w, *y, *conv) || memcmp(z, y, sizeof *y) || *mode != 1 || bias->dims[1] != y->dims[1] ||
         bias->count() != (size_t)y->dims[1])
         return BAD_PARAM;

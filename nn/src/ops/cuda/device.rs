@@ -15,6 +15,8 @@ use candle_core::cuda::cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opt
 
 use super::backend::{Arena, Backend, Launch, Recording, THREADS};
 use super::convolution::Call;
+#[cfg(feature = "cudnn")]
+use super::cudnn::Done;
 use super::memory::keep_freed_memory;
 use super::{Element, kind_of, source};
 use crate::error::{Error, Result};
@@ -249,19 +251,21 @@ impl Backend for Cuda {
             return unsafe { super::convolution::direct(self, call) };
         }
         self.bind()?;
-        let mut is_finished = false;
+        let mut done = Done::Nothing;
         self.timed(call.pass.kind(), call.bytes(), || {
             // SAFETY: the caller's.
-            is_finished = unsafe { self.convolutions.run(arena, call) }?;
+            done = unsafe { self.convolutions.run(arena, call) }?;
             Ok(())
         })?;
-        match is_finished {
-            true => {
+        match done {
+            Done::All => {
                 profile::moved(call.pass.kind(), call.skip_bytes());
                 Ok(())
             }
             // SAFETY: the caller's.
-            false => unsafe { super::convolution::finish(self, call) },
+            Done::ButEpilogue => unsafe { super::convolution::finish(self, call) },
+            // SAFETY: the caller's.
+            Done::Nothing => unsafe { super::convolution::direct(self, call) },
         }
     }
 

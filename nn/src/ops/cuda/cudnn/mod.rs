@@ -6,7 +6,7 @@ mod timing;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::cuda::cudarc::cudnn::result as dnn;
+use candle_core::cuda::cudarc::cudnn::result::{self as dnn, CudnnError};
 use candle_core::cuda::cudarc::cudnn::sys::cudnnHandle_t;
 use candle_core::cuda::cudarc::driver::CudaStream;
 use plan::{Memory, Plan};
@@ -42,7 +42,16 @@ enum Kind {
 struct Library {
     handle: cudnnHandle_t,
     stream: Arc<CudaStream>,
-    plans: HashMap<Key, Plan>,
+    /// `None` for what cuDNN has no plan for.
+    plans: HashMap<Key, Option<Plan>>,
+}
+
+/// What cuDNN has done of a call.
+pub(super) enum Done {
+    All,
+    /// The epilogue is left to do.
+    ButEpilogue,
+    Nothing,
 }
 
 // SAFETY: handle and descriptors are used under the mutex of `Convolutions` alone; cuDNN allows any one thread at a time.
@@ -60,21 +69,26 @@ impl Convolutions {
         Ok(Self(Mutex::new(Library { handle, stream: Arc::clone(stream), plans: HashMap::new() })))
     }
 
-    /// Runs the call, a member after the other. Whether that is all of it: `false` where the epilogue is left to do.
+    /// Runs the call, a member after the other, where cuDNN has a way to.
     ///
     /// # Safety
     /// As `Backend::convolve`.
-    pub(super) unsafe fn run(&self, arena: &Arena, call: &Call) -> Result<bool> {
+    pub(super) unsafe fn run(&self, arena: &Arena, call: &Call) -> Result<Done> {
         let mut library = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = library.plan(arena, call)?;
+        let Some(plan) = library.plan(arena, call)? else { return Ok(Done::Nothing) };
         let workspace = arena.take(plan.workspace)?;
         for member in 0..call.members {
             // SAFETY: the caller's; each member's rows and weights lie within the call's.
             unsafe { plan.run(library.handle, &Memory::of(call, member), workspace.at()) }
                 .map_err(|error| failed(describe(call), error))?;
         }
-        Ok(plan.is_fused || call.epilogue.is_none())
+        Ok(if plan.is_fused || call.epilogue.is_none() { Done::All } else { Done::ButEpilogue })
     }
+}
+
+/// Whether a status is one of those (3000 and up) that say that cuDNN has no way to compute this.
+fn is_not_supported(CudnnError(status): CudnnError) -> bool {
+    status as u32 / 1000 == 3
 }
 
 fn describe(call: &Call) -> String {
@@ -88,8 +102,9 @@ fn describe(call: &Call) -> String {
 
 impl Library {
     /// The plan of a call. In f32 it is cuDNN's own first choice, which is the same in every process; in the coarser
-    /// precisions the fastest of those that it offers, by measurement.
-    fn plan(&mut self, arena: &Arena, call: &Call) -> Result<Plan> {
+    /// precisions the fastest of those that it offers, by measurement. `None`, after a line that says so, where it has no
+    /// deterministic one for these channels-last maps: a kernel of our own is slow and no reason to stop.
+    fn plan(&mut self, arena: &Arena, call: &Call) -> Result<Option<Plan>> {
         let kind = match call.pass {
             Pass::Forward if call.epilogue.is_some() => Kind::Folded,
             Pass::Forward => Kind::Forward,
@@ -102,13 +117,20 @@ impl Library {
             return Ok(*plan);
         }
         // SAFETY: the handle is alive, descriptors are set before they are used.
-        let plans = unsafe { Plan::all(self.handle, key) }.map_err(|error| failed(describe(call), error))?;
+        let plans = match unsafe { Plan::all(self.handle, key) } {
+            Ok(plans) => plans,
+            Err(error) if is_not_supported(error) => Vec::new(),
+            Err(error) => return Err(failed(describe(call), error)),
+        };
         let timer = Timer { handle: self.handle, stream: &self.stream, arena };
         let is_fixed = element == Element::F32 && !tf32;
-        let Some(plan) = timer.choose(call, &plans, is_fixed)? else {
-            let reason = "no deterministic algorithm for these channels-last maps";
-            return Err(failed(describe(call), reason));
-        };
+        let plan = timer.choose(call, &plans, is_fixed)?;
+        if plan.is_none() {
+            eprintln!(
+                "{}: no deterministic algorithm; a plain kernel takes its place, slowly",
+                describe(call)
+            );
+        }
         self.plans.insert(key, plan);
         Ok(plan)
     }
