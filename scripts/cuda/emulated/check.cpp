@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <csignal>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,6 +43,15 @@ extern "C" __global__ void sum_of_warp(unsigned *to) {
     __syncthreads();
     if (threadIdx.x == 0) to[0] = sums[0] + sums[1];
 }
+struct alignas(16) Four {
+    float at[4];
+};
+extern "C" __global__ void four(Four *to) { *to = Four{{1.0f, 2.0f, 3.0f, 4.0f}}; }
+extern "C" __global__ void past_shared(unsigned *to, unsigned count) {
+    __shared__ unsigned values[8];
+    values[count] = to[0];
+    to[1] = values[0];
+}
 extern "C" __global__ void torn_barrier(unsigned *to) {
     if (threadIdx.x == 3) return;
     __syncthreads();
@@ -54,7 +64,7 @@ static void hold(bool is_so, const char *what) {
     if (!is_so) exit(1);
 }
 
-// Whether `work` ends its process by abort.
+// Whether `work` ends its process by abort or at a check in a kernel.
 static bool aborts(const std::function<void()> &work) {
     fflush(stdout);
     pid_t child = fork();
@@ -65,7 +75,7 @@ static bool aborts(const std::function<void()> &work) {
     }
     int status;
     waitpid(child, &status, 0);
-    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+    return WIFSIGNALED(status) && (WTERMSIG(status) == SIGABRT || WTERMSIG(status) == SIGILL);
 }
 
 int main() {
@@ -135,6 +145,22 @@ int main() {
              cuStreamSynchronize(one);
          }),
          "a kernel that writes past its memory is caught");
+    hold(!aborts([&] {
+        launch("four", 1, z, 0);
+        launch("past_shared", 1, z, 7);
+        cuStreamSynchronize(one);
+    }),
+         "vectors and shared arrays work");
+    hold(aborts([&] {
+             launch("four", 1, z + 4, 0);
+             cuStreamSynchronize(one);
+         }),
+         "a vector that is not aligned is caught");
+    hold(aborts([&] {
+             launch("past_shared", 1, z, 8);
+             cuStreamSynchronize(one);
+         }),
+         "a place past a shared array is caught");
     cuMemFreeAsync(z, one);
     cuStreamSynchronize(one);
     hold(at(z) == 0xff, "freed memory is NaN");

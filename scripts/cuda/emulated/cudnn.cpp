@@ -2,8 +2,8 @@
 // type allows it. Its heuristics name algorithms that are not deterministic before those that are, and it spoils the
 // workspace.
 //
-// EMULATED_CUDNN_REFUSES=fused: convolutions with bias, shortcut and ReLU are not supported. =deterministic: no algorithm is
-// deterministic.
+// EMULATED_CUDNN_REFUSES=fused: convolutions with bias, shortcut and ReLU are not supported. =deterministic: no
+// algorithm is deterministic.
 #include <cmath>
 #include <cstdlib>
 #include <cstring>

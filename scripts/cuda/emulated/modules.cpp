@@ -73,17 +73,19 @@ std::string without_dynamic_arrays(std::string text) {
     return text;
 }
 
+// Stops at vectors read from where they cannot be, and at places past the end of a block's arrays.
+const std::string COMPILER = "g++ -std=c++17 -O2 -ffp-contract=off -fsanitize=alignment,bounds "
+                             "-fsanitize-undefined-trap-on-error -fPIC -shared -Wl,-Bsymbolic -w ";
+
 // The library of a module's kernels, compiled on first sight.
 int load(const std::string &image, Module &module) {
     std::string text = file_text(PREFIX "/shim.h") + file_text(PREFIX "/device.h") + without_dynamic_arrays(image);
     for (auto &name : kernels(image)) text += "EXPORT(" + name + ")\nEXPORT_SIZES(" + name + ")\n";
-    std::string path = cached(text), library = path + ".so";
+    std::string path = cached(COMPILER + text), library = path + ".so";
     if (access(library.c_str(), R_OK) != 0) {
         std::string mine = path + "-" + std::to_string(getpid());
         std::ofstream(mine + ".cpp", std::ios::binary) << text;
-        std::string command =
-            "g++ -std=c++17 -O2 -ffp-contract=off -fPIC -shared -Wl,-Bsymbolic -w " + mine + ".cpp -o " + mine + ".so 2>&1";
-        std::string output;
+        std::string command = COMPILER + mine + ".cpp -o " + mine + ".so 2>&1", output;
         if (!emulated_command(command.c_str(), output)) {
             fprintf(stderr, "emulated device: %s\n%s\n", command.c_str(), output.c_str());
             return INVALID_IMAGE;
