@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::cuda::CudaDType;
 use candle_core::{
-    CpuStorage, CudaDevice, CudaStorage, CustomOp1, CustomOp2, Layout, Shape, Storage, Tensor,
+    CpuStorage, CudaDevice, CudaStorage, CustomOp1, CustomOp2, D, Layout, Shape, Storage, Tensor,
 };
 
 use crate::error::Result;
@@ -235,6 +235,8 @@ pub(crate) fn tally(
 
 /// The largest value of each row along the last dimension.
 pub(crate) fn largest(values: &Tensor) -> Result<Tensor> {
+    // An error where there is no dimension.
+    values.dim(D::Minus1)?;
     let values = values.contiguous()?;
     let (of, from) = (rows_of(values.shape()), floats(&values)?);
     filled(device_of(&values)?, &values.dims()[..values.rank() - 1], |backend, to| {

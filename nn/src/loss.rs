@@ -92,8 +92,9 @@ fn check_target(operation: &'static str, target: &Tensor, logits: &Tensor) -> Re
 /// a x + b y, of single values, with gradients by both.
 ///
 /// # Errors
-/// Candle's, where the device fails.
+/// [`Error::Shape`] where one is no single value.
 pub fn blend(x: &Tensor, y: &Tensor, (a, b): (f64, f64)) -> Result<Tensor> {
+    check_single("blend", &[x, y])?;
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
         return fused::blend(x, y, (a, b));
@@ -117,7 +118,7 @@ pub fn largest(values: &Tensor) -> Result<Tensor> {
 /// K) have their largest value, the first of equal ones, at the label (B,). None of them has a gradient.
 ///
 /// # Errors
-/// [`Error::Shape`] where the labels are not one an image.
+/// [`Error::Shape`] where the labels are not one an image, or a loss is no single value.
 pub fn tally(
     [total, ce]: [&Tensor; 2],
     kd: Option<&Tensor>,
@@ -126,6 +127,8 @@ pub fn tally(
 ) -> Result<Tensor> {
     let (_, batch, _) = logits.dims3()?;
     check_labels("tally", labels, batch)?;
+    check_single("tally", &[total, ce])?;
+    check_single("tally", kd.as_slice())?;
     let logits = logits.detach();
     #[cfg(feature = "cuda")]
     if logits.device().is_cuda() {
@@ -135,6 +138,17 @@ pub fn tally(
     let correct = predicted.broadcast_eq(&labels.unsqueeze(0)?)?.to_dtype(DType::F32)?.sum_all()?;
     let kd = kd.map_or_else(|| correct.zeros_like(), |kd| Ok(kd.detach()))?;
     Ok(Tensor::stack(&[total.detach(), ce.detach(), kd, correct], 0)?)
+}
+
+fn check_single(operation: &'static str, values: &[&Tensor]) -> Result<()> {
+    match values.iter().find(|value| value.rank() > 0) {
+        None => Ok(()),
+        Some(value) => Err(Error::Shape {
+            operation,
+            expected: "a single value".to_owned(),
+            found: value.dims().to_vec(),
+        }),
+    }
 }
 
 fn check_labels(operation: &'static str, labels: &Tensor, batch: usize) -> Result<()> {
@@ -158,6 +172,23 @@ mod tests {
         let expected = (2.0_f32.ln() + (1.0 + (-1.0_f32).exp()).ln()) / 2.0;
         assert!((loss - expected).abs() < 1e-6, "{loss} {expected}");
         assert!(cross_entropy(&logits, &Tensor::new(&[1_u32], &Device::Cpu).unwrap()).is_err());
+    }
+
+    /// What a kernel would read past or pass over is an error on every device.
+    #[test]
+    fn shapes_that_do_not_fit_are_errors() {
+        let of = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+        let labels = Tensor::zeros(3, DType::U32, &Device::Cpu).unwrap();
+        let (one, pair, logits) = (of(&[]), of(&[2]), of(&[2, 3, 4]));
+        assert!(blend(&one, &one, (1.0, 2.0)).is_ok() && blend(&one, &pair, (1.0, 2.0)).is_err());
+        assert!(tally([&one, &one], Some(&one), &logits, &labels).is_ok());
+        assert!(tally([&one, &one], Some(&pair), &logits, &labels).is_err());
+        assert!(tally([&one, &one], None, &logits, &labels.narrow(0, 0, 2).unwrap()).is_err());
+        for (target, fits) in [([2, 3, 4], true), ([1, 3, 4], true), ([2, 1, 4], false), ([2, 3, 1], false)] {
+            assert_eq!(tempered_kl(&of(&target), &logits, 1.0).is_ok(), fits, "{target:?}");
+            assert_eq!(tempered_cross_entropy(&of(&target), &logits, 1.0).is_ok(), fits, "{target:?}");
+        }
+        assert!(largest(&one).is_err());
     }
 
     #[test]
