@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::graph::{Graph, Node};
 use super::layout::write_output;
 use super::memory::{Arena, Buffer, Rows};
-use super::node_forward::{Context, node_forward, scratch_len};
+use super::node_forward::{Context, Scratch, node_forward};
 use super::norm::Statistics;
 use super::plan::{self, Plan};
 use super::weights::pack_weights;
@@ -62,7 +62,7 @@ pub(crate) fn run(
         let (place_of, sizes) = plan::places(graph);
         tasks.par_iter().for_each(|task| {
             let mut places: Vec<Buffer> = sizes.iter().map(|len| arena.take(len * plan.sub_rows)).collect();
-            let mut scratch = arena.take(scratch_len(graph, &plan));
+            let mut scratch = Scratch::new(graph, arena, &plan);
             for rows in plan.sub_batches(task) {
                 let starts: Vec<(*mut f32, usize)> =
                     places.iter_mut().map(|p| (p.as_mut_ptr(), p.len())).collect();
@@ -116,7 +116,7 @@ pub(crate) fn run(
             .map(|(values, norm)| Rows::new(values, 2 * padded(norm.channels), 0))
             .collect();
         tasks.par_iter().for_each(|task| {
-            let mut scratch = arena.take(scratch_len(graph, &plan));
+            let mut scratch = Scratch::new(graph, arena, &plan);
             for rows in plan.sub_batches(task) {
                 for node in segment.clone() {
                     node_forward(

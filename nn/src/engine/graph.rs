@@ -1,6 +1,7 @@
 //! The network as data: feature maps, norms, and the nodes that compute one feature map from others.
 
-use crate::ops::cpu::geometry::{ConvShape, Convolution};
+use crate::ops::cpu::convolution::Convolution;
+use crate::ops::cpu::geometry::ConvShape;
 use crate::ops::cpu::pointwise::Extent;
 use crate::ops::cpu::{BLOCK, blocks};
 use crate::params::{Entry, Group, Init, Layout};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Buffers that wait for their next use, by length.
@@ -95,5 +95,13 @@ impl<'a> Rows<'a> {
     pub(crate) unsafe fn get_mut(&self, row: usize) -> &mut [f32] {
         // SAFETY: `at` checked the bounds, the caller the sharing.
         unsafe { std::slice::from_raw_parts_mut(self.at(row), self.len) }
+    }
+
+    /// # Safety
+    /// As for [`Self::get_mut`], for each of `rows`.
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn get_all_mut(&self, rows: Range<usize>) -> Vec<&mut [f32]> {
+        // SAFETY: the caller's.
+        rows.map(|row| unsafe { self.get_mut(row) }).collect()
     }
 }

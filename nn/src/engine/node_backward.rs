@@ -31,8 +31,10 @@ pub(crate) struct Scratch {
     inputs: Buffer,
     /// Bordered output gradients of a sub-batch.
     grads: Buffer,
-    /// One gradient by input.
+    /// Gradients by input of a sub-batch, where they are not written in place.
     single: Buffer,
+    /// What a convolution's sums need.
+    tiles: Buffer,
 }
 
 impl Scratch {
@@ -48,7 +50,8 @@ impl Scratch {
         Self {
             inputs: arena.take(inputs * plan.sub_rows),
             grads: arena.take(largest(|conv| conv.op.shape.bordered_out_len()) * plan.sub_rows),
-            single: arena.take(inputs),
+            single: arena.take(inputs * plan.sub_rows),
+            tiles: arena.take(largest(|conv| conv.op.scratch_len())),
         }
     }
 }
@@ -132,7 +135,7 @@ impl Backward<'_> {
         weight: Option<&mut [f32]>,
         scratch: &mut Scratch,
     ) {
-        let (graph, plan, level) = (self.context.graph, &self.context.plan, self.context.level);
+        let (graph, level) = (self.context.graph, self.context.level);
         let shape = &conv.op.shape;
         let border = shape.pad();
         let (in_len, out_len) = (shape.bordered_in_len(), shape.bordered_out_len());
@@ -185,9 +188,16 @@ impl Backward<'_> {
                     }
                 }
             }
-            let (packed, bias) = weight.split_at_mut(shape.packed_len());
+            let (packed, bias) = weight.split_at_mut(conv.op.packed_len(false));
             measure(Kind::GradWeight, || {
-                conv.op.grad_weight(level, &scratch.inputs, &scratch.grads, rows.len(), packed);
+                conv.op.grad_weight(
+                    level,
+                    &scratch.inputs,
+                    &scratch.grads,
+                    rows.len(),
+                    packed,
+                    &mut scratch.tiles,
+                );
             });
             if conv.bias.is_some() {
                 for n in 0..rows.len() {
@@ -203,39 +213,62 @@ impl Backward<'_> {
                 }
             }
         }
-        for (n, row) in rows.enumerate() {
-            let grad_out = &scratch.grads[n * out_len..(n + 1) * out_len];
-            let packed = member_weights(self.context.packed, index, plan, plan.member(row));
-            match conv.source {
-                Source::Image => {
-                    if let Some(images) = self.image_grads {
-                        let len = graph.image.len();
-                        measure(Kind::GradInput, || {
-                            conv.op.grad_input(level, grad_out, packed, &mut scratch.single[..len]);
-                        });
-                        // SAFETY: this task's row.
-                        self.image_gradient(&scratch.single[..len], unsafe { images.get_mut(row) });
+        self.grad_input(index, conv, rows, grads, sums, scratch);
+    }
+
+    /// The gradients by input of a sub-batch, from its bordered output gradients in `scratch`.
+    fn grad_input(
+        &self,
+        index: usize,
+        conv: &Conv,
+        rows: Range<usize>,
+        grads: &GradRows<'_>,
+        sums: &[Rows<'_>],
+        scratch: &mut Scratch,
+    ) {
+        let (graph, plan, level) = (self.context.graph, &self.context.plan, self.context.level);
+        let Scratch { grads: outs, single, tiles, .. } = scratch;
+        let outs: Vec<&[f32]> =
+            outs.chunks_exact(conv.op.shape.bordered_out_len()).take(rows.len()).collect();
+        let weights = member_weights(self.context, index, conv, plan.member(rows.start));
+        let mut write = |to: &mut [&mut [f32]]| {
+            measure(Kind::GradInput, || conv.op.grad_input(level, &outs, weights, to, tiles));
+        };
+        match conv.source {
+            Source::Image => {
+                if let Some(images) = self.image_grads {
+                    let mut blocked = parts(single, graph.image.len(), rows.len());
+                    write(&mut blocked);
+                    // SAFETY: this task's rows.
+                    for (values, to) in blocked.iter().zip(unsafe { images.get_all_mut(rows) }) {
+                        self.image_gradient(values, to);
                     }
                 }
-                Source::Feature(f) => {
-                    let Some(raw) = &grads.raw[f] else { continue };
-                    // SAFETY: this task's row.
-                    let raw = unsafe { raw.get_mut(row) };
-                    if self.first_raw_writer(f) == Some(index) {
-                        measure(Kind::GradInput, || conv.op.grad_input(level, grad_out, packed, raw));
-                    } else {
-                        let single = &mut scratch.single[..graph.features[f].len()];
-                        measure(Kind::GradInput, || conv.op.grad_input(level, grad_out, packed, single));
-                        for (to, value) in raw.iter_mut().zip(single.iter()) {
-                            *to += value;
+            }
+            Source::Feature(f) => {
+                let Some(raw) = &grads.raw[f] else { return };
+                if self.first_raw_writer(f) == Some(index) {
+                    // SAFETY: as above.
+                    write(&mut unsafe { raw.get_all_mut(rows) });
+                } else {
+                    let mut more = parts(single, graph.features[f].len(), rows.len());
+                    write(&mut more);
+                    // SAFETY: as above.
+                    for (to, values) in unsafe { raw.get_all_mut(rows) }.into_iter().zip(more) {
+                        for (to, value) in to.iter_mut().zip(values) {
+                            *to += *value;
                         }
                     }
                 }
-                Source::Normed(f, norm) => {
-                    let Some(normed) = &grads.normed[f] else { continue };
-                    // SAFETY: this task's row.
-                    let (normed, z) = unsafe { (normed.get_mut(row), self.features[f].get(row)) };
-                    measure(Kind::GradInput, || conv.op.grad_input(level, grad_out, packed, normed));
+            }
+            Source::Normed(f, norm) => {
+                let Some(normed) = &grads.normed[f] else { return };
+                // SAFETY: as above; the feature map was made by the forward pass and is read only.
+                let mut grads = unsafe { normed.get_all_mut(rows.clone()) };
+                write(&mut grads);
+                for (row, normed) in rows.zip(grads) {
+                    // SAFETY: as above.
+                    let z = unsafe { self.features[f].get(row) };
                     let affine = &self.statistics[norm].affine[plan.group(row)];
                     let sums = self.sums_of(sums, norm, row);
                     // SAFETY: the slices hold the feature map and its channels.
@@ -337,4 +370,9 @@ impl Backward<'_> {
             }
         }
     }
+}
+
+/// The first `count` parts of `len` floats.
+fn parts(values: &mut [f32], len: usize, count: usize) -> Vec<&mut [f32]> {
+    values.chunks_exact_mut(len).take(count).collect()
 }

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::graph::{FeatureId, Graph, Node, Residual, Source};
+use super::graph::{Conv, FeatureId, Graph, Node, Residual, Source};
 use super::layout::{image_into, mean_over_pixels};
-use super::memory::{Buffer, Rows};
+use super::memory::{Arena, Buffer, Rows};
 use super::norm::Statistics;
 use super::plan::Plan;
 use super::weights::member_weights;
@@ -25,22 +25,33 @@ pub(crate) struct Context<'a> {
     pub packed: &'a [Option<Buffer>],
 }
 
-/// Floats of bordered inputs that the largest convolution reads at a time.
-pub(crate) fn scratch_len(graph: &Graph, plan: &Plan) -> usize {
-    graph
-        .nodes
-        .iter()
-        .map(|node| match node {
-            Node::Conv(conv) => conv.op.shape.bordered_in_len(),
-            Node::Join(join) => graph.features[join.out].len(),
-            Node::Pool(pool) => match pool.source {
-                Source::Feature(f) | Source::Normed(f, _) => graph.features[f].len(),
-                Source::Image => 0,
-            },
-        })
-        .max()
-        .unwrap_or(0)
-        * plan.sub_rows
+/// A task's working memory.
+pub(crate) struct Scratch {
+    /// Bordered inputs of a sub-batch.
+    inputs: Buffer,
+    /// What a convolution's sum needs.
+    tiles: Buffer,
+}
+
+impl Scratch {
+    pub(crate) fn new(graph: &Graph, arena: &Arena, plan: &Plan) -> Self {
+        let (mut inputs, mut tiles) = (0, 0);
+        for node in &graph.nodes {
+            match node {
+                Node::Conv(conv) => {
+                    inputs = inputs.max(conv.op.shape.bordered_in_len());
+                    tiles = tiles.max(conv.op.scratch_len());
+                }
+                Node::Join(_) => {}
+                Node::Pool(pool) => {
+                    if let Source::Feature(f) | Source::Normed(f, _) = pool.source {
+                        inputs = inputs.max(graph.features[f].len());
+                    }
+                }
+            }
+        }
+        Self { inputs: arena.take(inputs * plan.sub_rows), tiles: arena.take(tiles) }
+    }
 }
 
 /// Runs one node for the rows of a sub-batch.
@@ -51,31 +62,20 @@ pub(crate) fn node_forward(
     features: &[Rows<'_>],
     statistics: &[Statistics],
     moments: &[Rows<'_>],
-    scratch: &mut [f32],
+    scratch: &mut Scratch,
 ) {
     let graph = context.graph;
     let node = &graph.nodes[index];
     let (plan, level) = (&context.plan, context.level);
+    if let Node::Conv(conv) = node {
+        convolve(context, index, conv, rows.clone(), features, statistics, scratch);
+    }
     for row in rows {
         let group = plan.group(row);
         // SAFETY: a row is touched by one task at a time (see `Rows`); its inputs were made by earlier nodes.
         let (input, out) = unsafe { (|f: usize| features[f].get(row), features[node.out()].get_mut(row)) };
         match node {
             Node::Conv(conv) => {
-                let bordered = &mut scratch[..conv.op.shape.bordered_in_len()];
-                let read = measure(Kind::Pointwise, || {
-                    source_into(
-                        context,
-                        conv.source,
-                        conv.op.shape.pad(),
-                        row,
-                        features,
-                        statistics,
-                        bordered,
-                    )
-                });
-                let packed = member_weights(context.packed, index, plan, plan.member(row));
-                measure(Kind::Forward, || conv.op.forward(level, read, packed, out));
                 if let Some(bias) = conv.bias {
                     let channels = conv.op.shape.channels_out;
                     let bias = bias + graph.members.map_or(0, |_| plan.member(row) * channels);
@@ -102,7 +102,8 @@ pub(crate) fn node_forward(
                 });
             }
             Node::Pool(pool) => {
-                let read = source_into(context, pool.source, 0, row, features, statistics, scratch);
+                let read =
+                    source_into(context, pool.source, 0, row, features, statistics, &mut scratch.inputs);
                 mean_over_pixels(read, out);
             }
         }
@@ -116,6 +117,32 @@ pub(crate) fn node_forward(
             }
         }
     }
+}
+
+/// The sum of a convolution alone, for all rows of a sub-batch at once.
+fn convolve(
+    context: &Context<'_>,
+    index: usize,
+    conv: &Conv,
+    rows: Range<usize>,
+    features: &[Rows<'_>],
+    statistics: &[Statistics],
+    scratch: &mut Scratch,
+) {
+    let shape = &conv.op.shape;
+    let inputs: Vec<&[f32]> = measure(Kind::Pointwise, || {
+        let borders = scratch.inputs.chunks_exact_mut(shape.bordered_in_len());
+        let read = |(row, bordered)| {
+            source_into(context, conv.source, shape.pad(), row, features, statistics, bordered)
+        };
+        rows.clone().zip(borders).map(read).collect()
+    });
+    // SAFETY: this task's rows.
+    let mut outs = unsafe { features[conv.out].get_all_mut(rows.clone()) };
+    let weights = member_weights(context, index, conv, context.plan.member(rows.start));
+    measure(Kind::Forward, || {
+        conv.op.forward(context.level, &inputs, weights, &mut outs, &mut scratch.tiles);
+    });
 }
 
 fn skip<'a>(

@@ -10,7 +10,9 @@ use rayon::prelude::*;
 
 use super::graph::{Conv, Graph, Node};
 use super::memory::{Arena, Buffer};
+use super::node_forward::Context;
 use super::plan::Plan;
+use crate::ops::cpu::convolution::Weights;
 use crate::ops::cpu::padded;
 
 /// Every convolution's weights, times s r^T for each member, in the forward or the transposed order.
@@ -26,7 +28,7 @@ pub(crate) fn pack_weights(
         .par_iter()
         .map(|node| {
             let Node::Conv(conv) = node else { return None };
-            let len = conv.op.shape.packed_len();
+            let len = conv.op.packed_len(transposed);
             let mut packed = arena.take(len * members);
             packed.par_chunks_mut(len).enumerate().for_each(|(member, to)| {
                 let weight = &params[conv.weight..];
@@ -54,16 +56,20 @@ pub(crate) fn fast_weights<'a>(
     })
 }
 
-/// The packed weights of node `index` for one member; empty where the node has none.
+/// The weights of the convolution `conv`, which is node `index`, for one member.
 pub(crate) fn member_weights<'a>(
-    packed: &'a [Option<Buffer>],
+    context: &Context<'a>,
     index: usize,
-    plan: &Plan,
+    conv: &Conv,
     member: usize,
-) -> &'a [f32] {
-    let Some(all) = &packed[index] else { return &[] };
-    let len = all.len() / plan.members;
-    &all[member * len..(member + 1) * len]
+) -> Weights<'a> {
+    let all = context.packed[index].as_deref().unwrap_or_default();
+    let len = all.len() / context.plan.members;
+    Weights {
+        packed: &all[member * len..(member + 1) * len],
+        plain: &context.params[conv.weight..],
+        fast: fast_weights(conv, context.params, member),
+    }
 }
 
 /// One task's sums of weight gradients in the packed order, then of the bias, for each convolution of a segment.
@@ -74,7 +80,7 @@ pub(crate) fn weight_sums(graph: &Graph, arena: &Arena, nodes: &[usize]) -> Weig
         .iter()
         .filter_map(|&index| match &graph.nodes[index] {
             Node::Conv(conv) => {
-                Some((index, arena.zeros(conv.op.shape.packed_len() + padded(conv.op.shape.channels_out))))
+                Some((index, arena.zeros(conv.op.packed_len(false) + padded(conv.op.shape.channels_out))))
             }
             _ => None,
         })
@@ -112,7 +118,7 @@ pub(crate) fn reduce_weights(
                     }
                 }
             });
-            let (packed, bias_sums) = total.split_at(shape.packed_len());
+            let (packed, bias_sums) = total.split_at(conv.op.packed_len(false));
             let weight_range = conv.weight..conv.weight + channels_out * channels_in * square;
             match fast_weights(conv, params, member) {
                 None => {

@@ -74,7 +74,7 @@ unsafe fn correlate_lanes<V: Lanes>(
 
 /// Splits the output channels into pairs of vectors and, where their number is odd, one single.
 #[inline(always)]
-unsafe fn by_vectors<V: Lanes, const STRIDE: usize>(
+pub(super) unsafe fn by_vectors<V: Lanes, const STRIDE: usize>(
     input: *const f32,
     weights: *const f32,
     out: *mut f32,
@@ -94,6 +94,8 @@ unsafe fn by_vectors<V: Lanes, const STRIDE: usize>(
                     tiles::<V, STRIDE, 1, 8, 2>(input, w, o, extent, grid);
                 } else if grid.cols >= 4 && grid.rows >= 2 {
                     tiles::<V, STRIDE, 2, 4, 2>(input, w, o, extent, grid);
+                } else if grid.cols >= 4 {
+                    tiles::<V, STRIDE, 1, 4, 2>(input, w, o, extent, grid);
                 } else if grid.cols >= 2 && grid.rows >= 2 {
                     tiles::<V, STRIDE, 2, 2, 2>(input, w, o, extent, grid);
                 } else {
@@ -105,8 +107,12 @@ unsafe fn by_vectors<V: Lanes, const STRIDE: usize>(
                     tiles::<V, STRIDE, 1, 16, 1>(input, w, o, extent, grid);
                 } else if grid.cols >= 8 && grid.rows >= 2 {
                     tiles::<V, STRIDE, 2, 8, 1>(input, w, o, extent, grid);
+                } else if grid.cols >= 8 {
+                    tiles::<V, STRIDE, 1, 8, 1>(input, w, o, extent, grid);
                 } else if grid.cols >= 4 && grid.rows >= 4 {
                     tiles::<V, STRIDE, 4, 4, 1>(input, w, o, extent, grid);
+                } else if grid.cols >= 4 {
+                    tiles::<V, STRIDE, 1, 4, 1>(input, w, o, extent, grid);
                 } else if grid.cols >= 2 && grid.rows >= 2 {
                     tiles::<V, STRIDE, 2, 2, 1>(input, w, o, extent, grid);
                 } else {

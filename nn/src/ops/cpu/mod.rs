@@ -4,12 +4,14 @@
 //! order is the business of the crate's `engine`. A feature map of C channels is stored as (C / 16, H, W, 16), rounded up,
 //! with zeros in the lanes that have no channel.
 
+pub(crate) mod convolution;
 pub(crate) mod correlate;
 pub(crate) mod geometry;
 pub mod peak;
 pub(crate) mod pointwise;
 pub mod simd;
 pub(crate) mod weight_grad;
+pub(crate) mod winograd;
 
 /// Channels in a block: the lanes of a vector.
 pub(crate) const BLOCK: usize = 16;

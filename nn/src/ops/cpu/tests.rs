@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use random::{Draws, Stream};
 
-use super::geometry::{ConvShape, Convolution};
+use super::convolution::{Convolution, Weights};
+use super::geometry::ConvShape;
 use super::pointwise::{self, Affine, Extent, Skip};
 use super::simd::Level;
 use super::{BLOCK, blocks, padded};
@@ -72,6 +73,13 @@ fn shapes() -> impl Strategy<Value = ConvShape> {
         })
 }
 
+/// Magnitudes that are the largest of each `len` neighbours: in Winograd's form what belongs to one tile, or to one pair
+/// of channels, is rounded together.
+fn widened(magnitude: &[f64], len: usize) -> Vec<f64> {
+    let largest = |part: &[f64]| vec![part.iter().copied().fold(0.0, f64::max); part.len()];
+    magnitude.chunks(len).flat_map(largest).collect()
+}
+
 /// The three sums of `shape` over `images` images, for one member of a BatchEnsemble or a plain layer.
 fn check_convolution(shape: ConvShape, images: usize, scaled: bool, seed: u64) -> Result<(), String> {
     let ConvShape { channels_in, channels_out, kernel, stride, height, width } = shape;
@@ -81,7 +89,6 @@ fn check_convolution(shape: ConvShape, images: usize, scaled: bool, seed: u64) -
     let (s, r) = (normals(&mut draws, channels_out), normals(&mut draws, channels_in));
     let inputs: Vec<_> = (0..images).map(|_| normals(&mut draws, plain.in_len())).collect();
     let grads_out: Vec<_> = (0..images).map(|_| normals(&mut draws, plain.out_len())).collect();
-    let start = draws.normal();
 
     let fast = scaled.then_some((&s[..], &r[..]));
     let own: Vec<f64> = (0..weight.len())
@@ -94,50 +101,71 @@ fn check_convolution(shape: ConvShape, images: usize, scaled: bool, seed: u64) -
 
     let convolution = Convolution::new(shape);
     let (mut packed, mut transposed) =
-        (vec![f32::NAN; shape.packed_len()], vec![f32::NAN; shape.packed_len()]);
+        (vec![f32::NAN; convolution.packed_len(false)], vec![f32::NAN; convolution.packed_len(true)]);
     convolution.pack_forward(&weight, fast, &mut packed);
     convolution.pack_transposed(&weight, fast, &mut transposed);
     let border = shape.pad();
     let (rows, cols) = (shape.out_height(), shape.out_width());
     let input_of = |n: usize| bordered(&inputs[n], channels_in, height, width, border);
     let grad_of = |n: usize| bordered(&grads_out[n], channels_out, rows, cols, border);
-    let all_inputs: Vec<f32> = (0..images).flat_map(input_of).collect();
-    let all_grads: Vec<f32> = (0..images).flat_map(grad_of).collect();
+    let all_inputs: Vec<Vec<f32>> = (0..images).map(input_of).collect();
+    let all_grads: Vec<Vec<f32>> = (0..images).map(grad_of).collect();
+    let mut scratch = vec![f32::NAN; convolution.scratch_len()];
 
-    let mut expected = vec![f64::from(start); weight.len()];
-    let mut magnitude = vec![f64::from(start).abs(); weight.len()];
+    let mut expected = vec![0.0; weight.len()];
+    let mut magnitude = vec![0.0; weight.len()];
     let add = |to: &mut [f64], values: Vec<f64>| to.iter_mut().zip(values).for_each(|(to, v)| *to += v);
-    for (input, grad) in inputs.iter().zip(&grads_out) {
+    // Twice: the second call adds to the first one's sums.
+    for (input, grad) in inputs.iter().zip(&grads_out).cycle().take(2 * images) {
         let (input, grad) = (wide(input), wide(grad));
         add(&mut expected, naive::grad_weight(plain, &input, &grad));
         add(&mut magnitude, naive::grad_weight(plain, &magnitudes(&input), &magnitudes(&grad)));
     }
+    // Largest of a whole channel: an upper bound of a tile's.
+    let of_out = if convolution.is_minimal(false) { rows * cols } else { 1 };
+    let of_in = if convolution.is_minimal(true) { height * width } else { 1 };
+    let of_taps = if convolution.is_minimal(false) { kernel * kernel } else { 1 };
     for level in Level::available() {
-        for n in 0..images {
+        let weights = |packed| Weights { packed, plain: &weight, fast };
+        let mut outs = vec![vec![f32::NAN; blocks(channels_out) * rows * cols * BLOCK]; images];
+        let reads: Vec<&[f32]> = all_inputs.iter().map(|v| &v[..]).collect();
+        let mut writes: Vec<&mut [f32]> = outs.iter_mut().map(|v| &mut v[..]).collect();
+        convolution.forward(level, &reads, weights(&packed), &mut writes, &mut scratch);
+        for (n, out) in outs.iter().enumerate() {
             let input = wide(&inputs[n]);
-            let mut out = vec![f32::NAN; blocks(channels_out) * rows * cols * BLOCK];
-            convolution.forward(level, &input_of(n), &packed, &mut out);
             naive::compare(
                 &format!("{level:?} forward, image {n}"),
-                &unblocked(&out, channels_out, rows * cols)?,
+                &unblocked(out, channels_out, rows * cols)?,
                 &naive::forward(plain, &own, &input),
-                &naive::forward(plain, &own_magnitude, &magnitudes(&input)),
-            )?;
-            let grad = wide(&grads_out[n]);
-            let mut out = vec![f32::NAN; blocks(channels_in) * height * width * BLOCK];
-            convolution.grad_input(level, &grad_of(n), &transposed, &mut out);
-            naive::compare(
-                &format!("{level:?} gradient by input, image {n}"),
-                &unblocked(&out, channels_in, height * width)?,
-                &naive::grad_input(plain, &own, &grad),
-                &naive::grad_input(plain, &own_magnitude, &magnitudes(&grad)),
+                &widened(&naive::forward(plain, &own_magnitude, &magnitudes(&input)), of_out),
             )?;
         }
-        let mut out = vec![start; shape.packed_len()];
-        convolution.grad_weight(level, &all_inputs, &all_grads, images, &mut out);
+        let mut outs = vec![vec![f32::NAN; blocks(channels_in) * height * width * BLOCK]; images];
+        let reads: Vec<&[f32]> = all_grads.iter().map(|v| &v[..]).collect();
+        let mut writes: Vec<&mut [f32]> = outs.iter_mut().map(|v| &mut v[..]).collect();
+        convolution.grad_input(level, &reads, weights(&transposed), &mut writes, &mut scratch);
+        for (n, out) in outs.iter().enumerate() {
+            let grad = wide(&grads_out[n]);
+            naive::compare(
+                &format!("{level:?} gradient by input, image {n}"),
+                &unblocked(out, channels_in, height * width)?,
+                &naive::grad_input(plain, &own, &grad),
+                &widened(&naive::grad_input(plain, &own_magnitude, &magnitudes(&grad)), of_in),
+            )?;
+        }
+        let mut out = vec![0.0; convolution.packed_len(false)];
+        for _ in 0..2 {
+            let (inputs, grads) = (all_inputs.concat(), all_grads.concat());
+            convolution.grad_weight(level, &inputs, &grads, images, &mut out, &mut scratch);
+        }
         let mut found = vec![f32::NAN; weight.len()];
         convolution.unpack(&out, |o, i, k, value| found[(o * channels_in + i) * kernel * kernel + k] = value);
-        naive::compare(&format!("{level:?} gradient by weight"), &found, &expected, &magnitude)?;
+        naive::compare(
+            &format!("{level:?} gradient by weight"),
+            &found,
+            &expected,
+            &widened(&magnitude, of_taps),
+        )?;
     }
     Ok(())
 }
@@ -150,6 +178,69 @@ proptest! {
         shape in shapes(), images in 1..=4_usize, scaled in any::<bool>(), seed in any::<u64>(),
     ) {
         prop_assert_eq!(check_convolution(shape, images, scaled, seed), Ok(()), "{:?}", shape);
+    }
+
+    /// The shapes that are computed in Winograd's form, and their neighbours that are not for want of a block of channels.
+    #[test]
+    fn minimal_convolution_is_the_sum_by_definition(
+        (channels_in, channels_out) in (14..70_usize, 14..70_usize), (rows, cols) in (1..=10_usize, 1..=10_usize),
+        images in 1..=4_usize, scaled in any::<bool>(), seed in any::<u64>(),
+    ) {
+        let shape =
+            ConvShape { channels_in, channels_out, kernel: 3, stride: 1, height: 2 * rows, width: 2 * cols };
+        prop_assert_eq!(check_convolution(shape, images, scaled, seed), Ok(()), "{:?}", shape);
+    }
+}
+
+/// What is not finite reaches the pixels that the definition says, and no others of its tile.
+#[test]
+fn convolution_keeps_what_is_not_finite_where_it_belongs() {
+    let shape = ConvShape { channels_in: 16, channels_out: 32, kernel: 3, stride: 1, height: 8, width: 6 };
+    let ConvShape { channels_in, channels_out, kernel, stride, height, width } = shape;
+    let plain = naive::Shape { channels_in, channels_out, kernel, stride, height, width };
+    let convolution = Convolution::new(shape);
+    let mut draws = Stream::new(5, "kernels").draws(0, 0);
+    let weight = normals(&mut draws, plain.weight_len());
+    let (mut forward, mut transposed) =
+        (vec![0.0; convolution.packed_len(false)], vec![0.0; convolution.packed_len(true)]);
+    convolution.pack_forward(&weight, None, &mut forward);
+    convolution.pack_transposed(&weight, None, &mut transposed);
+    let mut scratch = vec![0.0; convolution.scratch_len()];
+    let with = |mut values: Vec<f32>| {
+        values[width + 1] = f32::NAN;
+        values[3 * height * width - 1] = f32::INFINITY;
+        values[5 * height * width - 1] = f32::NEG_INFINITY;
+        values
+    };
+    let same = |what: &str, found: &[f32], expected: &[f64]| {
+        let odd = expected.iter().filter(|value| !value.is_finite()).count();
+        assert!(odd > 0 && odd < expected.len() / 2, "{odd}");
+        for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+            let (found, near) = (f64::from(*found), (f64::from(*found) - expected).abs() < 1e-4);
+            assert!(
+                near || found == *expected || (found.is_nan() && expected.is_nan()),
+                "{what}[{at}]: {found}, expected {expected}"
+            );
+        }
+    };
+    let inputs = with(normals(&mut draws, plain.in_len()));
+    let grads = with(normals(&mut draws, plain.out_len()));
+    for level in Level::available() {
+        let weights = |packed| Weights { packed, plain: &weight, fast: None };
+        let mut out = vec![0.0; blocks(channels_out) * height * width * BLOCK];
+        let input = bordered(&inputs, channels_in, height, width, 1);
+        convolution.forward(level, &[&input], weights(&forward), &mut [&mut out], &mut scratch);
+        let found = unblocked(&out, channels_out, height * width).expect("zeros where there is no channel");
+        let expected = naive::forward(plain, &wide(&weight), &wide(&inputs));
+        same(&format!("{level:?} forward"), &found, &expected);
+
+        let mut grad_in = vec![0.0; blocks(channels_in) * height * width * BLOCK];
+        let grad = bordered(&grads, channels_out, height, width, 1);
+        convolution.grad_input(level, &[&grad], weights(&transposed), &mut [&mut grad_in], &mut scratch);
+        let found =
+            unblocked(&grad_in, channels_in, height * width).expect("zeros where there is no channel");
+        let expected = naive::grad_input(plain, &wide(&weight), &wide(&grads));
+        same(&format!("{level:?} gradient by input"), &found, &expected);
     }
 }
 
@@ -179,11 +270,12 @@ fn convolution_of_the_smallest_shapes() {
 fn denormals_stay() {
     let shape = ConvShape { channels_in: 1, channels_out: 1, kernel: 1, stride: 1, height: 1, width: 1 };
     let convolution = Convolution::new(shape);
-    let mut packed = vec![0.0; shape.packed_len()];
+    let mut packed = vec![0.0; convolution.packed_len(false)];
     convolution.pack_forward(&[1.0], None, &mut packed);
     for level in Level::available() {
         let mut out = vec![0.0; BLOCK];
-        convolution.forward(level, &bordered(&[1e-40], 1, 1, 1, 0), &packed, &mut out);
+        let weights = Weights { packed: &packed, plain: &[1.0], fast: None };
+        convolution.forward(level, &[&bordered(&[1e-40], 1, 1, 1, 0)], weights, &mut [&mut out], &mut []);
         assert_eq!(out[0], 1e-40, "{level:?}");
     }
 }

@@ -1,0 +1,337 @@
+//! The three sums of a convolution (forward, gradient by input, gradient by weight), each by the kernels that suit its shape.
+
+use super::correlate::{Extent, Grid, correlate};
+use super::geometry::{ConvShape, Parity};
+use super::simd::Level;
+use super::weight_grad::{Pair, Shape, weight_grad};
+use super::winograd::Winograd;
+use super::{BLOCK, blocks};
+
+/// One member's weights for a sum.
+#[derive(Clone, Copy)]
+pub(crate) struct Weights<'a> {
+    /// As [`Convolution::pack_forward`] or [`Convolution::pack_transposed`] made them.
+    pub packed: &'a [f32],
+    /// (O, I, k, k), from which they were made.
+    pub plain: &'a [f32],
+    /// s (O) and r (I) of a BatchEnsemble's layer, whose weights are W o (s r^T).
+    pub fast: Option<(&'a [f32], &'a [f32])>,
+}
+
+/// The three sums of one convolution, with their taps worked out once.
+pub(crate) struct Convolution {
+    pub(crate) shape: ConvShape,
+    forward_taps: Vec<usize>,
+    parities: Vec<Parity>,
+    /// How the forward sum and the gradient by weight, and the gradient by input, are computed where that is not
+    /// directly.
+    minimal: Option<Winograd>,
+    minimal_transposed: Option<Winograd>,
+}
+
+impl Convolution {
+    pub(crate) fn new(shape: ConvShape) -> Self {
+        Self {
+            forward_taps: shape.forward_taps(),
+            parities: shape.parities(),
+            minimal: shape.minimal(shape.channels_in, shape.channels_out),
+            minimal_transposed: shape.minimal(shape.channels_out, shape.channels_in),
+            shape,
+        }
+    }
+
+    /// Whether the forward sum and the gradient by weight, or the gradient by input, are computed in Winograd's form.
+    #[cfg(test)]
+    pub(super) fn is_minimal(&self, transposed: bool) -> bool {
+        if transposed { self.minimal_transposed.is_some() } else { self.minimal.is_some() }
+    }
+
+    /// Floats of one member's packed weights: those of the forward sum, whose order the gradient by weight has too, and
+    /// those of the gradient by input.
+    pub(crate) fn packed_len(&self, transposed: bool) -> usize {
+        let minimal = if transposed { &self.minimal_transposed } else { &self.minimal };
+        minimal.as_ref().map_or(self.shape.direct_len(), Winograd::weights_len)
+    }
+
+    /// Floats of working memory that the sums need.
+    pub(crate) fn scratch_len(&self) -> usize {
+        [&self.minimal, &self.minimal_transposed]
+            .into_iter()
+            .flatten()
+            .map(Winograd::scratch_len)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Packs a weight (O, I, k, k), scaled by s (O) and r (I) where the layer is a BatchEnsemble's: W o (s r^T).
+    pub(crate) fn pack_forward(&self, weight: &[f32], fast: Option<(&[f32], &[f32])>, to: &mut [f32]) {
+        match &self.minimal {
+            Some(minimal) => minimal.pack(to, |o, i, k| self.weight_at(weight, fast, o, i, k)),
+            None => self.pack_forward_directly(weight, fast, to),
+        }
+    }
+
+    fn pack_forward_directly(&self, weight: &[f32], fast: Option<(&[f32], &[f32])>, to: &mut [f32]) {
+        let taps: Vec<usize> = (0..self.shape.kernel * self.shape.kernel).collect();
+        let at = |o: usize, i: usize, k: usize| self.weight_at(weight, fast, o, i, k);
+        pack(to, self.shape.channels_out, self.shape.channels_in, &taps, at);
+    }
+
+    /// The same for the gradient by input: input and output change places, one part a parity.
+    pub(crate) fn pack_transposed(&self, weight: &[f32], fast: Option<(&[f32], &[f32])>, to: &mut [f32]) {
+        match &self.minimal_transposed {
+            // The kernel turned by half a turn.
+            Some(minimal) => minimal.pack(to, |i, o, k| self.weight_at(weight, fast, o, i, 8 - k)),
+            None => self.pack_transposed_directly(weight, fast, to),
+        }
+    }
+
+    fn pack_transposed_directly(&self, weight: &[f32], fast: Option<(&[f32], &[f32])>, to: &mut [f32]) {
+        let at = |i: usize, o: usize, k: usize| self.weight_at(weight, fast, o, i, k);
+        let mut rest = to;
+        for parity in &self.parities {
+            let (part, tail) = rest.split_at_mut(self.parity_len(parity));
+            pack(part, self.shape.channels_in, self.shape.channels_out, &parity.kernel, at);
+            rest = tail;
+        }
+    }
+
+    fn parity_len(&self, parity: &Parity) -> usize {
+        blocks(self.shape.channels_in) * blocks(self.shape.channels_out) * parity.taps.len() * BLOCK * BLOCK
+    }
+
+    #[inline(always)]
+    fn weight_at(&self, weight: &[f32], fast: Option<(&[f32], &[f32])>, o: usize, i: usize, k: usize) -> f32 {
+        let square = self.shape.kernel * self.shape.kernel;
+        let value = weight[(o * self.shape.channels_in + i) * square + k];
+        fast.map_or(value, |(s, r)| value * (s[o] * r[i]))
+    }
+
+    /// outs (blocked, no border) = convolution of `inputs` (bordered), image by image.
+    pub(crate) fn forward(
+        &self,
+        level: Level,
+        inputs: &[&[f32]],
+        weights: Weights<'_>,
+        outs: &mut [&mut [f32]],
+        scratch: &mut [f32],
+    ) {
+        let shape = &self.shape;
+        let out_len = blocks(shape.channels_out) * shape.out_height() * shape.out_width() * BLOCK;
+        if let Some(minimal) = &self.minimal {
+            let (from, to) = pointers(inputs, shape.bordered_in_len(), outs, out_len);
+            // SAFETY: `pointers` checked the lengths.
+            if unsafe { minimal.correlate(level, &from, weights.packed, &to, scratch) } {
+                return;
+            }
+            let mut packed = vec![0.0; shape.direct_len()];
+            self.pack_forward_directly(weights.plain, weights.fast, &mut packed);
+            for (input, out) in inputs.iter().zip(outs) {
+                self.forward_directly(level, input, &packed, out);
+            }
+        } else {
+            for (input, out) in inputs.iter().zip(outs) {
+                self.forward_directly(level, input, weights.packed, out);
+            }
+        }
+    }
+
+    fn forward_directly(&self, level: Level, input: &[f32], packed: &[f32], out: &mut [f32]) {
+        let shape = &self.shape;
+        let (rows, cols) = (shape.out_height(), shape.out_width());
+        assert!(input.len() >= shape.bordered_in_len() && packed.len() >= shape.direct_len());
+        assert!(out.len() >= blocks(shape.channels_out) * rows * cols * BLOCK);
+        let row = shape.bordered_row();
+        let grid = Grid {
+            rows,
+            cols,
+            in_row: row * shape.stride,
+            in_col: BLOCK * shape.stride,
+            in_block: row * (shape.height + 2 * shape.pad()),
+            out_row: cols * BLOCK,
+            out_col: BLOCK,
+            out_block: rows * cols * BLOCK,
+        };
+        let extent = Extent {
+            taps: &self.forward_taps,
+            channels_in: shape.channels_in,
+            channels_out: shape.channels_out,
+        };
+        // SAFETY: the lengths were checked; taps reach at most kernel - 1 rows and columns past an origin.
+        unsafe { correlate(level, input.as_ptr(), packed.as_ptr(), out.as_mut_ptr(), &extent, &grid) }
+    }
+
+    /// grads_in (blocked, no border) = transposed convolution of `grads_out` (bordered), image by image.
+    pub(crate) fn grad_input(
+        &self,
+        level: Level,
+        grads_out: &[&[f32]],
+        weights: Weights<'_>,
+        grads_in: &mut [&mut [f32]],
+        scratch: &mut [f32],
+    ) {
+        let shape = &self.shape;
+        let in_len = blocks(shape.channels_in) * shape.height * shape.width * BLOCK;
+        if let Some(minimal) = &self.minimal_transposed {
+            let (from, to) = pointers(grads_out, shape.bordered_out_len(), grads_in, in_len);
+            // SAFETY: `pointers` checked the lengths.
+            if unsafe { minimal.correlate(level, &from, weights.packed, &to, scratch) } {
+                return;
+            }
+            let mut packed = vec![0.0; shape.direct_len()];
+            self.pack_transposed_directly(weights.plain, weights.fast, &mut packed);
+            for (grad_out, grad_in) in grads_out.iter().zip(grads_in) {
+                self.grad_input_directly(level, grad_out, &packed, grad_in);
+            }
+        } else {
+            for (grad_out, grad_in) in grads_out.iter().zip(grads_in) {
+                self.grad_input_directly(level, grad_out, weights.packed, grad_in);
+            }
+        }
+    }
+
+    fn grad_input_directly(&self, level: Level, grad_out: &[f32], packed: &[f32], grad_in: &mut [f32]) {
+        let shape = &self.shape;
+        let (pad, width) = (shape.pad(), shape.out_width());
+        let len = blocks(shape.channels_in) * shape.height * shape.width * BLOCK;
+        assert!(grad_out.len() >= shape.bordered_out_len() && packed.len() >= shape.direct_len());
+        assert!(grad_in.len() >= len);
+        let row = (width + 2 * pad) * BLOCK;
+        let mut weights = packed;
+        for parity in &self.parities {
+            let (rows, cols) = (
+                (shape.height - parity.row).div_ceil(shape.stride),
+                (shape.width - parity.col).div_ceil(shape.stride),
+            );
+            let grid = Grid {
+                rows,
+                cols,
+                in_row: row,
+                in_col: BLOCK,
+                in_block: row * (shape.out_height() + 2 * pad),
+                out_row: shape.width * BLOCK * shape.stride,
+                out_col: BLOCK * shape.stride,
+                out_block: shape.height * shape.width * BLOCK,
+            };
+            // A parity without taps gets zeros from the empty sum.
+            let extent = Extent {
+                taps: &parity.taps,
+                channels_in: shape.channels_out,
+                channels_out: shape.channels_in,
+            };
+            // SAFETY: lengths checked; the parity's outputs lie on the image, its taps within the border.
+            unsafe {
+                let to = grad_in.as_mut_ptr().add((parity.row * shape.width + parity.col) * BLOCK);
+                correlate(level, grad_out.as_ptr(), weights.as_ptr(), to, &extent, &grid);
+            }
+            weights = &weights[self.parity_len(parity)..];
+        }
+    }
+
+    /// grad (packed order) += gradient by weight of `images` pairs of bordered inputs and bordered output gradients.
+    pub(crate) fn grad_weight(
+        &self,
+        level: Level,
+        inputs: &[f32],
+        grads_out: &[f32],
+        images: usize,
+        grad: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let shape = &self.shape;
+        let (in_len, out_len) = (shape.bordered_in_len(), shape.bordered_out_len());
+        assert!(inputs.len() >= images * in_len && grads_out.len() >= images * out_len);
+        assert!(grad.len() >= self.packed_len(false));
+        let (pad, row) = (shape.pad(), shape.bordered_row());
+        let grad_row = (shape.out_width() + 2 * pad) * BLOCK;
+        let kernel_shape = Shape {
+            taps: &self.forward_taps,
+            channels_in: shape.channels_in,
+            channels_out: shape.channels_out,
+            rows: shape.out_height(),
+            cols: shape.out_width(),
+            in_row: row * shape.stride,
+            in_col: BLOCK * shape.stride,
+            in_block: row * (shape.height + 2 * pad),
+            grad_row,
+            grad_block: grad_row * (shape.out_height() + 2 * pad),
+        };
+        let inner = pad * (grad_row + BLOCK);
+        let inputs: Vec<*const f32> = (0..images).map(|n| inputs[n * in_len..].as_ptr()).collect();
+        let grads_out: Vec<*const f32> =
+            (0..images).map(|n| grads_out[n * out_len + inner..].as_ptr()).collect();
+        // SAFETY: lengths checked above.
+        unsafe {
+            if let Some(minimal) = &self.minimal {
+                return minimal.weight_grad(level, &inputs, &grads_out, grad, scratch);
+            }
+            let pairs: Vec<Pair> =
+                inputs.into_iter().zip(grads_out).map(|(input, grad_out)| Pair { input, grad_out }).collect();
+            weight_grad(level, &pairs, grad.as_mut_ptr(), &kernel_shape);
+        }
+    }
+
+    /// Adds what a packed gradient says of (o, i, k) by calling `visit(o, i, k, value)` for every weight.
+    #[inline(always)]
+    pub(crate) fn unpack(&self, packed: &[f32], mut visit: impl FnMut(usize, usize, usize, f32)) {
+        if let Some(minimal) = &self.minimal {
+            return minimal.unpack(packed, visit);
+        }
+        let square = self.shape.kernel * self.shape.kernel;
+        let in_blocks = blocks(self.shape.channels_in);
+        for o in 0..self.shape.channels_out {
+            for i in 0..self.shape.channels_in {
+                let base =
+                    ((o / BLOCK * in_blocks + i / BLOCK) * square * BLOCK + i % BLOCK) * BLOCK + o % BLOCK;
+                for k in 0..square {
+                    visit(o, i, k, packed[base + k * BLOCK * BLOCK]);
+                }
+            }
+        }
+    }
+}
+
+/// Where inputs and outputs lie, of which there must be as many and which must have these lengths at least.
+fn pointers(
+    inputs: &[&[f32]],
+    in_len: usize,
+    outs: &mut [&mut [f32]],
+    out_len: usize,
+) -> (Vec<*const f32>, Vec<*mut f32>) {
+    assert!(inputs.len() == outs.len());
+    assert!(inputs.iter().all(|input| input.len() >= in_len) && outs.iter().all(|out| out.len() >= out_len));
+    (
+        inputs.iter().map(|input| input.as_ptr()).collect(),
+        outs.iter_mut().map(|out| out.as_mut_ptr()).collect(),
+    )
+}
+
+/// (out block, in block, tap, 16 in, 16 out), zeros where a block has no channel.
+#[inline(always)]
+fn pack(
+    to: &mut [f32],
+    channels_out: usize,
+    channels_in: usize,
+    taps: &[usize],
+    at: impl Fn(usize, usize, usize) -> f32,
+) {
+    let mut lanes = to.as_chunks_mut::<BLOCK>().0.iter_mut();
+    for out_block in 0..blocks(channels_out) {
+        for in_block in 0..blocks(channels_in) {
+            for &tap in taps {
+                for i in in_block * BLOCK..(in_block + 1) * BLOCK {
+                    let Some(lane) = lanes.next() else { return };
+                    *lane = [0.0; BLOCK];
+                    if i < channels_in {
+                        for (l, value) in lane.iter_mut().enumerate() {
+                            let o = out_block * BLOCK + l;
+                            if o < channels_out {
+                                *value = at(o, i, tap);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
