@@ -29,6 +29,7 @@ fn every_preset_of_every_experiment_resolves() {
             "quick-laptop",
             "quick-smoke",
             "cifar10-paper",
+            "cifar10-authors",
             "cifar10-laptop",
             "cifar10-paper-short",
             "cifar10-smoke",
@@ -274,6 +275,21 @@ fn paper_short_is_the_protocol_in_six_epochs() {
     let runs = plan::Plan::new(&more, std::path::Path::new("nowhere")).unwrap().runs;
     assert_eq!(runs.len(), 3 * (8 + 6));
     assert!(runs.iter().all(|run| run.needs.len() <= 4), "students learn from the first four");
+}
+
+/// All of `paper` but what C10_R32_SGD.yaml and C10_R32_BE4.yaml of the authors' repository say otherwise.
+#[test]
+fn authors_is_the_recipe_of_the_authors_repository() {
+    let authors = resolve("cifar10", Some("authors"), &[]).unwrap().config;
+    let mut paper = resolve("cifar10", Some("paper"), &[]).unwrap().config;
+    let teacher = &mut paper.teacher;
+    (teacher.epochs, teacher.batch, teacher.lr, teacher.weight_decay) = (200, 512, 0.4, 4e-4);
+    (teacher.schedule.milestones, teacher.validate_every, teacher.validate_last) = ([5, 100, 180], 20, 20);
+    let student = &mut paper.student;
+    (student.epochs, student.batch, student.lr, student.lr_fast) = (250, 128, 0.1, 0.05);
+    (student.schedule.milestones, student.validate_every, student.validate_last) = ([5, 125, 225], 25, 25);
+    student.weight_decay = 4e-4;
+    assert_eq!(authors, paper);
 }
 
 /// 300 to 6 is 1 in 50: of the milestones 5, 150, 270 after 4, 149 and 269 epochs, after 0, 3 and 5. 200 epochs become 4.

@@ -13,7 +13,7 @@ use crate::experiments::Experiment;
 pub struct Planned {
     /// quick, cifar10, cifar100, tiny-imagenet, or a file ending in .toml.
     pub experiment: String,
-    /// paper, paper-short, laptop or smoke, as the experiment has them (default: its own).
+    /// paper, authors, paper-short, laptop or smoke, as the experiment has them (default: its own).
     #[arg(long)]
     pub preset: Option<String>,
     /// Repetitions of everything.
