@@ -13,6 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // A reader that has seen enough (`divkd table | head`) ends the program quietly.
     sigpipe::reset();
+    nn::threads::keep_elementwise_on_its_thread();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

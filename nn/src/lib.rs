@@ -30,11 +30,11 @@ pub mod precision;
 pub mod profile;
 #[cfg(feature = "cuda")]
 pub mod resident;
-
 pub mod schedule;
 pub mod sgd;
 pub mod spec;
 pub mod state;
+pub mod threads;
 
 pub use error::{Error, Result};
 pub use network::{Mode, Network};

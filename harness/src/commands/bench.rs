@@ -50,6 +50,9 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
         let memory = bandwidth.map_or(String::new(), |rate| format!(", {rate:.0} GB/s"));
         let (network, name) = (&bench.network, &chosen.name);
         println!("{network} on {name}, {threads} threads, measured peak {peak:.0} GFLOP/s{memory}");
+        println!(
+            "operations are counted as the definitions have them; a convolution in Winograd's form needs fewer"
+        );
     }
     for method in &settings.methods {
         let measured = bench.run(method, &chosen.device, !settings.json)?;

@@ -8,8 +8,8 @@
 //!
 //! Layouts: feature maps are channel-blocked, (C / 16, H, W, 16); the input carries its zero border already, so the
 //! loop has no branch. Packed weights are (Cout / 16, Cin / 16, taps, 16 input channels, 16 output channels). A tile is
-//! PX pixels by NV output vectors of accumulators that stay in registers for the whole sum; an input value is
-//! broadcast against NV weight vectors, a weight vector is used for PX pixels.
+//! PX pixels by NV output vectors of accumulators that stay in registers for the whole sum, as many as the instruction set
+//! has room for; an input value is broadcast against NV weight vectors, a weight vector is used for PX pixels.
 
 use super::simd::{Lanes, simd_kernel};
 use super::{BLOCK, blocks};
@@ -72,9 +72,55 @@ unsafe fn correlate_lanes<V: Lanes>(
     }
 }
 
-/// Splits the output channels into pairs of vectors and, where their number is odd, one single.
+/// Covers the output channels with tiles that suit the registers.
 #[inline(always)]
 pub(super) unsafe fn by_vectors<V: Lanes, const STRIDE: usize>(
+    input: *const f32,
+    weights: *const f32,
+    out: *mut f32,
+    extent: &Extent<'_>,
+    grid: &Grid,
+) {
+    // SAFETY: forwarded.
+    unsafe {
+        if V::SUMS >= 16 {
+            by_pairs::<V, STRIDE>(input, weights, out, extent, grid);
+        } else if V::SUMS >= 6 {
+            one_by_one::<V, STRIDE, 6, 4>(input, weights, out, extent, grid);
+        } else {
+            one_by_one::<V, STRIDE, 3, 2>(input, weights, out, extent, grid);
+        }
+    }
+}
+
+/// One vector of output channels at a time, by `Q` pixels, or by `FEW` where rows are short.
+#[inline(always)]
+unsafe fn one_by_one<V: Lanes, const STRIDE: usize, const Q: usize, const FEW: usize>(
+    input: *const f32,
+    weights: *const f32,
+    out: *mut f32,
+    extent: &Extent<'_>,
+    grid: &Grid,
+) {
+    let vector_weights = blocks(extent.channels_in) * extent.taps.len() * BLOCK * BLOCK;
+    for v in 0..blocks(extent.channels_out) {
+        // SAFETY: as in `by_pairs`.
+        unsafe {
+            let (w, o) = (weights.add(v * vector_weights), out.add(v * grid.out_block));
+            if grid.cols >= 2 * Q {
+                tiles::<V, STRIDE, 1, Q, 1>(input, w, o, extent, grid);
+            } else if grid.cols >= FEW {
+                tiles::<V, STRIDE, 1, FEW, 1>(input, w, o, extent, grid);
+            } else {
+                tiles::<V, STRIDE, 1, 1, 1>(input, w, o, extent, grid);
+            }
+        }
+    }
+}
+
+/// Splits the output channels into pairs of vectors and, where their number is odd, one single.
+#[inline(always)]
+unsafe fn by_pairs<V: Lanes, const STRIDE: usize>(
     input: *const f32,
     weights: *const f32,
     out: *mut f32,

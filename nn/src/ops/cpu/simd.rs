@@ -47,6 +47,9 @@ impl Level {
 /// `load` and `store` touch sixteen floats from the pointer on, of any alignment. The methods of the AVX types may
 /// only run where the processor has the instruction set: `simd_kernel!` sees to it.
 pub(crate) trait Lanes: Copy {
+    /// Sums that the registers hold beside the values that are multiplied, which the tiles of the loops follow.
+    const SUMS: usize;
+
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
     unsafe fn splat(value: f32) -> Self;
@@ -75,7 +78,15 @@ impl Array {
     }
 }
 
+impl Array {
+    /// Whether `mul_add` is an instruction: else it is a call into libm for every lane.
+    const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+}
+
 impl Lanes for Array {
+    // Four registers a vector, of 32 on aarch64 and 16 on x86-64.
+    const SUMS: usize = if cfg!(target_arch = "aarch64") { 6 } else { 3 };
+
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller vouches for sixteen readable floats.
@@ -92,10 +103,9 @@ impl Lanes for Array {
     }
     #[inline(always)]
     unsafe fn fma(self, a: Self, b: Self) -> Self {
-        // Not mul_add: without the instruction that is a call into libm for every lane.
         let mut out = self.0;
         for (o, (a, b)) in out.iter_mut().zip(a.0.iter().zip(&b.0)) {
-            *o += a * b;
+            *o = if Self::FUSED { a.mul_add(*b, *o) } else { *o + a * b };
         }
         Self(out)
     }
@@ -131,6 +141,9 @@ pub(crate) mod x86 {
 
     // SAFETY of every block below: the trait's contract (the caller checked for AVX-512F and vouches for the memory).
     impl Lanes for Avx512 {
+        // One of 32 registers a vector.
+        const SUMS: usize = 16;
+
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
             Self(unsafe { _mm512_loadu_ps(from) })
@@ -177,6 +190,9 @@ pub(crate) mod x86 {
 
     // SAFETY of every block below: the trait's contract (the caller checked for AVX2 and FMA, vouches for the memory).
     impl Lanes for Avx2 {
+        // Two of 16 registers a vector.
+        const SUMS: usize = 6;
+
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
             unsafe { Self(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }

@@ -73,7 +73,10 @@ unsafe fn by_stripes<V: Lanes, const STRIDE: usize>(images: &[Pair], grad: *mut 
             while v < vectors {
                 // SAFETY: the tile's channels, vectors, rows and taps lie within `shape`.
                 unsafe {
-                    if v + 2 <= vectors {
+                    if V::SUMS < 16 {
+                        taps::<V, STRIDE, 1, 4>(images, grad, shape, (first, rows), block, channels, v);
+                        v += 1;
+                    } else if v + 2 <= vectors {
                         taps::<V, STRIDE, 2, 8>(images, grad, shape, (first, rows), block, channels, v);
                         v += 2;
                     } else {
@@ -109,6 +112,12 @@ unsafe fn taps<V: Lanes, const STRIDE: usize, const NV: usize, const CI: usize>(
                 let to = to.add(channel * BLOCK);
                 tile::<V, STRIDE, NV, CI>(images, to, per_vector, shape, rows, offset + channel, vector);
                 channel += CI;
+            }
+            // The colours of an image.
+            if channels - channel == 3 && V::SUMS >= 6 {
+                let to = to.add(channel * BLOCK);
+                tile::<V, STRIDE, NV, 3>(images, to, per_vector, shape, rows, offset + channel, vector);
+                channel += 3;
             }
             while channel < channels {
                 let to = to.add(channel * BLOCK);

@@ -2,8 +2,6 @@
 //!
 //! Each of the three transforms is a small matrix from both sides: once down the columns of a tile, once along its rows.
 
-use std::array::from_fn;
-
 use super::{POSITIONS, Part, Winograd};
 use crate::ops::cpu::BLOCK;
 use crate::ops::cpu::correlate::{Extent, Grid, by_vectors};
@@ -53,12 +51,22 @@ unsafe fn input_lanes<V: Lanes>(
             // SAFETY: the tile's 4x4 pixels lie within the bordered image.
             unsafe {
                 let from = inputs[image].add(block * row * (shape.height + 2) + y * row + x * BLOCK);
-                let columns: [[V; 4]; 4] =
-                    from_fn(|c| of_inputs(from_fn(|r| V::load(from.add(r * row + c * BLOCK)))));
+                let mut lines = [[V::splat(0.0); 4]; 4];
+                for c in 0..4 {
+                    let at = from.add(c * BLOCK);
+                    let column = of_inputs([
+                        V::load(at),
+                        V::load(at.add(row)),
+                        V::load(at.add(2 * row)),
+                        V::load(at.add(3 * row)),
+                    ]);
+                    for (line, value) in lines.iter_mut().zip(column) {
+                        line[c] = value;
+                    }
+                }
                 let to = to.add((block * part.count + n) * BLOCK);
-                let lines: [[V; 4]; 4] = from_fn(|r| of_inputs(from_fn(|c| columns[c][r])));
                 for (r, line) in lines.into_iter().enumerate() {
-                    for (c, value) in line.into_iter().enumerate() {
+                    for (c, value) in of_inputs(line).into_iter().enumerate() {
                         value.store(to.add((r * 4 + c) * position));
                     }
                 }
@@ -125,12 +133,22 @@ unsafe fn output_lanes<V: Lanes>(
             let (image, y, x) = shape.tile(part.first + n);
             for block in 0..shape.blocks_out() {
                 let from = products.add((block * part.count + n) * BLOCK);
-                let columns: [[V; 2]; 4] =
-                    from_fn(|c| of_products(from_fn(|r| V::load(from.add((r * 4 + c) * position)))));
+                let mut lines = [[zero; 4]; 2];
+                for c in 0..4 {
+                    let at = from.add(c * position);
+                    let column = of_products([
+                        V::load(at),
+                        V::load(at.add(4 * position)),
+                        V::load(at.add(8 * position)),
+                        V::load(at.add(12 * position)),
+                    ]);
+                    for (line, value) in lines.iter_mut().zip(column) {
+                        line[c] = value;
+                    }
+                }
                 let to = outs[image].add(block * row * shape.height + y * row + x * BLOCK);
-                let lines: [[V; 2]; 2] = from_fn(|r| of_products(from_fn(|c| columns[c][r])));
                 for (r, line) in lines.into_iter().enumerate() {
-                    for (c, value) in line.into_iter().enumerate() {
+                    for (c, value) in of_products(line).into_iter().enumerate() {
                         value.store(to.add(r * row + c * BLOCK));
                         bad = bad.fma(value, zero);
                     }
@@ -166,12 +184,16 @@ unsafe fn grad_lanes<V: Lanes>(
             // SAFETY: the tile's 2x2 pixels lie on the image.
             unsafe {
                 let from = grads[image].add(block * row * (shape.height + 2) + y * row + x * BLOCK);
-                let columns: [[V; 4]; 2] =
-                    from_fn(|c| of_grads(from_fn(|r| V::load(from.add(r * row + c * BLOCK)))));
+                let mut lines = [[V::splat(0.0); 2]; 4];
+                for c in 0..2 {
+                    let at = from.add(c * BLOCK);
+                    for (line, value) in lines.iter_mut().zip(of_grads([V::load(at), V::load(at.add(row))])) {
+                        line[c] = value;
+                    }
+                }
                 let to = to.add((block * part.count + n) * BLOCK);
-                let lines: [[V; 4]; 4] = from_fn(|r| of_grads(from_fn(|c| columns[c][r])));
                 for (r, line) in lines.into_iter().enumerate() {
-                    for (c, value) in line.into_iter().enumerate() {
+                    for (c, value) in of_grads(line).into_iter().enumerate() {
                         value.store(to.add((r * 4 + c) * position));
                     }
                 }

@@ -1,0 +1,23 @@
+//! Which threads compute what.
+
+/// The variable that candle reads once, for the size of the pool that its elementwise operators share.
+const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
+
+/// Keeps candle's elementwise operators on the threads that call them, unless `CANDLE_NUM_THREADS` says otherwise.
+///
+/// Around a step candle adds and scales a few tensors of some hundred thousand values. Waking the workers of its own pool
+/// for them takes longer than the work, the workers go on spinning on cores that this crate's kernels want, and several
+/// runs in one process wait for each other at the pool. Values do not change: no operator of it sums.
+///
+/// To be called at the start of a program: where other threads run already it does nothing.
+pub fn keep_elementwise_on_its_thread() {
+    if std::env::var_os(CANDLE_THREADS).is_none() && is_alone() {
+        // SAFETY: no other thread may read the environment meanwhile, and there is none.
+        unsafe { std::env::set_var(CANDLE_THREADS, "1") };
+    }
+}
+
+/// Whether the process is known to have one thread.
+fn is_alone() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
+}
