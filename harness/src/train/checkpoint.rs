@@ -4,7 +4,8 @@
 //! `momentum`. The header's entry `state` is `State` as TOML, `sha256` covers tensors and state. Random streams have
 //! no state: every draw is a function of seed, epoch and step.
 //!
-//! Files are written under a temporary name, flushed and renamed. The last two are kept; a damaged one is passed over.
+//! Files are written under a temporary name, flushed and renamed. The last two are kept; a damaged one is set aside, for
+//! its name would count among these two.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -27,6 +28,9 @@ use crate::config;
 
 /// Checkpoints of a run that are kept.
 const KEPT: usize = 2;
+
+/// Follows the name of a damaged checkpoint, which is none any more.
+pub const ASIDE: &str = ".damaged";
 
 /// The name of a folder of checkpoints, before the seed.
 pub const DIR: &str = ".tmp-checkpoints-seed-";
@@ -156,10 +160,11 @@ impl Checkpoints {
     }
 
     /// Puts `training`, whose network is on `device`, where the newest undamaged checkpoint left off. `false` where there
-    /// is none; `warn` is told of damaged ones.
+    /// is none; damaged ones get the ending [`ASIDE`], of which `warn` is told.
     ///
     /// # Errors
-    /// Where the run was begun with another configuration or other data: the differences.
+    /// Where the run was begun with another configuration or other data: the differences. Where a damaged checkpoint cannot
+    /// be renamed.
     pub fn restore(
         &self,
         training: &mut Training,
@@ -171,9 +176,10 @@ impl Checkpoints {
                 Ok(read) => read,
                 Err(error) => {
                     warn(&format!(
-                        "checkpoint {} is damaged ({error:#}); trying the one before",
+                        "checkpoint {} is damaged ({error:#}): set aside as *{ASIDE}; trying the one before",
                         path.display()
                     ));
+                    set_aside(path)?;
                     continue;
                 }
             };
@@ -231,6 +237,12 @@ fn files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+fn set_aside(path: &Path) -> anyhow::Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(ASIDE);
+    fs::rename(path, aside).with_context(|| format!("cannot set {} aside: remove it", path.display()))
 }
 
 type Tensors = BTreeMap<String, Vec<f32>>;

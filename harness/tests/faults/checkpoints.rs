@@ -1,14 +1,14 @@
 //! Checkpoints that are damaged, and those of other inputs.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use harness::train::checkpoint::Checkpoints;
 use harness::train::training::Training;
 use nn::{Network, NetworkSpec, Sgd, SgdSettings};
 
-use crate::support::{TEACHER, checkpoints, results, run, stopped, undisturbed};
+use crate::support::{TEACHER, checkpoints, results, run, signal, start, stopped, undisturbed, until};
 
 /// The newest is cut, emptied, changed in one bit, or no checkpoint at all: the one before goes on. Both are damaged: the
 /// run begins anew. Always the bytes of an undisturbed run.
@@ -38,6 +38,33 @@ fn the_newest_undamaged_checkpoint_goes_on() {
         assert_eq!(stderr.contains("resumed teacher-1/seed-1 at epoch "), index < 3, "{stderr}");
         assert!(&results(folder.path()) == undisturbed(), "damage {index}");
     }
+}
+
+/// A run that had come far begins anew, for its checkpoints are damaged, and keeps the new ones, though their names come
+/// before: stopped again, it goes on from these.
+#[test]
+fn what_is_stored_after_the_damage_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("runs/quick-smoke/teacher-1/.tmp-checkpoints-seed-1");
+    fs::create_dir_all(&dir).unwrap();
+    for epoch in [98, 99] {
+        fs::write(dir.join(format!("epoch-{epoch:06}-step-00000000.safetensors")), "cut").unwrap();
+    }
+    let mut child = start(folder.path(), &TEACHER, "err");
+    let is_new = |path: &PathBuf| path.to_string_lossy().contains("epoch-00000");
+    until("a checkpoint of the run that began anew", || {
+        assert_eq!(child.try_wait().unwrap(), None, "over before it was stopped");
+        checkpoints(folder.path()).iter().any(is_new)
+    });
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    let err = fs::read_to_string(folder.path().join("err")).unwrap();
+    assert_eq!(err.matches("set aside as *.damaged; trying the one before").count(), 2, "{err}");
+
+    let stderr = run(folder.path(), &TEACHER, 0);
+    assert!(!stderr.contains("is damaged ("), "{stderr}");
+    assert!(stderr.contains("resumed teacher-1/seed-1 at epoch "), "{stderr}");
+    assert!(&results(folder.path()) == undisturbed());
 }
 
 fn copy(from: &Path, to: &Path) {
