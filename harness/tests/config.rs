@@ -142,11 +142,37 @@ fn counts_have_upper_bounds() {
         "data.val_rows",
         "data.test_rows",
         "teacher.epochs",
+        "teacher.validate_every",
+        "teacher.validate_last",
         "student.batch",
     ] {
         let text = message("quick", None, &[&format!("{key}={most}")]);
         assert!(text.contains(&format!("`{key}` must be ")) && text.contains("found 92233"), "{text}");
     }
+    // Nor do times overflow that are scaled before they are checked.
+    for set in ["teacher.validate_last=MOST", "student.schedule.milestones=[1,2,MOST]"] {
+        let set = set.replace("MOST", &most.to_string());
+        let text = message("quick", None, &["epochs=1000000", &set]);
+        assert!(text.contains(" must be ") && text.contains("found 92233"), "{text}");
+    }
+}
+
+/// Records lie in a folder named after experiment and preset: a name that no folder of theirs has is found out before anything
+/// is trained.
+#[test]
+fn names_must_be_those_of_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = Experiment::find("quick").unwrap().text;
+    let path = folder.path().join("my quick.toml").display().to_string();
+    std::fs::write(&path, &text).unwrap();
+    let found = message(&path, Some("smoke"), &[]);
+    assert!(found.contains("my quick.toml: experiment `my quick`: expected letters, digits"), "{found}");
+
+    let path = folder.path().join("mine.toml").display().to_string();
+    std::fs::write(&path, format!("{text}\n[presets.\"a/b\"]\nseeds = 2\n")).unwrap();
+    let found = message(&path, Some("a/b"), &[]);
+    assert!(found.contains("mine.toml: preset `a/b`: expected letters, digits"), "{found}");
+    assert!(resolve(&path, Some("smoke"), &[]).is_ok());
 }
 
 #[test]

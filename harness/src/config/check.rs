@@ -10,7 +10,7 @@ use crate::nearest::UnknownName;
 const MOST_NETWORKS: usize = 1000;
 /// Images of a split: twenty times the largest data set's.
 const MOST_IMAGES: usize = 2_000_000;
-/// Epochs of a recipe.
+/// Epochs of a recipe, and whatever is counted in them.
 pub(super) const MOST_EPOCHS: usize = 1_000_000;
 /// Images of a batch.
 const MOST_BATCH: usize = 65_536;
@@ -138,8 +138,8 @@ fn recipe(name: &str, recipe: &RecipeConfig, config: &Config, check: &mut Check<
     check.that(&key("nesterov"), !recipe.nesterov || recipe.momentum > 0.0, || {
         format!("needs {name}.momentum above 0")
     });
-    check.at_least(&key("validate_every"), recipe.validate_every, 1);
-    check.at_least(&key("validate_last"), recipe.validate_last, 1);
+    check.count(&key("validate_every"), recipe.validate_every, MOST_EPOCHS);
+    check.count(&key("validate_last"), recipe.validate_last, MOST_EPOCHS);
     let [warm, decay, end] = recipe.schedule.milestones;
     // Epochs are counted from 1, those that are over from 0.
     let first = usize::from(recipe.schedule.decay == Decay::Linear);
@@ -148,6 +148,9 @@ fn recipe(name: &str, recipe: &RecipeConfig, config: &Config, check: &mut Check<
             "must rise from {first} or more (warm-up's end <= decay's start < decay's end), \
              found {warm}, {decay}, {end}"
         )
+    });
+    check.that(&key("schedule.milestones"), end <= MOST_EPOCHS, || {
+        format!("must be at most {MOST_EPOCHS}, found {end}")
     });
     check.within(&key("schedule.warmup_factor"), recipe.schedule.warmup_factor, 0.0, 1.0);
     check.within(&key("schedule.gamma"), recipe.schedule.gamma, 0.0, 1.0);

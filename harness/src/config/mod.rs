@@ -14,6 +14,7 @@ mod report;
 
 use std::collections::BTreeMap;
 
+use results::record::Place;
 use serde::{Deserialize, Serialize};
 
 use crate::experiments::Experiment;
@@ -102,7 +103,8 @@ impl Resolved {
 /// Merges `preset` of the experiment (its default where `None`) and `overrides` over the experiment's base tables.
 ///
 /// # Errors
-/// [`ConfigError`] with every unknown key, wrong type and value out of range; an unknown preset on its own.
+/// [`ConfigError`] with every unknown key, wrong type and value out of range, and where a name of experiment or preset cannot
+/// be a folder's; an unknown preset on its own.
 pub fn resolve(
     experiment: &Experiment,
     preset: Option<&str>,
@@ -112,6 +114,11 @@ pub fn resolve(
     file.conform(&layers::File::parse(&Experiment::schema())?, &experiment.path);
     let preset = file.preset(preset)?;
     let layers::Merged { mut leaves, mut problems } = file.merge(&preset, overrides);
+    // Any row does: their names are the registry's.
+    if let Err(error) = Place::new(&experiment.name, &preset, "teacher-1", 1) {
+        let message = format!("{error}: the folder of the records has this name");
+        problems.push(Problem { place: experiment.path.clone(), message });
+    }
     let epochs = leaves.remove(recipe::EPOCHS);
     problems.extend(recipe::complete(&mut leaves));
     let config = match Config::deserialize(layers::table(&leaves)) {

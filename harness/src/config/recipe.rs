@@ -52,6 +52,12 @@ impl RecipeConfig {
         rows.div_ceil(self.batch)
     }
 
+    /// What is counted in epochs.
+    fn times(&self) -> impl Iterator<Item = usize> {
+        let others = [self.epochs, self.validate_every, self.validate_last];
+        others.into_iter().chain(self.schedule.milestones)
+    }
+
     /// Multiplies all times by `ratio`: epochs, milestones, and how often it validates, each at least 1.
     fn scale(&mut self, ratio: f64) {
         let scaled = |count: usize| (count as f64 * ratio).round() as usize;
@@ -78,7 +84,7 @@ pub(super) fn scale(config: &mut Config, epochs: &Leaf) -> Option<Problem> {
     }
     // Recipes that are out of range are reported as they are.
     let all = || [&config.teacher, &config.student].into_iter().chain(config.recipe.values());
-    if all().all(|recipe| (1..=MOST_EPOCHS).contains(&recipe.epochs)) {
+    if all().all(|recipe| recipe.epochs > 0 && recipe.times().all(|time| time <= MOST_EPOCHS)) {
         let ratio = wanted as f64 / config.teacher.epochs as f64;
         for recipe in [&mut config.teacher, &mut config.student].into_iter().chain(config.recipe.values_mut())
         {
