@@ -9,6 +9,7 @@
 //! models of teachers whose seed is not finished, which its students need; the newest checkpoint of
 //! each unfinished run; all other models.
 
+mod conflicts;
 mod find;
 mod rank;
 mod slot;

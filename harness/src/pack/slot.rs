@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use results::analysis;
 use results::record::{METRICS, MODEL, PREDICTIONS, RUN, TIMING};
+use results::rows;
 
+use crate::plan::{Row, Run};
 use crate::train::checkpoint;
 
 /// A run, by the names of its folders.
@@ -23,6 +25,15 @@ impl RunPath {
     /// The folder of its record.
     pub(super) fn dir(&self, out: &Path) -> PathBuf {
         out.join(&self.folder).join(&self.row).join(format!("seed-{}", self.seed))
+    }
+
+    /// The run, as one that is to be trained.
+    pub(super) fn run(&self) -> Run {
+        let row = match rows::teacher_index(&self.row) {
+            Some(index) => Row::Teacher(index),
+            None => Row::Student(self.row.clone()),
+        };
+        Run { row, seed: self.seed, needs: Vec::new(), finished: false }
     }
 
     /// The folder of its checkpoints.

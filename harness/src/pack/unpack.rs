@@ -8,11 +8,11 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use claims::{Attempt, Claim, Claims};
 use results::record::{MODEL, Place, RUN, RunInfo};
-use results::rows;
 
 use super::slot::{RunPath, Slot};
-use super::{Entry, FORMAT, INDEX, Index, LARGEST, LeftOut, Limits, part_name, sha256, write_whole};
-use crate::plan::{Row, Run};
+use super::{
+    Entry, FORMAT, INDEX, Index, LARGEST, LeftOut, Limits, conflicts, part_name, sha256, write_whole,
+};
 use crate::train::run::claim_dir;
 
 /// What was unpacked.
@@ -27,18 +27,18 @@ pub struct Unpacked {
 }
 
 /// The content of a packed folder.
-type Content = BTreeMap<Slot, Vec<u8>>;
+pub(super) type Content = BTreeMap<Slot, Vec<u8>>;
 
 /// Unpacks the folder `packed` into the folder of records `out`.
 ///
 /// # Errors
-/// Where a part is missing or damaged, a file that is there already has other content, a run is being trained, or a file
-/// cannot be written. Nothing is written in the first two cases.
+/// Where a part is missing or damaged, a file that is there already has other content, a run was begun there with other
+/// settings or data, a run is being trained, or a file cannot be written. Nothing is written in the first three cases.
 pub fn unpack(packed: &Path, out: &Path) -> anyhow::Result<Unpacked> {
     let index = read_index(packed)?;
     let content = read_content(packed, &index)?;
     let places = places(&content)?;
-    refuse_conflicts(&content, out)?;
+    conflicts::refuse(&content, out)?;
 
     let mut done = Unpacked { left_out: index.left_out, ..Unpacked::default() };
     let mut records: BTreeMap<RunPath, Vec<(&str, &[u8])>> = BTreeMap::new();
@@ -151,26 +151,6 @@ fn places(content: &Content) -> anyhow::Result<BTreeMap<RunPath, Place>> {
     Ok(places)
 }
 
-/// Files that are there must be the same.
-fn refuse_conflicts(content: &Content, out: &Path) -> anyhow::Result<()> {
-    let mut conflicts = Vec::new();
-    for (slot, bytes) in content {
-        let path = slot.path(out);
-        let differs =
-            path.is_file() && fs::read(&path).with_context(|| path.display().to_string())? != *bytes;
-        if differs {
-            conflicts.push(path.display().to_string());
-        }
-    }
-    if !conflicts.is_empty() {
-        bail!(
-            "what is there already differs from what was packed; nothing was unpacked, name another --out:\n  {}",
-            conflicts.join("\n  ")
-        );
-    }
-    Ok(())
-}
-
 /// Files written and skipped.
 fn unpack_record(
     run: &RunPath,
@@ -224,12 +204,7 @@ fn write_missing(path: &Path, bytes: &[u8]) -> anyhow::Result<bool> {
 
 /// The claim of a run, so that no process trains it meanwhile.
 fn claim(run: &RunPath, out: &Path) -> anyhow::Result<Claim> {
-    let row = match rows::teacher_index(&run.row) {
-        Some(index) => Row::Teacher(index),
-        None => Row::Student(run.row.clone()),
-    };
-    let of = Run { row, seed: run.seed, needs: Vec::new(), finished: false };
-    match Claims::default().take(&claim_dir(&out.join(&run.folder), &of))? {
+    match Claims::default().take(&claim_dir(&out.join(&run.folder), &run.run()))? {
         Attempt::Taken(claim) => Ok(claim),
         Attempt::Held(holder) => {
             bail!("{}/seed-{} is trained by {holder}: wait for it, or stop it", run.row, run.seed)

@@ -53,6 +53,23 @@ pub fn newest(dir: &Path) -> anyhow::Result<Option<PathBuf>> {
     Ok(files(dir)?.into_iter().rev().find(|path| read(path).is_ok()))
 }
 
+/// What the run depends on whose checkpoints are in `dir` (as [`Checkpoints::new`]), from the newest undamaged one. `None`
+/// where there is none.
+///
+/// # Errors
+/// Where the folder cannot be read.
+pub fn inputs(dir: &Path) -> anyhow::Result<Option<toml::Table>> {
+    Ok(files(dir)?.iter().rev().find_map(|path| read(path).ok()).map(|(state, _)| state.inputs))
+}
+
+/// What the run of a checkpoint of this content depends on.
+///
+/// # Errors
+/// Where it is damaged.
+pub fn inputs_of(encoded: &[u8]) -> anyhow::Result<toml::Table> {
+    Ok(decode(encoded)?.0.inputs)
+}
+
 /// The part of a checkpoint that is not tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -248,11 +265,14 @@ fn set_aside(path: &Path) -> anyhow::Result<()> {
 type Tensors = BTreeMap<String, Vec<f32>>;
 
 fn read(path: &Path) -> anyhow::Result<(State, Tensors)> {
-    let encoded = fs::read(path)?;
-    let (_, header) = SafeTensors::read_metadata(&encoded)?;
+    decode(&fs::read(path)?)
+}
+
+fn decode(encoded: &[u8]) -> anyhow::Result<(State, Tensors)> {
+    let (_, header) = SafeTensors::read_metadata(encoded)?;
     let header = header.metadata().as_ref().context("no state")?;
     let entry = |name: &str| header.get(name).with_context(|| format!("no `{name}`"));
-    let tensors = SafeTensors::deserialize(&encoded)?;
+    let tensors = SafeTensors::deserialize(encoded)?;
     let mut views = tensors.tensors();
     views.sort_by(|a, b| a.0.cmp(&b.0));
     let found = digest(entry("state")?, views.iter().map(|(name, view)| (name.as_str(), view.data())));

@@ -15,6 +15,11 @@ use crate::plan::Run;
 /// Version of the protocol that the code follows; another one makes records that do not belong in one table.
 pub const PROTOCOL: &str = "1";
 
+/// Keys of what a checkpoint depends on beyond [`inputs`], where they are not the usual ones.
+pub const PRECISION: &str = "precision";
+/// See [`PRECISION`].
+pub const MICRO_BATCH: &str = "micro-batch";
+
 /// What was run, on what, from which data.
 pub fn info(session: &Session<'_>, run: &Run) -> anyhow::Result<RunInfo> {
     let versions = [

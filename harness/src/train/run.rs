@@ -77,10 +77,10 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     let mut training = Training::new(network, sgd);
     let mut inputs = written::inputs(&session.resolved.table()?, &written::data(session.splits), run);
     if session.device.precision != Precision::F32 {
-        inputs.insert("precision".to_owned(), session.device.precision.to_string().into());
+        inputs.insert(written::PRECISION.to_owned(), session.device.precision.to_string().into());
     }
     if let Some(most) = session.device.micro_batch.filter(|&most| most < recipe.batch) {
-        inputs.insert("micro-batch".to_owned(), i64::try_from(most)?.into());
+        inputs.insert(written::MICRO_BATCH.to_owned(), i64::try_from(most)?.into());
     }
     let dir = checkpoint_dir(&session.out.join(session.resolved.folder()), run);
     let checkpoints = Checkpoints::new(dir.clone(), inputs);

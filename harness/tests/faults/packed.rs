@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use harness::pack::{INDEX, Limits, pack, unpack};
+use harness::train::checkpoint::{self, Checkpoints};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use random::Stream;
@@ -13,6 +14,7 @@ use results::record::{
     SplitRows,
 };
 
+use crate::checkpoints::training;
 use crate::fuzz::{Edits, cases, edited, edits};
 
 /// Bytes that no compression makes smaller.
@@ -188,6 +190,44 @@ fn damaged_and_missing_parts_are_named_and_nothing_is_written() {
         error()
     );
     assert!(!out.exists());
+}
+
+/// Checkpoints that a record or a checkpoint from elsewhere would end stop it before anything is written, unless they are of the
+/// same settings and data. What a run is computed with is no part of its record.
+#[test]
+fn checkpoints_of_other_settings_are_not_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let dir = |out: &str, row: &str| checkpoint::dir(&at(out).join("quick-smoke"), row, 1);
+    let begin = |out: &str, row: &str, inputs: &str| {
+        let dir = dir(out, row);
+        Checkpoints::new(dir.clone(), toml::from_str(inputs).unwrap()).save(&training(1)).unwrap();
+        fs::read_dir(dir).unwrap().next().unwrap().unwrap().path()
+    };
+    // What the record of `record` depends on.
+    let same = "['data found']\n'train rows' = '9'\n'validation rows' = '1'\n'test rows' = '1'\n";
+    record(&at("runs"), "teacher-1", 1, 10);
+    let later = begin("runs", "kd", same);
+    fs::rename(&later, later.with_file_name("epoch-000003-step-00000000.safetensors")).unwrap();
+    pack(&at("runs"), &at("packed"), &Limits::default()).unwrap();
+
+    let other = same.replace("'9'", "'8'");
+    for row in ["teacher-1", "kd"] {
+        let out = format!("{row}-of-others");
+        begin(&out, row, &other);
+        let before = files(&at(&out));
+        let error = format!("{:#}", unpack(&at("packed"), &at(&out)).unwrap_err());
+        let found = dir(&out, row).display().to_string();
+        assert!(error.contains("nothing was unpacked"), "{error}");
+        let difference = "begun with other settings or data: data found.train rows: was \"8\", is \"9\"";
+        assert!(error.contains(&format!("\n  {found}, {difference}")), "{error}");
+        assert!(files(&at(&out)) == before, "{row}");
+    }
+    begin("out", "teacher-1", &format!("precision = 'tf32'\nmicro-batch = 8\n{same}"));
+    begin("out", "kd", same);
+    unpack(&at("packed"), &at("out")).unwrap();
+    assert!(at("out/quick-smoke/teacher-1/seed-1").is_dir() && !dir("out", "teacher-1").exists());
+    assert_eq!(fs::read_dir(dir("out", "kd")).unwrap().count(), 2);
 }
 
 /// 400 executions: an edited index, or a changed byte in a part. An error or the same files, and nothing anywhere else.
