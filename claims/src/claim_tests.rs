@@ -68,6 +68,45 @@ fn a_claim_from_elsewhere_is_judged_by_its_heartbeat() {
     }
 }
 
+/// One look at the claim of another machine takes no longer than it must: a holder that was heard of a moment ago has it, one
+/// whose file is old is waited for, and has it still where it is heard of meanwhile, however wrong its clock is.
+#[test]
+fn one_look_from_elsewhere_is_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("claim");
+    let mut elsewhere = toml::Table::try_from(Owner::this()).unwrap();
+    elsewhere.insert("system".to_owned(), "elsewhere".into());
+    fs::create_dir(&dir).unwrap();
+    let file = path(&dir, 1);
+    fs::write(&file, toml::to_string(&elsewhere).unwrap()).unwrap();
+    let touch = |time| File::options().append(true).open(&file).unwrap().set_modified(time).unwrap();
+    let look = |stale| {
+        let mut claims = Claims { stale, ..Claims::default() };
+        let attempt = claims.take_from_the_silent(&dir).unwrap();
+        matches!(attempt, Attempt::Taken(_))
+    };
+    // Waiting would take two minutes.
+    assert!(!look(Duration::from_secs(60)), "touched a moment ago");
+
+    let stale = Duration::from_secs(1);
+    let (stop, stopped) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        touch(SystemTime::UNIX_EPOCH);
+        let touch = &touch;
+        scope.spawn(move || {
+            let mut second = 0;
+            while stopped.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout) {
+                second += 1;
+                touch(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
+            }
+        });
+        assert!(!look(stale), "touched all the time");
+        drop(stop);
+    });
+    assert!(look(stale));
+    assert!(!dir.exists());
+}
+
 #[test]
 fn a_holder_that_was_taken_for_dead_stops_and_removes_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -202,13 +202,22 @@ fn write_missing(path: &Path, bytes: &[u8]) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// The claim of a run, so that no process trains it meanwhile.
+/// The claim of a run, so that no process trains it meanwhile. That of a process on another machine which has been silent for
+/// long is taken over, as in training.
 fn claim(run: &RunPath, out: &Path) -> anyhow::Result<Claim> {
-    match Claims::default().take(&claim_dir(&out.join(&run.folder), &run.run()))? {
+    let dir = claim_dir(&out.join(&run.folder), &run.run());
+    let name = format!("{}/seed-{}", run.row, run.seed);
+    let mut claims = Claims::default();
+    let mut attempt = claims.take(&dir)?;
+    if let Attempt::Held(holder) = &attempt
+        && claims::holder(&dir)?.is_some_and(|holder| !holder.is_alive())
+    {
+        eprintln!("{name} was trained by {holder}, which is silent: it takes three minutes to be sure");
+        attempt = claims.take_from_the_silent(&dir)?;
+    }
+    match attempt {
         Attempt::Taken(claim) => Ok(claim),
-        Attempt::Held(holder) => {
-            bail!("{}/seed-{} is trained by {holder}: wait for it, or stop it", run.row, run.seed)
-        }
+        Attempt::Held(holder) => bail!("{name} is trained by {holder}: wait for it, or stop it"),
     }
 }
 
