@@ -47,8 +47,13 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     let usage = error.is::<nearest::UnknownName>()
         || error.is::<config::ConfigError>()
         || error.is::<cli::WrongOptions>();
+    // A folder that cannot be claimed is none that another attempt can claim.
+    let waits = || {
+        matches!(error.downcast_ref::<claims::Error>(), Some(claims::Error::TakenOver { .. }))
+            || error.is::<commands::run::Waits>()
+    };
     let again = error.downcast_ref::<train::attempts::Failed>().is_some_and(train::attempts::Failed::again)
-        || claims::job().is_some() && (error.is::<claims::Error>() || error.is::<commands::run::Waits>());
+        || claims::job().is_some() && waits();
     match (usage, again) {
         (true, _) => EXIT_USAGE,
         (_, true) => EXIT_AGAIN,

@@ -44,7 +44,7 @@ pub struct Attempt {
 pub struct Failed {
     run: String,
     epoch: usize,
-    /// Failures of this job in this epoch; absent outside a job.
+    /// Failures of this job in this epoch; absent outside a job, and where they cannot be noted.
     count: Option<usize>,
 }
 
@@ -115,9 +115,10 @@ impl Attempts {
     }
 
     /// Notes that the attempt failed after `epochs` epochs, unless a signal or another process ended it; `error` with what
-    /// that means.
+    /// that means: where the note cannot be written either, which would let a job fail for ever, not another attempt.
     pub fn end(&mut self, epochs: usize, error: anyhow::Error) -> anyhow::Error {
-        if error.is::<Interrupted>() || error.is::<claims::Error>() {
+        let taken_over = matches!(error.downcast_ref::<claims::Error>(), Some(claims::Error::TakenOver { .. }));
+        if taken_over || error.is::<Interrupted>() {
             return error;
         }
         if self.job.is_some() && self.last().is_some_and(|last| last.failure.is_none()) {
@@ -125,8 +126,9 @@ impl Attempts {
         }
         let attempt = self.attempt(epochs, 0, Some(format!("{error:#}")));
         self.log.attempt.push(attempt);
-        self.write();
-        error.context(self.failed(epochs))
+        let is_noted = self.write();
+        let failed = self.failed(epochs);
+        error.context(Failed { count: failed.count.filter(|_| is_noted), ..failed })
     }
 
     fn attempt(&self, epochs: usize, steps: usize, failure: Option<String>) -> Attempt {
@@ -144,16 +146,17 @@ impl Attempts {
         Failed { run: self.run.clone(), epoch: epochs + 1, count }
     }
 
-    /// A note that cannot be written costs attempts, not results.
-    fn write(&mut self) {
+    /// Whether it was written: a note that cannot be costs attempts, not results.
+    fn write(&mut self) -> bool {
         let old = self.log.attempt.len().saturating_sub(KEPT);
         self.log.attempt.drain(..old);
         let draft = self.path.with_extension("next");
-        let Ok(text) = toml::to_string(&self.log) else { return };
+        let Ok(text) = toml::to_string(&self.log) else { return false };
         let dir = self.path.parent().unwrap_or(&self.path);
-        let _ = fs::create_dir_all(dir)
+        let written = fs::create_dir_all(dir)
             .and_then(|()| fs::write(&draft, text))
             .and_then(|()| fs::rename(&draft, &self.path));
+        written.is_ok()
     }
 }
 
@@ -221,7 +224,30 @@ mod tests {
         let mut attempts = open(folder.path(), Some("7"));
         attempts.begin(0, 0).unwrap();
         let error = attempts.end(0, claims::Error::TakenOver { dir: PathBuf::from("x") }.into());
-        assert!(error.is::<claims::Error>());
+        assert!(error.is::<claims::Error>() && !error.is::<Failed>());
         assert_eq!(open(folder.path(), Some("7")).last().unwrap().failure, None);
+    }
+
+    /// A claim that cannot be read is counted. Where nothing can be written, not even that, no attempt would be the last.
+    #[test]
+    fn disks_that_fail_are_not_tried_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let unreadable = || {
+            let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            claims::Error::Io { dir: PathBuf::from("x"), source }
+        };
+        for count in 1..=3 {
+            let mut attempts = open(folder.path(), Some("7"));
+            attempts.begin(0, 0).unwrap();
+            let error = attempts.end(0, unreadable().into());
+            assert_eq!(error.downcast_ref::<Failed>().unwrap().again(), count < 3, "{count}");
+        }
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let mut attempts = open(&file.join("no folder"), Some("7"));
+        attempts.begin(0, 0).unwrap();
+        let error = attempts.end(0, unreadable().into());
+        assert!(!error.downcast_ref::<Failed>().unwrap().again());
+        assert!(format!("{error:#}").starts_with("be/seed-1 failed in epoch 1: cannot claim x"), "{error:#}");
     }
 }

@@ -94,6 +94,23 @@ fn a_forbidden_folder_is_named_before_anything_is_trained() {
     assert!(stderr.contains("Permission denied"), "{stderr}");
 }
 
+/// A job of a scheduler, which exit code 75 would put back into the queue, again and again.
+#[test]
+fn a_folder_that_cannot_be_made_is_no_reason_to_try_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = ["run", "quick", "teacher-1", "--seed", "1", "--preset", "smoke", "--members", "1"];
+    let output = Command::new(env!("CARGO_BIN_EXE_divkd"))
+        .args(run)
+        .args(["--epochs", "1", "--device", "cpu", "--out", "/dev/null/runs"])
+        .current_dir(folder.path())
+        .env("SLURM_JOB_ID", "7")
+        .output()
+        .unwrap();
+    let stderr = ended(output, 1);
+    assert!(stderr.contains("cannot claim /dev/null/runs/quick-smoke/teacher-1/"), "{stderr}");
+    assert!(stderr.contains("Not a directory"), "{stderr}");
+}
+
 /// Makes a folder that the command may not write to. Permissions do not bind root: there the command becomes nobody.
 #[cfg(unix)]
 fn forbid(folder: &Path, parent: &Path, command: &mut Command) -> Result<(), String> {
