@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
-use crate::shell::quote;
+use crate::shell::quote_os;
 
 /// Exit code of a command that its time limit stopped.
 pub const EXIT_TIME_LIMIT: u8 = crate::EXIT_AGAIN;
@@ -66,6 +66,12 @@ pub struct Interrupted {
 }
 
 impl Interrupted {
+    /// By SIGTERM, without one.
+    #[cfg(test)]
+    pub(crate) fn by_sigterm() -> Self {
+        Self { cause: Cause::Signal(15) }
+    }
+
     /// 128 and the signal's number (130 after SIGINT, 138 after SIGUSR1, 143 after SIGTERM), [`EXIT_TIME_LIMIT`], or 1 after
     /// a failure.
     pub fn exit_code(self) -> u8 {
@@ -92,7 +98,7 @@ impl fmt::Display for Interrupted {
                 }
             }
         }
-        let line: Vec<String> = std::env::args().map(|word| quote(&word)).collect();
+        let line: Vec<String> = std::env::args_os().map(|word| quote_os(&word)).collect();
         write!(f, "; to go on: {}", line.join(" "))
     }
 }

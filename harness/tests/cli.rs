@@ -35,6 +35,9 @@ fn wrong_names_exit_with_64_and_the_nearest_right_one() {
         (vec!["reproduce", "quick", "--devices", "cuda:0,cuda"], "names cuda:0 twice"),
         (vec!["reproduce", "quick", "--devices", "cudda:0"], "did you mean `cuda:0`?"),
         (vec!["reproduce", "quick", "--devices", "cpu", "--device", "cpu"], "cannot be used with"),
+        (vec!["bench", "step", "--batch", "99999999999999"], "is not in 1..=65536"),
+        (vec!["bench", "step", "--members", "99999999999"], "is not in 1..=1000"),
+        (vec!["bench", "step", "--steps", "18446744073709551615"], "is not in 0..=1000000"),
         (vec!["reproduce", "quick", "--concurrent-runs", "0"], "0 is not in 1..=256"),
         (
             vec!["reproduce", "quick", "--concurrent-runs", "2", "--executor", "none"],

@@ -1,7 +1,9 @@
 //! What `bench` times.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 
 use super::ComputeOptions;
@@ -37,29 +39,34 @@ pub struct BenchStep {
     #[arg(long, default_value = bench::EXPERIMENT)]
     pub experiment: String,
     /// Training images a step.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = count(1..=65_536))]
     pub batch: usize,
     /// Classes.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = count(1..=65_536))]
     pub classes: usize,
     /// Subnetworks and teachers.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = count(1..=1000))]
     pub members: usize,
     /// Height and width of an image.
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = count(1..=1024))]
     pub image: usize,
     /// Where and how to compute.
     #[command(flatten)]
     pub compute: ComputeOptions,
     /// Untimed steps before the timed ones.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = count(0..=1_000_000))]
     pub warmup: usize,
     /// Timed steps; the median counts.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 6, value_parser = count(0..=1_000_000))]
     pub steps: usize,
     /// One JSON object a line instead of a table.
     #[arg(long)]
     pub json: bool,
+}
+
+/// A count within `range`: a slip must not exhaust the machine.
+fn count(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(range)
 }
 
 /// Arguments of `bench epochs`.

@@ -10,9 +10,10 @@ use claims::{Attempt, Claim, Claims};
 use super::attempts::Failed;
 use super::room::Room;
 use super::run;
+use crate::device;
+use crate::interrupt::{self, Interrupted};
 use crate::plan::{Plan, Row, Run, is_finished};
 use crate::progress::say;
-use crate::{device, interrupt};
 
 /// How long to wait before looking again at what others hold.
 pub(super) const PAUSE: Duration = Duration::from_millis(300);
@@ -202,9 +203,13 @@ impl<'a, C: Fn(&Run) -> anyhow::Result<()>> Board<'a, C> {
         self.lock().room.is_shared()
     }
 
-    /// Ends all workers at their next look. The first error is the one that counts.
+    /// Ends all workers at their next look. The first error is the one that counts, but for an interruption, of which only the
+    /// start again is to be said.
     pub(super) fn end(&self, error: anyhow::Error) {
-        self.lock().end.get_or_insert(error);
+        let end = &mut self.lock().end;
+        if end.as_ref().is_none_or(|first| first.is::<Interrupted>() && !error.is::<Interrupted>()) {
+            *end = Some(error);
+        }
         self.changed.notify_all();
     }
 

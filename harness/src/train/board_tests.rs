@@ -68,3 +68,18 @@ fn a_run_alone_on_its_device_lacks_its_own_memory() {
     assert!(look(1).is_some());
     assert!(board.ended(0, first, Err(out_of_memory())).is_err());
 }
+
+/// A signal stops two workers, one of which cannot write its checkpoint: that is what ends the plan, whoever is first.
+#[test]
+fn an_error_counts_more_than_an_interruption() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = plan(folder.path());
+    let devices = ["cpu".to_owned()];
+    let interrupted = || anyhow::Error::new(Interrupted::by_sigterm());
+    let full = || anyhow!("no space left on device");
+    for errors in [[interrupted(), full(), interrupted()], [full(), interrupted(), anyhow!("a later one")]] {
+        let board = Board::new(&plan, &devices, Room::new(1, Most { runs: 2, teachers: 2 }), |_| Ok(()));
+        errors.into_iter().for_each(|error| board.end(error));
+        assert_eq!(board.result().unwrap_err().to_string(), "no space left on device");
+    }
+}
