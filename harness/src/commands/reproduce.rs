@@ -72,6 +72,8 @@ fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Res
     shared::tidy(plan);
     let members = resolved.config.members;
     if plan.missing().next().is_some() || !analyze::missing(plan, members)?.is_empty() {
+        // One that is damaged is neither replaced nor passed over.
+        Stored::read(&plan.folder)?;
         with_session(&args.planned, resolved, &chosen.first, |session, data| {
             check_finished(plan, resolved, Some(data))?;
             interrupt::catch().context("cannot handle signals")?;

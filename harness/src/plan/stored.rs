@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Plan, Row, Run, is_finished};
 use crate::config::Resolved;
+use crate::train::shared;
 
 /// File name of the plan.
 pub const PLAN: &str = "plan.toml";
@@ -47,11 +48,12 @@ impl Stored {
         }
     }
 
-    /// Adds the runs of `plan` to the file of its folder.
+    /// Adds the runs of `plan` to the file of its folder. Waits for another process that does so.
     ///
     /// # Errors
-    /// Where the file cannot be read or written.
+    /// Where the file cannot be read or written; a signal.
     pub fn add(plan: &Plan, resolved: &Resolved) -> anyhow::Result<()> {
+        let _claim = shared::wait(&plan.folder.join(".tmp-claim-plan"))?;
         let before = Self::read(&plan.folder)?;
         let mut all = before.clone();
         for run in plan.runs.iter().filter(|run| run.seed == resolved.config.seeds) {
@@ -94,5 +96,30 @@ impl Stored {
             }
         }
         runs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config, experiments::Experiment};
+
+    /// Threads stand for processes: none loses what another adds.
+    #[test]
+    fn several_at_once_add_all_of_theirs() {
+        let folder = tempfile::tempdir().unwrap();
+        let experiment = Experiment::find("quick").unwrap();
+        let resolved = config::resolve(&experiment, Some("smoke"), &[]).unwrap();
+        let add = |name: String| {
+            let run = Run { row: Row::Student(name), seed: 1, needs: Vec::new(), finished: false };
+            Stored::add(&Plan { folder: folder.path().to_owned(), runs: vec![run] }, &resolved).unwrap();
+        };
+        std::thread::scope(|scope| {
+            let add = &add;
+            for thread in 0..4 {
+                scope.spawn(move || (0..4).for_each(|turn| add(format!("row-{thread}-{turn}"))));
+            }
+        });
+        assert_eq!(Stored::read(folder.path()).unwrap().row.len(), 16);
     }
 }

@@ -1,14 +1,14 @@
 //! What became of a plan's runs, from the folder of their records, and from Slurm's queue where there is one.
 
+mod begun;
 mod left;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use results::record;
 
 use crate::plan::stored::{PLAN, Stored};
-use crate::plan::{Row, Run, duration};
+use crate::plan::{Run, duration};
 use crate::progress::Progress;
 use crate::slurm::queue::Queue;
 use crate::train::attempts::Attempts;
@@ -57,7 +57,7 @@ impl State {
 pub struct Experiment {
     /// `<experiment>-<preset>`.
     pub name: String,
-    /// Its runs, seed by seed, with what they do.
+    /// Its runs, seed by seed, with what they do: those of its plan, and others that were begun.
     pub runs: Vec<(Run, State)>,
     /// Seconds until all are done if as many go on at once as now; absent where that cannot be said.
     pub left: Option<f64>,
@@ -71,14 +71,11 @@ impl Experiment {
     pub fn look(folder: &Path, queue: &Queue) -> anyhow::Result<Self> {
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let mut runs = Stored::read(folder)?.runs(folder);
-        if runs.is_empty() {
-            let row = |found: record::RecordPath| Run {
-                row: Row::from(found.row.as_str()),
-                seed: found.seed,
-                needs: Vec::new(),
-                finished: true,
-            };
-            runs = record::scan(folder)?.into_iter().map(row).collect();
+        // Nobody plans what `divkd run` trains.
+        for run in begun::runs(folder)? {
+            if !runs.iter().any(|known| (&known.row, known.seed) == (&run.row, run.seed)) {
+                runs.push(run);
+            }
         }
         let runs: Vec<(Run, State)> = runs
             .into_iter()
@@ -172,11 +169,7 @@ pub fn folders(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Whether there is a plan or a record of a row in it.
+/// Whether there is a plan or a run in it.
 fn is_experiment(folder: &Path) -> bool {
-    let below =
-        |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    let is_record = |path: PathBuf| path.join(record::RUN).is_file();
-    folder.join(PLAN).is_file()
-        || below(folder).filter(|path| path.is_dir()).any(|row| below(&row).any(is_record))
+    folder.join(PLAN).is_file() || begun::runs(folder).is_ok_and(|runs| !runs.is_empty())
 }

@@ -185,9 +185,12 @@ pub fn place(resolved: &Resolved, run: &Run) -> anyhow::Result<Place> {
     Ok(Place::new(&resolved.experiment, &resolved.preset, &run.row.to_string(), run.seed)?)
 }
 
+/// The name of a folder of a run's [`Claim`], before the seed.
+pub const CLAIM: &str = ".tmp-claim-seed-";
+
 /// `<row>/.tmp-claim-seed-<n>`: the folder of a run's [`Claim`].
 pub fn claim_dir(folder: &Path, run: &Run) -> PathBuf {
-    folder.join(run.row.to_string()).join(format!(".tmp-claim-seed-{}", run.seed))
+    folder.join(run.row.to_string()).join(format!("{CLAIM}{}", run.seed))
 }
 
 /// The folder of a run's checkpoints.

@@ -4,6 +4,7 @@
 //! Tests that need something of the system print `skipped: ..` where it is missing; `DIVKD_REQUIRE=tmpfs,user` turns that
 //! into a failure for the things that it names.
 
+mod begun;
 mod carried;
 mod checkpoints;
 mod disk;

@@ -1,0 +1,55 @@
+//! What `divkd status` tells of runs that nobody planned: those of `divkd run`, which other schedulers start.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::support::{TEACHER, run, signal, until};
+
+/// `divkd run` of the first teacher on seed 2.
+fn one(folder: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_divkd"));
+    let run = ["run", "quick", "teacher-1", "--seed", "2", "--preset", "smoke", "--device", "cpu"];
+    command.args(run).args(more).current_dir(folder).stderr(Stdio::null());
+    command
+}
+
+fn status(folder: &Path) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_divkd")).arg("status").current_dir(folder).output();
+    String::from_utf8(output.unwrap().stdout).unwrap()
+}
+
+#[test]
+fn a_run_without_a_plan_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = one(folder.path(), &TEACHER[2..]).spawn().unwrap();
+    until("it is seen in training", || {
+        assert_eq!(child.try_wait().unwrap(), None, "over before it was seen");
+        let status = status(folder.path());
+        status.starts_with("quick-smoke: 1 runs: 0 done, 1 running, 0 waiting, 0 failed")
+            && status.contains("\n  teacher-1/seed-2  running  ")
+    });
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    let stopped = status(folder.path());
+    assert!(stopped.contains("\n  teacher-1/seed-2  waiting  stopped in epoch "), "{stopped}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let fails = ["--set", "teacher.lr=1e30"];
+    assert_eq!(one(folder.path(), &fails).status().unwrap().code(), Some(1));
+    let failed = status(folder.path());
+    assert!(failed.contains("\n  teacher-1/seed-2  failed   the loss is "), "{failed}");
+}
+
+/// Not taken for none, which would be written over what is there.
+#[test]
+fn a_damaged_plan_is_named_before_anything_is_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("runs/quick-smoke");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("plan.toml"), "[[row]\n").unwrap();
+    let stderr = run(folder.path(), &TEACHER, 1);
+    assert!(stderr.contains("runs/quick-smoke/plan.toml: not a plan; remove it"), "{stderr}");
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing was begun");
+    assert_eq!(fs::read_to_string(dir.join("plan.toml")).unwrap(), "[[row]\n");
+}
