@@ -30,6 +30,7 @@ pub mod shell;
 pub mod slurm;
 pub mod status;
 pub mod train;
+pub mod whole_file;
 
 /// Exit code of a command line or configuration that is wrong (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;

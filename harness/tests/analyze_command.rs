@@ -142,6 +142,33 @@ fn kept_records_give_the_same_tables() {
     let csv = analyze(folder, &["confidence", "kept", "--format", "csv"]);
     assert!(csv.lines().skip(1).all(|line| !line.split(',').nth(3).unwrap().is_empty()), "{csv}");
     // Again: nothing is written over.
-    let keep = divkd(folder, &["keep", "runs", "--out", "kept"]);
-    assert_eq!(keep.status.code(), Some(0), "{}", text(&keep.stderr));
+    let keep = || divkd(folder, &["keep", "runs", "--out", "kept"]);
+    assert_eq!(keep().status.code(), Some(0), "{}", text(&keep().stderr));
+
+    // What is kept of other runs is not taken for what these are.
+    let kept = folder.join("kept/quick-smoke");
+    let before = fs::read(kept.join("table.csv")).unwrap();
+    fs::write(kept.join("table.csv"), "older").unwrap();
+    let others = [
+        ("kd/seed-1/metrics.csv", "kd/seed-2/metrics.csv"),
+        ("kd/seed-2/predictions.safetensors", "kd/seed-1/predictions.safetensors"),
+        ("analysis/kd.seed-1.safetensors", "analysis/kd.seed-2.safetensors"),
+    ];
+    let whole = others.map(|(name, _)| fs::read(kept.join(name)).unwrap());
+    for (name, other) in others {
+        fs::copy(kept.join(other), kept.join(name)).unwrap();
+    }
+    let refused = keep();
+    assert_eq!(refused.status.code(), Some(1));
+    let expected = format!(
+        "error: what is kept already differs from runs; nothing was written: remove it, or name another --out:\n  {}\n",
+        others.map(|(name, _)| format!("kept/quick-smoke/{name}")).join("\n  ")
+    );
+    assert_eq!(text(&refused.stderr), expected);
+    assert_eq!(fs::read(kept.join("table.csv")).unwrap(), b"older");
+    for ((name, _), bytes) in others.iter().zip(whole) {
+        fs::write(kept.join(name), bytes).unwrap();
+    }
+    assert_eq!(keep().status.code(), Some(0));
+    assert!(fs::read(kept.join("table.csv")).unwrap() == before);
 }

@@ -1,8 +1,6 @@
 //! `divkd reproduce`: plans an experiment, has trained what is missing, stores what the figures need of it, prints the
 //! teachers' diversity and the table, and writes the report beside the records.
 
-use std::fs;
-
 use anyhow::{Context, bail};
 use datasets::{LoadOptions, Source};
 use results::record::DataInfo;
@@ -22,7 +20,7 @@ use crate::slurm::wait;
 use crate::status::{Experiment, State};
 use crate::train::run::Session;
 use crate::train::{micro_batch, record, shared};
-use crate::{interrupt, loading, model, shell};
+use crate::{interrupt, loading, model, shell, whole_file};
 
 /// The tables that the evaluating job leaves beside the records and the report.
 const TABLES: [(&str, Format); 2] = [("table.csv", Format::Csv), ("table.md", Format::Md)];
@@ -157,10 +155,7 @@ fn evaluate(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Resul
     if plan.runs.iter().any(|run| run.finished) {
         let table = Table::build(&plan.folder)?;
         for (name, format) in TABLES {
-            let (path, draft) = (plan.folder.join(name), plan.folder.join(format!(".tmp-{name}")));
-            fs::write(&draft, table.render(format))
-                .and_then(|()| fs::rename(&draft, &path))
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            whole_file::write(&plan.folder.join(name), table.render(format).as_bytes())?;
         }
         print_results(plan)?;
         write_report(plan)?;

@@ -62,7 +62,6 @@ fn begun_otherwise(slot: &Slot, bytes: &[u8], out: &Path) -> anyhow::Result<Opti
         _ => return Ok(None),
     };
     let differences = config::differences(&begun, &packed);
-    Ok((!differences.is_empty()).then(|| {
-        format!("{}, begun with other settings or data: {}", dir.display(), differences.join("; "))
-    }))
+    Ok((!differences.is_empty())
+        .then(|| format!("{}, begun with other settings or data: {}", dir.display(), differences.join("; "))))
 }

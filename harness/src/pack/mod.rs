@@ -16,11 +16,6 @@ mod slot;
 mod unpack;
 mod write;
 
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::path::Path;
-
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -105,19 +100,4 @@ fn part_name(number: usize) -> String {
 
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Writes a file under a temporary name beside `path`, flushes it and gives it its name.
-fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let draft = path.with_file_name(format!(".tmp-{name}"));
-    let dir = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)
-        .and_then(|()| File::create(&draft))
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&draft, path))
-        .inspect_err(|_| {
-            let _ = fs::remove_file(&draft);
-        })
-        .with_context(|| format!("cannot write {}", path.display()))
 }

@@ -10,10 +10,9 @@ use claims::{Attempt, Claim, Claims};
 use results::record::{MODEL, Place, RUN, RunInfo};
 
 use super::slot::{RunPath, Slot};
-use super::{
-    Entry, FORMAT, INDEX, Index, LARGEST, LeftOut, Limits, conflicts, part_name, sha256, write_whole,
-};
+use super::{Entry, FORMAT, INDEX, Index, LARGEST, LeftOut, Limits, conflicts, part_name, sha256};
 use crate::train::run::claim_dir;
+use crate::whole_file;
 
 /// What was unpacked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -198,7 +197,7 @@ fn write_missing(path: &Path, bytes: &[u8]) -> anyhow::Result<bool> {
     if path.is_file() {
         return Ok(false);
     }
-    write_whole(path, bytes)?;
+    whole_file::write(path, bytes)?;
     Ok(true)
 }
 

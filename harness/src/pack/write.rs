@@ -6,9 +6,8 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 
 use super::find::{self, Group};
-use super::{
-    Entry, FORMAT, INDEX, Index, LARGEST, LeftOut, Limits, Part, part_name, rank, sha256, write_whole,
-};
+use super::{Entry, FORMAT, INDEX, Index, LARGEST, LeftOut, Limits, Part, part_name, rank, sha256};
+use crate::whole_file;
 
 /// Compression: most of what a higher level gains on floating-point numbers, at a tenth of its time.
 const LEVEL: i32 = 3;
@@ -48,7 +47,7 @@ pub fn pack(runs: &Path, out: &Path, limits: &Limits) -> anyhow::Result<Packed> 
     if text.len() as u64 > limits.bytes {
         bail!("{} files are more than {INDEX} has room for: pack one experiment at a time", file.len());
     }
-    write_whole(&out.join(INDEX), text.as_bytes())?;
+    whole_file::write(&out.join(INDEX), text.as_bytes())?;
     let bytes = part.iter().map(|part| part.bytes).sum::<u64>() + text.len() as u64;
     Ok(Packed { files: file.len(), parts: part.len() + 1, bytes, left_out: left_out.clone() })
 }
@@ -115,7 +114,7 @@ impl Writer<'_> {
             return Ok(());
         }
         let name = part_name(self.index.part.len() + 1);
-        write_whole(&self.out.join(&name), &self.pending)?;
+        whole_file::write(&self.out.join(&name), &self.pending)?;
         let (bytes, sha256) = (self.pending.len() as u64, sha256(&self.pending));
         self.index.part.push(Part { name, bytes, sha256 });
         self.pending.clear();

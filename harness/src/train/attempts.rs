@@ -117,7 +117,8 @@ impl Attempts {
     /// Notes that the attempt failed after `epochs` epochs, unless a signal or another process ended it; `error` with what
     /// that means: where the note cannot be written either, which would let a job fail for ever, not another attempt.
     pub fn end(&mut self, epochs: usize, error: anyhow::Error) -> anyhow::Error {
-        let taken_over = matches!(error.downcast_ref::<claims::Error>(), Some(claims::Error::TakenOver { .. }));
+        let taken_over =
+            matches!(error.downcast_ref::<claims::Error>(), Some(claims::Error::TakenOver { .. }));
         if taken_over || error.is::<Interrupted>() {
             return error;
         }

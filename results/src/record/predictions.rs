@@ -70,6 +70,15 @@ impl Predictions {
         })
     }
 
+    /// The predictions as [`Predictions::write_half`] keeps them.
+    #[must_use]
+    pub fn in_half(mut self) -> Self {
+        for logit in self.val.logits.iter_mut().chain(&mut self.test.logits) {
+            *logit = f16::from_f32(*logit).to_f32();
+        }
+        self
+    }
+
     /// Reads predictions.
     ///
     /// # Errors
