@@ -6,20 +6,14 @@
 //! place of the first member's bias. The other members' biases stay at the 0 that they start at.
 
 use candle_core::Tensor;
-use nn::loss::{cross_entropy, tempered_cross_entropy, tempered_probs};
-use nn::params::Entry;
+use nn::loss::{blend, cross_entropy, tempered_cross_entropy, tempered_probs};
+use nn::member::scale;
+use nn::params::{BIAS, Entry, R, S};
 use nn::{Error, Mode, NamedTensor, Network, NetworkSpec, Result};
 
 use crate::batch::{Loss, Step};
 use crate::distill::teacher_logits;
 use crate::optimiser::Optimiser;
-
-/// The suffix of r in the names of tensors.
-const R: &str = ".alpha_be";
-/// The suffix of s.
-const S: &str = ".gamma_be";
-/// The suffix of a BatchEnsemble classifier's bias.
-const BIAS: &str = ".ensemble_bias";
 
 /// Logits (M, B, K) of the subnetworks, with gradients by the parameters.
 ///
@@ -89,8 +83,8 @@ pub fn optimiser(recipe: Optimiser, members: usize) -> Optimiser {
     Optimiser { settings, lr_fast: recipe.lr * members, centre: 1.0, ..recipe }
 }
 
-/// (1 - alpha) * CE + alpha * tau^2 * H(softmax(T_j / tau), softmax(S_j / tau)), teacher j for subnetwork j, both terms
-/// on `images`: the student runs once.
+/// (1 - alpha) * CE + alpha * tau^2 * H(softmax(S_j / tau), softmax(T_j / tau)), teacher j for subnetwork j, both terms
+/// on `images`: the student runs once. H(p, q) = -sum_k q_k ln p_k with no gradient through q.
 ///
 /// # Errors
 /// Where shapes do not fit.
@@ -99,7 +93,7 @@ pub fn loss(step: &Step<'_>, images: &Tensor, labels: &Tensor, alpha: f64, tau: 
     let logits = logits(step.student, images, Mode::Train { groups: step.groups })?;
     let ce = cross_entropy(&logits, labels)?;
     let kd = (tempered_cross_entropy(&target, &logits, tau)? * (tau * tau))?;
-    let total = ((&ce * (1.0 - alpha))? + (&kd * alpha)?)?;
+    let total = blend(&ce, &kd, (1.0 - alpha, alpha))?;
     Ok(Loss { total, ce: ce.detach(), kd: Some(kd.detach()), logits: logits.detach() })
 }
 
@@ -135,12 +129,7 @@ fn folded(entry: &Entry, state: &[NamedTensor]) -> Result<NamedTensor> {
     if let Some(stem) = entry.name.strip_suffix(".weight")
         && let (Ok(r), Ok(s)) = (of(&format!("{stem}{R}")), of(&format!("{stem}{S}")))
     {
-        let (r, s) = (mean(r), mean(s));
-        let taps = values.len() / (r.len() * s.len()).max(1);
-        for (index, kernel) in values.chunks_exact_mut(taps.max(1)).enumerate() {
-            let scale = s[index / r.len()] * r[index % r.len()];
-            kernel.iter_mut().for_each(|weight| *weight *= scale);
-        }
+        scale(&mut values, &mean(r), &mean(s));
     }
     Ok(NamedTensor { name: entry.name.clone(), shape: entry.shape.clone(), values })
 }

@@ -40,7 +40,8 @@ impl Binned {
     }
 }
 
-/// The index of the bin that holds `confidence`: the first whose upper edge b / bins is not below it.
+/// The index of the bin that holds `confidence`: the first whose upper edge b / bins is not below it. What rounding puts
+/// above 1 is in the last; zero is in the first.
 pub(crate) fn bin(confidence: f64, bins: usize) -> usize {
     let below = (1..=bins).take_while(|b| confidence > *b as f64 / bins as f64).count();
     below.min(bins.saturating_sub(1))

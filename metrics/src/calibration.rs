@@ -8,6 +8,7 @@
 //! * [`sce`] (Nixon et al. 2019) at the probability of every class, in equal-width bins per class.
 //! * [`ace`] and [`tace`] (same paper) at the probability of every class, in equal-mass bins per class.
 
+use crate::binned::bin;
 use crate::probs::top1;
 use crate::{Error, Probs, Result};
 
@@ -92,7 +93,6 @@ fn gap(bin: &[(f64, bool)]) -> f64 {
 
 /// Equal-width bins (lo, hi] of (0, 1], each with the sum of confidence - hit.
 struct Histogram {
-    upper_edges: Vec<f64>,
     sums: Vec<f64>,
 }
 
@@ -101,8 +101,7 @@ impl Histogram {
         if bins == 0 {
             return Err(Error::NoBins);
         }
-        let upper_edges = (1..=bins).map(|b| b as f64 / bins as f64).collect();
-        Ok(Self { upper_edges, sums: vec![0.0; bins] })
+        Ok(Self { sums: vec![0.0; bins] })
     }
 
     fn clear(&mut self) {
@@ -111,8 +110,7 @@ impl Histogram {
 
     fn add(&mut self, confidence: f64, hit: bool) {
         if confidence > 0.0 {
-            // A probability that rounding left above one belongs to the last bin.
-            let bin = self.upper_edges.partition_point(|&edge| edge < confidence).min(self.sums.len() - 1);
+            let bin = bin(confidence, self.sums.len());
             self.sums[bin] += confidence - f64::from(u8::from(hit));
         }
     }

@@ -11,6 +11,8 @@ pub struct Dee {
     /// Whether the true equivalent may be larger: the value is at or beyond DE-Nmax, where the curve ends. Print
     /// `>= Nmax`.
     pub at_least: bool,
+    /// Whether the true equivalent is smaller: the value is worse than DE-1, where the curve begins.
+    pub at_most: bool,
 }
 
 /// Where `value` lies on `curve`, the same metric (lower is better) of DE-1, DE-2, .. DE-Nmax.
@@ -36,7 +38,7 @@ pub fn dee(curve: &[f64], value: f64) -> Result<Dee> {
         // DE_n <= value < DE_{n-1}: the slope is not zero.
         n => (n + 1) as f64 + (value - curve[n]) / (curve[n] - curve[n - 1]),
     };
-    Ok(Dee { value: equivalent, at_least })
+    Ok(Dee { value: equivalent, at_least, at_most: value > curve[0] })
 }
 
 #[cfg(test)]
@@ -52,7 +54,7 @@ mod tests {
         for (cnll, expected) in students {
             let dee = dee(&PUBLISHED, cnll).unwrap();
             assert_eq!(format!("{:.2}", dee.value), expected, "cnll {cnll}");
-            assert!(!dee.at_least);
+            assert!(!dee.at_least && !dee.at_most);
         }
     }
 
@@ -61,17 +63,19 @@ mod tests {
         for (n, &value) in PUBLISHED.iter().enumerate() {
             let dee = dee(&PUBLISHED, value).unwrap();
             assert_eq!(dee.value, (n + 1) as f64);
-            assert_eq!(dee.at_least, n == 3);
+            assert_eq!((dee.at_least, dee.at_most), (n == 3, false));
         }
     }
 
     #[test]
     fn outside_the_curve() {
-        assert_eq!(dee(&PUBLISHED, 0.9).unwrap(), Dee { value: 1.0, at_least: false });
-        assert_eq!(dee(&PUBLISHED, 0.6).unwrap(), Dee { value: 4.0, at_least: true });
-        assert_eq!(dee(&[0.7], 0.8).unwrap(), Dee { value: 1.0, at_least: false });
-        assert_eq!(dee(&[0.7], 0.7).unwrap(), Dee { value: 1.0, at_least: true });
-        assert_eq!(dee(&[0.7], 0.6).unwrap(), Dee { value: 1.0, at_least: true });
+        let expected = |value, at_least, at_most| Ok(Dee { value, at_least, at_most });
+        assert_eq!(dee(&PUBLISHED, 0.9), expected(1.0, false, true));
+        assert_eq!(dee(&PUBLISHED, 0.789), expected(1.0, false, false));
+        assert_eq!(dee(&PUBLISHED, 0.6), expected(4.0, true, false));
+        assert_eq!(dee(&[0.7], 0.8), expected(1.0, false, true));
+        assert_eq!(dee(&[0.7], 0.7), expected(1.0, true, false));
+        assert_eq!(dee(&[0.7], 0.6), expected(1.0, true, false));
     }
 
     #[test]

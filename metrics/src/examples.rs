@@ -1,7 +1,8 @@
 //! Scores example by example, so that they can be averaged again over any resample of the examples.
 
 use crate::binned::bin;
-use crate::probs::{EPSILON, top1};
+use crate::probs::top1;
+use crate::quality::{squares, surprise};
 use crate::{BINS, Probs, Result};
 
 /// The scores of each example, (N).
@@ -36,10 +37,9 @@ impl Examples {
         let mut examples = Self { hit: vec![], nll: vec![], bs: vec![], confidence: vec![], bin: vec![] };
         for (row, label) in probs.labelled(labels)? {
             let (class, confidence) = top1(row);
-            let squares = row.iter().enumerate().map(|(k, p)| (p - f64::from(u8::from(k == label))).powi(2));
             examples.hit.push(f64::from(u8::from(class == label)));
-            examples.nll.push(-(row[label] + EPSILON).ln());
-            examples.bs.push(squares.sum());
+            examples.nll.push(surprise(row, label));
+            examples.bs.push(squares(row, label));
             examples.confidence.push(confidence);
             examples.bin.push(bin(confidence, BINS));
         }

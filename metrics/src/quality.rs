@@ -17,7 +17,7 @@ pub fn acc(probs: &Probs, labels: &[u32]) -> Result<f64> {
 /// # Errors
 /// Where the labels are not one class of `probs` an example.
 pub fn nll(probs: &Probs, labels: &[u32]) -> Result<f64> {
-    let sum: f64 = probs.labelled(labels)?.map(|(row, label)| -(EPSILON + row[label]).ln()).sum();
+    let sum: f64 = probs.labelled(labels)?.map(|(row, label)| surprise(row, label)).sum();
     Ok(sum / probs.examples() as f64)
 }
 
@@ -26,16 +26,18 @@ pub fn nll(probs: &Probs, labels: &[u32]) -> Result<f64> {
 /// # Errors
 /// Where the labels are not one class of `probs` an example.
 pub fn bs(probs: &Probs, labels: &[u32]) -> Result<f64> {
-    let sum: f64 = probs
-        .labelled(labels)?
-        .map(|(row, label)| {
-            row.iter()
-                .enumerate()
-                .map(|(class, p)| (p - f64::from(u8::from(class == label))).powi(2))
-                .sum::<f64>()
-        })
-        .sum();
+    let sum: f64 = probs.labelled(labels)?.map(|(row, label)| squares(row, label)).sum();
     Ok(sum / probs.examples() as f64)
+}
+
+/// One example's part of [`nll`].
+pub(crate) fn surprise(row: &[f64], label: usize) -> f64 {
+    -(EPSILON + row[label]).ln()
+}
+
+/// One example's part of [`bs`].
+pub(crate) fn squares(row: &[f64], label: usize) -> f64 {
+    row.iter().enumerate().map(|(class, p)| (p - f64::from(u8::from(class == label))).powi(2)).sum()
 }
 
 /// Mean entropy of the predictions in nats: the mean of -sum_k p_k ln(1e-12 + p_k).

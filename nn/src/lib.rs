@@ -19,7 +19,7 @@ pub mod error;
 mod fused;
 pub mod layer;
 pub mod loss;
-mod member;
+pub mod member;
 pub mod network;
 pub mod official;
 pub mod ops;

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::network::Network;
+use crate::params::{BIAS, R, S};
 use crate::spec::NetworkSpec;
 use crate::state::NamedTensor;
 
@@ -20,16 +21,16 @@ impl Network {
         let find = |name: &str| state.iter().find(|tensor| tensor.name == name);
         let mut plain = Vec::new();
         for tensor in &state {
-            if tensor.name.ends_with(".alpha_be") || tensor.name.ends_with(".gamma_be") {
+            if tensor.name.ends_with(R) || tensor.name.ends_with(S) {
                 continue;
             }
             let mut tensor = tensor.clone();
-            if let Some(layer) = tensor.name.strip_suffix(".ensemble_bias") {
+            if let Some(layer) = tensor.name.strip_suffix(BIAS) {
                 let values = row(&tensor, index).to_vec();
                 tensor = NamedTensor { name: format!("{layer}.bias"), shape: vec![values.len()], values };
             } else if let Some(layer) = tensor.name.strip_suffix(".weight")
-                && let Some(r) = find(&format!("{layer}.alpha_be"))
-                && let Some(s) = find(&format!("{layer}.gamma_be"))
+                && let Some(r) = find(&format!("{layer}{R}"))
+                && let Some(s) = find(&format!("{layer}{S}"))
             {
                 scale(&mut tensor.values, row(r, index), row(s, index));
             }
@@ -48,8 +49,8 @@ fn row(tensor: &NamedTensor, index: usize) -> &[f32] {
     &tensor.values[index * channels..][..channels]
 }
 
-/// `weights` (outputs, inputs, taps) times s r^T.
-fn scale(weights: &mut [f32], r: &[f32], s: &[f32]) {
+/// W o (s r^T): `weights` (outputs, inputs, taps), each kernel times the `s` of its output and the `r` of its input.
+pub fn scale(weights: &mut [f32], r: &[f32], s: &[f32]) {
     let taps = (weights.len() / (r.len() * s.len()).max(1)).max(1);
     for (at, kernel) in weights.chunks_exact_mut(taps).enumerate() {
         let factor = s[at / r.len()] * r[at % r.len()];

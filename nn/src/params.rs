@@ -5,6 +5,15 @@
 
 use random::Stream;
 
+/// The end of the name of a BatchEnsemble layer's r.
+pub const R: &str = ".alpha_be";
+
+/// The end of the name of its s.
+pub const S: &str = ".gamma_be";
+
+/// The end of the name of a BatchEnsemble classifier's bias.
+pub const BIAS: &str = ".ensemble_bias";
+
 /// Who updates a tensor, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
