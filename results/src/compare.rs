@@ -45,7 +45,9 @@ pub struct Difference {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// What the interval says.
+    /// Whether it is of DEEs one of which, on some seed, is beyond an end of the curve: a bound and no value.
+    pub is_bound: bool,
+    /// What the interval says; nothing of a bound.
     pub verdict: Verdict,
 }
 
@@ -67,7 +69,7 @@ pub enum Verdict {
     Higher,
     /// It is below zero, where neither side is better.
     Lower,
-    /// It holds zero, or there is one seed.
+    /// It holds zero, there is one seed, or a DEE is a bound.
     Inconclusive,
 }
 

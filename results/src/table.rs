@@ -19,6 +19,6 @@ pub(crate) use csv::quoted as csv_cell;
 pub use format::Format;
 pub(crate) use grid::{PLAIN, headings, lines};
 pub(crate) use latex::text as latex_text;
-pub use model::{Cell, Experiment, Row, Table};
+pub use model::{Bound, Cell, Experiment, Row, Table};
 pub(crate) use notes::notes;
 pub(crate) use predicted::{Candidate, Predicted};

@@ -20,6 +20,9 @@ pub const TABLE: &str = "table.csv";
 /// The file of the class of machine.
 pub const MACHINE: &str = "machine.txt";
 
+/// The evidence of a row or column that is new.
+const NO_GOLDEN: &str = "no golden yet: `divkd check --golden --bless`";
+
 /// Cells by row, then by column, both in the order of the file; a cell without a value is left out.
 type Cells = Vec<(String, BTreeMap<String, f64>)>;
 
@@ -27,6 +30,7 @@ type Cells = Vec<(String, BTreeMap<String, f64>)>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Golden {
     machine: String,
+    columns: Vec<String>,
     rows: Cells,
     text: String,
 }
@@ -38,8 +42,8 @@ impl Golden {
     /// None that a table of this crate causes.
     pub fn new(table: &Table, machine: &str) -> Result<Self> {
         let text = table.render(Format::Csv);
-        let rows = parse(Path::new(TABLE), &text)?;
-        Ok(Self { machine: machine.to_owned(), rows, text })
+        let (columns, rows) = parse(Path::new(TABLE), &text)?;
+        Ok(Self { machine: machine.to_owned(), columns, rows, text })
     }
 
     /// Reads the golden in `folder`.
@@ -50,7 +54,8 @@ impl Golden {
         let path = folder.join(TABLE);
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let machine = std::fs::read_to_string(folder.join(MACHINE)).unwrap_or_default();
-        Ok(Self { machine: machine.trim().to_owned(), rows: parse(&path, &text)?, text })
+        let (columns, rows) = parse(&path, &text)?;
+        Ok(Self { machine: machine.trim().to_owned(), columns, rows, text })
     }
 
     /// Writes it into `folder`, which is made where it is missing.
@@ -66,7 +71,8 @@ impl Golden {
         Ok(())
     }
 
-    /// Holds the numbers of `now` to these: exactly where both are of one class of machine.
+    /// Holds the numbers of `now` to these: exactly where both are of one class of machine. A column or row that a golden
+    /// of an earlier version does not have is new.
     pub fn compare(&self, folder: &str, now: &Self) -> Section {
         let tolerance = if self.machine == now.machine { 0.0 } else { TOLERANCE };
         let how = match tolerance {
@@ -81,12 +87,19 @@ impl Golden {
         let mut findings = Vec::new();
         for (row, golden) in &self.rows {
             match cells(&now.rows, row) {
-                Some(found) => findings.extend(compare_row(row, golden, found, tolerance)),
+                Some(found) => {
+                    let found = found.iter().filter(|(column, _)| self.columns.contains(column));
+                    let found = found.map(|(column, value)| (column.clone(), *value)).collect();
+                    findings.extend(compare_row(row, golden, &found, tolerance));
+                }
                 None => findings.push(finding(row, Verdict::Fail, "the run does not have this row".into())),
             }
         }
         for (row, _) in now.rows.iter().filter(|(row, _)| cells(&self.rows, row).is_none()) {
-            findings.push(finding(row, Verdict::New, "no golden yet: `divkd check --golden --bless`".into()));
+            findings.push(finding(row, Verdict::New, NO_GOLDEN.into()));
+        }
+        for column in now.columns.iter().filter(|column| !self.columns.contains(column)) {
+            findings.push(finding(column, Verdict::New, NO_GOLDEN.into()));
         }
         Section::of_metrics(format!("{folder} against its golden, {how}"), findings)
     }
@@ -136,8 +149,8 @@ fn finding(what: &str, verdict: Verdict, evidence: String) -> Finding {
     Finding { what: what.to_owned(), verdict, evidence }
 }
 
-/// Rows of a table in CSV, without the columns of names and counts.
-fn parse(path: &Path, text: &str) -> Result<Cells> {
+/// The columns of a table in CSV, and its rows without those of names; yes and no are 1 and 0.
+fn parse(path: &Path, text: &str) -> Result<(Vec<String>, Cells)> {
     let fail = |source| Error::Csv { path: path.to_owned(), source: Box::new(source) };
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header = reader.headers().map_err(fail)?.clone();
@@ -154,7 +167,11 @@ fn parse(path: &Path, text: &str) -> Result<Cells> {
         let record = record.map_err(fail)?;
         let mut cells = BTreeMap::new();
         for (name, cell) in names.iter().zip(&record).skip(2).filter(|(_, cell)| !cell.is_empty()) {
-            let value = cell.parse().ok().filter(|value: &f64| value.is_finite());
+            let value = match cell {
+                "true" => Some(1.0),
+                "false" => Some(0.0),
+                _ => cell.parse().ok().filter(|value: &f64| value.is_finite()),
+            };
             let value = value.ok_or_else(|| Error::Number {
                 path: path.to_owned(),
                 cell: format!("{name} of {}", &record[1]),
@@ -164,5 +181,5 @@ fn parse(path: &Path, text: &str) -> Result<Cells> {
         }
         rows.push((record[1].to_owned(), cells));
     }
-    Ok(rows)
+    Ok((names.into_iter().map(str::to_owned).collect(), rows))
 }

@@ -23,6 +23,7 @@ pub(super) fn differences(seeds: &[Seed], baseline: &str, replicates: usize) -> 
 
     // Each image once: the scores themselves.
     let whole: Vec<Vec<Values>> = seeds.par_iter().map(|seed| seed.values(&vec![1; seed.images])).collect();
+    let bounded: Vec<Vec<bool>> = seeds.iter().map(Seed::bounded).collect();
     let drawn: Vec<Vec<Option<Drawn>>> = (0..replicates)
         .into_par_iter()
         .map(|replicate| {
@@ -41,9 +42,13 @@ pub(super) fn differences(seeds: &[Seed], baseline: &str, replicates: usize) -> 
             let drawn: Vec<Drawn> = drawn.iter().filter_map(|drawn| drawn[index]).collect();
             let Some(half) = half_width(&drawn, seeds.len()) else { continue };
             let (low, high) = (value - baseline - half, value - baseline + half);
-            let verdict = Verdict::of(low, high, column, seeds.len());
+            let is_bound = column == Column::Dee && pair.is_bound(&bounded);
+            let verdict = match is_bound {
+                true => Verdict::Inconclusive,
+                false => Verdict::of(low, high, column, seeds.len()),
+            };
             let (row, seeds) = (pair.row.to_owned(), seeds.clone());
-            found.push(Difference { row, column, seeds, value, baseline, low, high, verdict });
+            found.push(Difference { row, column, seeds, value, baseline, low, high, is_bound, verdict });
         }
     }
     found
@@ -117,6 +122,11 @@ impl<'a> Pairs<'a> {
             Some(At { seed, row: of(row)?, baseline: of(baseline)? })
         };
         Self { row, at: seeds.iter().enumerate().filter_map(at).collect() }
+    }
+
+    /// Whether either row is, on some seed, among those that are `bounded`.
+    fn is_bound(&self, bounded: &[Vec<bool>]) -> bool {
+        self.at.iter().any(|at| bounded[at.seed][at.row] || bounded[at.seed][at.baseline])
     }
 
     /// Every seed once, as indices of `at`.

@@ -78,6 +78,15 @@ impl Scored {
 }
 
 impl Seed {
+    /// Whether each row's DEE on all images is beyond an end of the curve. The ensembles are the curve: theirs are values.
+    pub(super) fn bounded(&self) -> Vec<bool> {
+        let all = vec![1; self.images];
+        let nll: Vec<f64> = self.rows.iter().map(|row| row.calibrated.resampled(&all).nll).collect();
+        let curve = &nll[..self.ensembles];
+        let is_bound = |value| dee(curve, value).is_ok_and(|dee| dee.at_least || dee.at_most);
+        nll.iter().enumerate().map(|(at, value)| at >= self.ensembles && is_bound(*value)).collect()
+    }
+
     /// The columns of every row on the resample that has image i `counts[i]` times.
     pub(super) fn values(&self, counts: &[u32]) -> Vec<Values> {
         let scores: Vec<_> = self

@@ -30,8 +30,16 @@ pub fn sheet(folder: &str, differences: &[Difference]) -> Sheet {
     };
     let mut notes = vec![format!(
         "Difference from {BASELINE} within a seed, with its 95% interval by {REPLICATES} bootstrap replicates over test images \
-         and seeds; inconclusive where the interval holds zero."
+         and seeds; inconclusive where the interval holds zero. Each interval is at 95% by itself, not all of them together: \
+         where rows do not differ, about one interval in twenty excludes zero."
     )];
+    if differences.iter().any(|one| one.is_bound) {
+        notes.push(
+            "Some differences are of a DEE that, on some seed, is beyond an end of the curve of ensembles: a bound and no value. \
+             They are inconclusive."
+                .to_owned(),
+        );
+    }
     if differences.iter().any(|one| one.seeds.len() < 2) {
         notes.push("With one seed the interval covers the test images alone and decides nothing.".to_owned());
     }

@@ -8,15 +8,15 @@ use super::panel::{Axes, BELOW, Panel, across};
 use super::scale::{extent, padded};
 use super::sources::Sources;
 use super::{Drawing, Figure, Id, ends, estimate, seeds, style};
-use crate::check::claims::{Relation, compare};
+use crate::check::claims::{Relation, compare_dee};
 use crate::{Column, rows};
 
 pub(super) fn figure(sources: &Sources) -> Figure {
-    let claim = compare(
+    let claim = compare_dee(
         "ODS has more DEE than plain distillation",
         Relation::More,
-        &sources.by_seed("be-kd-ods", Column::Dee),
-        &sources.by_seed("be-kd", Column::Dee),
+        &sources.experiment,
+        ["be-kd-ods", "be-kd"],
     );
     let number = ["be-kd-conf-ods", "be-kd-ods", "be-kd"]
         .into_iter()

@@ -88,13 +88,12 @@ impl Sources {
 
     /// A row's value in a column of the table.
     pub(super) fn cell(&self, row: &str, column: Column) -> Option<Cell> {
-        self.experiment.rows.iter().find(|own| own.name == row)?.cell(column)
+        self.experiment.row(row)?.cell(column)
     }
 
     /// A row's values in a column of the table by seed.
     pub(super) fn by_seed(&self, row: &str, column: Column) -> BTreeMap<u64, f64> {
-        let row = self.experiment.rows.iter().find(|own| own.name == row);
-        row.map(|row| row.values(column)).unwrap_or_default()
+        self.experiment.row(row).map(|row| row.values(column)).unwrap_or_default()
     }
 
     /// The test predictions of a row, a seed each.

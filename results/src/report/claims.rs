@@ -10,7 +10,9 @@ pub(super) fn claims(section: &Section) -> Markup {
     html! {
         p {
             "Each claim is about a difference within a seed, and its 95% interval over seeds decides; where the interval \
-             leaves both open, the claim is inconclusive. The two numbers are the means of the two sides."
+             leaves both open, the claim is inconclusive. The two numbers are the means of the two sides. This interval counts \
+             the seeds alone, on these test images; that of the comparison above also counts which test images there are, so \
+             the two differ for one difference."
         }
         ul.claims {
             @for claim in &section.claims {

@@ -1,14 +1,20 @@
-//! CSV for programs: full precision, accuracy as a fraction, an empty cell where there is no value.
+//! CSV for programs: full precision, accuracy as a fraction, an empty cell where there is no value. New columns come last,
+//! so that readers by position keep theirs.
 
 use std::borrow::Cow;
 
-use super::model::{Row, Table};
+use super::model::{Bound, Row, Table};
 use crate::Column;
+
+/// The columns that say whether a DEE is a bound on some seed: at or beyond DE-Nmax, worse than DE-1.
+const BOUNDS: [(&str, Bound); 2] = [("dee_at_least", Bound::AtLeast), ("dee_at_most", Bound::AtMost)];
 
 pub(super) fn render(table: &Table) -> String {
     let means = Column::ALL.map(Column::name);
     let stds = means.map(|name| format!("{name}_std"));
-    let mut text = format!("experiment,row,seeds,{},{}\n", means.join(","), stds.join(","));
+    let bounds = BOUNDS.map(|(name, _)| name);
+    let mut text =
+        format!("experiment,row,seeds,{},{},{}\n", means.join(","), stds.join(","), bounds.join(","));
     for experiment in &table.experiments {
         for row in &experiment.rows {
             let (name, values) = (quoted(&row.name), values(row).join(","));
@@ -18,12 +24,16 @@ pub(super) fn render(table: &Table) -> String {
     text
 }
 
-/// The means of all columns, then their standard deviations.
+/// The means of all columns, then their standard deviations, then `true` or `false` for each of [`BOUNDS`].
 fn values(row: &Row) -> Vec<String> {
     let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     let means = Column::ALL.map(|column| number(row.cell(column).map(|cell| cell.mean)));
     let stds = Column::ALL.map(|column| number(row.cell(column).and_then(|cell| cell.std)));
-    [means, stds].concat()
+    let bounds = BOUNDS.map(|(_, bound)| match row.cell(Column::Dee) {
+        Some(_) => row.bounds().values().any(|own| *own == bound).to_string(),
+        None => String::new(),
+    });
+    [&means[..], &stds, &bounds].concat()
 }
 
 /// A cell as RFC 4180 asks for.

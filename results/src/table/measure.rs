@@ -3,6 +3,7 @@
 use metrics::{Dee, Scores, dee, fit_temperature, mean_pairwise_kl, score};
 use rayon::prelude::*;
 
+use super::model::Bound;
 use super::predicted::{Candidate, Members, Predicted};
 use crate::record::Record;
 use crate::{Column, Error, Result};
@@ -22,8 +23,8 @@ pub(super) struct Measured {
     pub(super) row: String,
     /// One value a column.
     pub(super) values: [Option<f64>; Column::ALL.len()],
-    /// Whether the DEE is at or beyond DE-Nmax.
-    pub(super) at_least: bool,
+    /// Where the DEE is at or beyond an end of the curve.
+    pub(super) bound: Option<Bound>,
 }
 
 /// Measures every row that `records`, all of one seed, give.
@@ -74,7 +75,12 @@ impl Measured {
             Column::Dee => dee.map(|dee| dee.value),
             Column::Kld => kld,
         });
-        Self { row, values, at_least: dee.is_some_and(|dee| dee.at_least) }
+        let bound = dee.and_then(|dee| match (dee.at_least, dee.at_most) {
+            (true, _) => Some(Bound::AtLeast),
+            (_, true) => Some(Bound::AtMost),
+            _ => None,
+        });
+        Self { row, values, bound }
     }
 }
 

@@ -39,6 +39,17 @@ pub struct Row {
     cells: [Option<Cell>; Column::ALL.len()],
     /// The values of each seed.
     by_seed: BTreeMap<u64, [Option<f64>; Column::ALL.len()]>,
+    /// The seeds whose DEE is at or beyond an end of their curve.
+    bounds: BTreeMap<u64, Bound>,
+}
+
+/// What is known of a DEE where the curve of ensembles ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// It is at or beyond DE-Nmax, and stands as Nmax.
+    AtLeast,
+    /// It is worse than DE-1, and stands as 1.
+    AtMost,
 }
 
 /// One value over seeds, in the files' units (accuracy as a fraction).
@@ -57,16 +68,22 @@ impl Experiment {
     pub fn ensemble(&self) -> usize {
         self.teachers.values().copied().max().unwrap_or(0)
     }
+
+    /// The row `name`, if there is one.
+    pub fn row(&self, name: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.name == name)
+    }
 }
 
 impl Row {
-    /// The row `name` with the values of each seed and one cell a column.
+    /// The row `name` with the values of each seed, what is a bound among its DEEs, and one cell a column.
     pub(super) fn new(
         name: String,
         by_seed: BTreeMap<u64, [Option<f64>; Column::ALL.len()]>,
+        bounds: BTreeMap<u64, Bound>,
         cells: [Option<Cell>; Column::ALL.len()],
     ) -> Self {
-        Self { name, seeds: by_seed.len(), cells, by_seed }
+        Self { name, seeds: by_seed.len(), cells, by_seed, bounds }
     }
 
     /// The values of each seed in `column`, where it applies.
@@ -75,6 +92,11 @@ impl Row {
             values[column as usize].map(|value| (*seed, value))
         };
         self.by_seed.iter().filter_map(value).collect()
+    }
+
+    /// The seeds whose DEE is a bound, not a value.
+    pub fn bounds(&self) -> &BTreeMap<u64, Bound> {
+        &self.bounds
     }
 
     /// The value in `column`; none where the column does not apply.

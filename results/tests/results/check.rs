@@ -1,11 +1,13 @@
 //! The gate on metrics, on made records: what passes, what a planted regression does, and how it reads.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use results::Column;
 use results::check::claims::{self, TrainKld};
 use results::check::golden::{Golden, TABLE};
-use results::check::{Report, Section, Verdict, spread};
+use results::check::{Finding, Report, Section, Verdict, spread};
+use results::figure::Id;
 use results::record::{PREDICTIONS, Predictions};
 use results::table::{Format, Table};
 
@@ -215,17 +217,95 @@ fn claims_hold_fail_or_stay_open() {
     let experiment = &table.experiments[0];
     let raised = kld(&[[0.01, 0.012, 0.5, 0.4], [0.011, 0.012, 0.52, 0.4], [0.01, 0.011, 0.49, 0.4]]);
     let section = claims::evaluate(experiment, &raised);
-    assert_eq!(verdicts(&section, "ODS raises the teachers'"), [Verdict::Pass]);
-    assert_eq!(verdicts(&section, "ODS raises it over"), [Verdict::Pass]);
+    assert_eq!(verdicts(&section, "ODS raises the teachers'"), [Verdict::Pass; 2]);
     insta::assert_snapshot!(report(section).render());
 
     let lowered = kld(&[[0.5, 0.01, 0.1, 0.4], [0.52, 0.2, 0.11, 0.4], [0.49, 0.1, 0.1, 0.4]]);
     let section = claims::evaluate(experiment, &lowered);
-    assert_eq!(verdicts(&section, "ODS raises the teachers'"), [Verdict::Fail]);
-    assert_eq!(verdicts(&section, "ODS raises it over"), [Verdict::Inconclusive]);
+    assert_eq!(verdicts(&section, "ODS raises the teachers'"), [Verdict::Fail, Verdict::Inconclusive]);
     for stored in [kld(&[[0.01, 0.01, 0.5, 0.4]]), TrainKld::new()] {
         let section = claims::evaluate(experiment, &stored);
-        assert_eq!(verdicts(&section, "ODS raises the teachers'"), [Verdict::Inconclusive]);
+        assert_eq!(verdicts(&section, "ODS raises the teachers'"), [Verdict::Inconclusive; 2]);
+    }
+}
+
+/// Students that are all worse than one teacher have a DEE of 1, and those that are all better than four one of 4: not
+/// because they are alike.
+#[test]
+fn a_dee_beyond_its_curve_decides_no_claim() {
+    for (signal, end) in [(0.0, 1.0), (6.0, 4.0)] {
+        let out = tempfile::tempdir().unwrap();
+        for seed in 1..=3 {
+            for teacher in 1..=4 {
+                Made::new("quick", "smoke", &format!("teacher-{teacher}"), seed).write(out.path());
+            }
+            for row in STUDENTS {
+                Made::new("quick", "smoke", row, seed).signal(signal).write(out.path());
+            }
+        }
+        let table = Table::build(out.path()).unwrap();
+        let experiment = &table.experiments[0];
+        for row in STUDENTS {
+            let values: Vec<f64> = experiment.row(row).unwrap().values(Column::Dee).into_values().collect();
+            assert_eq!(values, [end; 3], "{row}");
+        }
+        let section = claims::evaluate(experiment, &TrainKld::new());
+        let of_dee: Vec<&Finding> =
+            section.findings.iter().filter(|finding| finding.what.contains("DEE")).collect();
+        assert_eq!(of_dee.len(), 4);
+        for Finding { what, verdict, evidence } in of_dee {
+            assert_eq!(*verdict, Verdict::Inconclusive, "{what}: {evidence}");
+            assert!(
+                evidence.contains("a bound and no value") && evidence.contains("(seeds 1, 2, 3)"),
+                "{evidence}"
+            );
+        }
+        // The report's figure judges the same claim.
+        let report = results::report::Section::read(&out.path().join("quick-smoke")).unwrap();
+        let figure = report.figures.iter().find(|figure| figure.id == Id::Dee).unwrap();
+        assert!(section.findings.contains(&figure.claim), "{:?}", figure.claim);
+    }
+}
+
+/// A golden of before there were the columns of bounds: they are new, what it has is still compared.
+#[test]
+fn columns_that_a_golden_lacks_are_new() {
+    let out = tempfile::tempdir().unwrap();
+    let table = records(out.path(), "quick", "smoke", 1, 2.5);
+    let now = Golden::new(&table, "here").unwrap();
+    let without = |text: String| -> String {
+        let line = |line: &str| line.rsplitn(3, ',').last().unwrap().to_owned() + "\n";
+        text.lines().map(line).collect()
+    };
+    let older = golden(&table, "here", without).compare("quick-smoke", &now);
+    assert_eq!(verdicts(&older, "dee_at_"), [Verdict::New; 2]);
+    assert_eq!(report(older).exit_code(), 0);
+    let moved = golden(&table, "here", |text| without(times(&text, "be-kd", Column::Nll, 1.03)));
+    assert_eq!(verdicts(&moved.compare("quick-smoke", &now), "be-kd nll"), [Verdict::Fail]);
+    // Where it has them they count: DE-4 is at the end of its curve.
+    let turned = golden(&table, "here", |text| {
+        let line = |line: &str| match line.starts_with("quick-smoke,de-4,") {
+            true => line.replace(",true,", ",false,") + "\n",
+            false => line.to_owned() + "\n",
+        };
+        text.lines().map(line).collect()
+    });
+    assert_eq!(verdicts(&turned.compare("quick-smoke", &now), "de-4 dee_at_least"), [Verdict::Fail]);
+}
+
+/// METHODOLOGY.md lists each claim that is judged anywhere, in the words of the program.
+#[test]
+fn every_claim_is_in_the_methodology() {
+    let out = tempfile::tempdir().unwrap();
+    records(out.path(), "quick", "laptop", 2, 2.5);
+    let report = results::report::Section::read(&out.path().join("quick-laptop")).unwrap();
+    let text = include_str!("../../../METHODOLOGY.md");
+    let figures = report.figures.iter().map(|figure| &figure.claim);
+    let claims: BTreeSet<&str> =
+        report.claims.iter().chain(figures).map(|claim| claim.what.as_str()).collect();
+    assert_eq!(claims.len(), 13, "{claims:?}");
+    for claim in claims {
+        assert!(text.contains(&format!("| {claim} |")), "{claim}");
     }
 }
 

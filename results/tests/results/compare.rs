@@ -58,6 +58,32 @@ fn values_are_those_of_the_table_and_clear_differences_are_found() {
     assert_eq!(compare(&folder, BASELINE, 400).unwrap(), found, "equal records give equal intervals");
 }
 
+/// A student that is worse than one teacher on every seed has a DEE of 1, whose distance from the baseline's is too small
+/// by an unknown number; that of DE-1 is 1.
+#[test]
+fn a_dee_beyond_its_curve_decides_nothing() {
+    let out = tempfile::tempdir().unwrap();
+    // Seeds on which the baseline is within its curve.
+    for seed in [1, 3, 5, 7, 8, 10] {
+        for n in 1..=3 {
+            Made::new("quick", "smoke", &format!("teacher-{n}"), seed).write(out.path());
+        }
+        for (row, signal) in [("be-kd", 1.5), ("be", 0.0)] {
+            Made::new("quick", "smoke", row, seed).signal(signal).write(out.path());
+        }
+    }
+    let found = compare(&out.path().join("quick-smoke"), BASELINE, 400).unwrap();
+    let [be, one] = ["be", "de-1"].map(|row| of(&found, row, Column::Dee));
+    for difference in [be, one] {
+        assert!(difference.value == 1.0 && difference.high < 0.0, "{difference:?}");
+    }
+    assert_eq!((be.is_bound, be.verdict), (true, Verdict::Inconclusive));
+    assert_eq!((one.is_bound, one.verdict), (false, Verdict::Worse));
+    assert!(found.iter().all(|one| one.column == Column::Dee || !one.is_bound));
+    let notes = sheet("quick-smoke", &found).notes;
+    assert!(notes.iter().any(|note| note.contains("a bound and no value")), "{notes:?}");
+}
+
 /// With one seed a replicate resamples the images alone: the accuracy's interval is that of a mean of paired differences,
 /// mean +- 2.228 standard errors, to the precision of 2000 replicates.
 #[test]

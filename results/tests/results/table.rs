@@ -220,15 +220,22 @@ fn csv_keeps_every_bit() {
     assert_eq!(
         lines.next().unwrap(),
         "experiment,row,seeds,acc,nll,bs,ece,cnll,cbs,cece,dee,kld,\
-         acc_std,nll_std,bs_std,ece_std,cnll_std,cbs_std,cece_std,dee_std,kld_std"
+         acc_std,nll_std,bs_std,ece_std,cnll_std,cbs_std,cece_std,dee_std,kld_std,dee_at_least,dee_at_most"
     );
     for row in &only(&table).rows {
         let cells: Vec<&str> = lines.next().unwrap().split(',').collect();
         assert_eq!(cells[..3], ["quick-smoke", row.name.as_str(), "2"]);
-        let parsed: Vec<Option<f64>> = cells[3..].iter().map(|cell| cell.parse().ok()).collect();
+        let (numbers, flags) = cells[3..].split_at(2 * Column::ALL.len());
+        let parsed: Vec<Option<f64>> = numbers.iter().map(|cell| cell.parse().ok()).collect();
         let means = Column::ALL.map(|column| row.cell(column).map(|cell| cell.mean));
         let stds = Column::ALL.map(|column| row.cell(column).and_then(|cell| cell.std));
         assert_eq!(parsed, [means, stds].concat());
+        // Either end of the curve, on some seed: at or below the loss of DE-2, above that of DE-1.
+        let [own, first, last] = [row.name.as_str(), "de-1", "de-2"]
+            .map(|name| only(&table).row(name).unwrap().values(Column::Cnll));
+        let any = |is: &dyn Fn(&u64) -> bool| own.keys().any(is).to_string();
+        let ends = [any(&|seed| own[seed] <= last[seed]), any(&|seed| own[seed] > first[seed])];
+        assert_eq!(flags, ends, "{}", row.name);
     }
     assert_eq!(lines.next(), None);
 }
