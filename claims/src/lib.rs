@@ -2,6 +2,8 @@
 //!
 //! Made for file systems where locks do not hold (NFS): see [`Claims::take`] for what is relied on instead.
 
+#![forbid(unsafe_code)]
+
 mod claim;
 mod owner;
 

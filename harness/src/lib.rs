@@ -10,6 +10,8 @@
 //! * [`status`]: what became of a plan's runs, from their folder
 //! * [`cli`], [`commands`]: what the user types and what it does
 
+#![forbid(unsafe_code)]
+
 pub mod analyze;
 pub mod bench;
 pub mod cli;

@@ -1,5 +1,7 @@
 //! `divkd`: reproduces "Diversity Matters When Learning From Ensembles" (NeurIPS 2021) from data to the paper's tables.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::Parser;

@@ -124,6 +124,16 @@ fn the_whole_pipeline() {
     let bare = reproduce(second.path(), 2, &[]);
     assert!(!text(&bare.stdout).contains("train-kld"), "{}", text(&bare.stdout));
     assert!(text(&bare.stderr).contains(&format!("{stored} analyses are missing")), "{}", text(&bare.stderr));
+
+    // Other data do not mix either, once something is to be trained on them.
+    fs::remove_dir_all(run_dir(second.path(), "be")).unwrap();
+    let told = run_dir(second.path(), "teacher-1").join(record::RUN);
+    let description = fs::read_to_string(&told).unwrap();
+    assert!(description.contains("\ntrain = 96\n"), "{description}");
+    fs::write(&told, description.replace("\ntrain = 96\n", "\ntrain = 95\n")).unwrap();
+    let other = divkd(second.path(), 2, &["reproduce", "quick", "--preset", "smoke"]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(text(&other.stderr).contains("train rows: was \"95\", is \"96\""), "{}", text(&other.stderr));
 }
 
 fn check_records(folder: &Path) {

@@ -3,6 +3,8 @@
 //! A [`Method`] says how a student is built and what one training step minimises. It touches no file and no network.
 //! To add one: a file with a settings struct that implements [`Method`], and a line in [`registry()`].
 
+#![forbid(unsafe_code)]
+
 pub mod batch;
 pub mod be;
 pub mod be_kd;
