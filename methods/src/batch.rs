@@ -31,10 +31,11 @@ pub struct Step<'a> {
 pub struct Loss {
     /// What is minimised: a scalar.
     pub total: Tensor,
-    /// Mean cross-entropy over the M * B rows of the clean pass: a scalar.
+    /// Mean cross-entropy with the labels over the M * B rows of `logits`: a scalar.
     pub ce: Tensor,
-    /// tau^2 times the mean divergence from the teachers: a scalar; `None` where the method does not distill.
+    /// tau^2 times the mean divergence from the teachers, for LatentBE their cross-entropy: a scalar; `None` where the
+    /// method does not distill.
     pub kd: Option<Tensor>,
-    /// Logits (M, B, K) of the clean pass, for the training accuracy.
+    /// Logits (M, B, K), for the training accuracy: those of the clean pass, or of the only one where that is perturbed.
     pub logits: Tensor,
 }

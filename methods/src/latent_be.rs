@@ -1,7 +1,7 @@
 //! `latent-be`: LatentBE (Nam et al., ICML 2022), a BatchEnsemble that is folded into one plain network to predict.
 //!
 //! r and s start at 1 and decay towards 1; their gradients are multiplied by M. Loss (1 - alpha) CE + alpha tau^2
-//! H(softmax(T_j / tau), softmax(S_j / tau)) on clean images, teacher j for subnetwork j. Validated, kept and scored is
+//! H(softmax(S_j / tau), softmax(T_j / tau)) on clean images, teacher j for subnetwork j; H(p, q) = -sum_k q_k ln p_k. Validated, kept and scored is
 //! the plain network with the members' mean r and s in its weights ([`latent`]).
 //!
 //! Its paper trains it for 200 epochs of batch 128 at rate 0.1, warmed up from 0 over 5 epochs and lowered to 0 along a

@@ -1,7 +1,9 @@
 //! The seed of each run, from which all its random streams are keyed.
 //!
-//! Repetition n has one seed for every student and one for each teacher: students of a repetition start from the same
-//! weights and see the same batches, teachers differ in both. A run's seed keys its streams "init" (parameters),
+//! Repetition n has one seed for every student and one for each teacher. Students of a repetition see the images of an epoch
+//! in the same order and with the same augmentation, so the same batches where their batch size is the same, and
+//! start from the same weights where their networks are of one kind and the method sets none itself; teachers differ in
+//! all of this. A run's seed keys its streams "init" (parameters),
 //! "shuffle" (order of an epoch), "augment" (crops and flips) and those of its method.
 
 use random::Stream;

@@ -36,7 +36,8 @@ pub struct Means {
     pub ce: f64,
     /// Its distillation part, where there is one.
     pub kd: Option<f64>,
-    /// Accuracy of the clean pass on the training images, over the M*N rows of the epoch.
+    /// Accuracy of the steps' logits (the clean pass's, where there is one) on the training images, over the M*N rows of
+    /// the epoch.
     pub train_acc: f64,
 }
 
