@@ -78,13 +78,16 @@ impl Scored {
 }
 
 impl Seed {
-    /// Whether each row's DEE on all images is beyond an end of the curve. The ensembles are the curve: theirs are values.
+    /// Whether each row's DEE on all images is beyond an end of the curve. The largest ensemble is that end, not beyond it;
+    /// any may be worse than DE-1.
     pub(super) fn bounded(&self) -> Vec<bool> {
         let all = vec![1; self.images];
         let nll: Vec<f64> = self.rows.iter().map(|row| row.calibrated.resampled(&all).nll).collect();
         let curve = &nll[..self.ensembles];
-        let is_bound = |value| dee(curve, value).is_ok_and(|dee| dee.at_least || dee.at_most);
-        nll.iter().enumerate().map(|(at, value)| at >= self.ensembles && is_bound(*value)).collect()
+        let is_bound = |(at, value): (usize, &f64)| {
+            dee(curve, *value).is_ok_and(|dee| dee.at_most || dee.at_least && at >= self.ensembles)
+        };
+        nll.iter().enumerate().map(is_bound).collect()
     }
 
     /// The columns of every row on the resample that has image i `counts[i]` times.
