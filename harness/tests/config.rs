@@ -130,6 +130,43 @@ fn everything_that_is_wrong_is_reported_at_once_with_the_nearest_name() {
     ));
 }
 
+/// What the configuration's types cannot hold, key by key, with all else that is wrong.
+#[test]
+fn numbers_of_another_sign_and_arrays_of_another_length_are_named() {
+    let table = resolve("quick", None, &[]).unwrap().table().unwrap();
+    let below = |prefix: &str, table: &toml::Table| -> Vec<String> {
+        let integers = table.iter().filter(|(_, value)| value.is_integer());
+        integers.map(|(key, _)| format!("{prefix}{key}")).collect()
+    };
+    let tables = ["data", "teacher", "student"];
+    let nested = tables.iter().flat_map(|name| below(&format!("{name}."), table[*name].as_table().unwrap()));
+    let mut keys: Vec<String> = below("", &table).into_iter().chain(nested).collect();
+    assert!(keys.len() >= 16, "{keys:?}");
+    keys.extend(["epochs", "recipe.kd.epochs", "recipe.latent-be.batch"].map(str::to_owned));
+    for key in &keys {
+        let message = message("quick", None, &[&format!("{key}=-3"), "teacher.lr=-1"]);
+        let expected = format!("--set {key}=-3: `{key}` must be 0 or more, found -3");
+        assert!(message.contains(&expected), "{message}");
+        assert!(
+            message.contains("2 errors") && message.contains("`teacher.lr` must be at least 0"),
+            "{message}"
+        );
+    }
+    for (value, why) in [
+        ("[1, 2]", "must have 3 values, such as [1, 15, 27], found 2"),
+        ("[]", "must have 3 values, such as [1, 15, 27], found 0"),
+        ("[1, 2, 3, 4]", "must have 3 values, such as [1, 15, 27], found 4"),
+        ("[1, -2, 3]", "must be 0 or more, found -2"),
+    ] {
+        let set = format!("teacher.schedule.milestones={value}");
+        let message = message("quick", None, &[&set]);
+        let expected = format!("--set {set}: `teacher.schedule.milestones` {why}");
+        assert!(message.ends_with(&expected), "{message}");
+    }
+    // A list of names has any length.
+    assert!(resolve("quick", None, &["methods=[\"be\"]"]).is_ok());
+}
+
 /// Counts that a slip of the keyboard makes too large to plan, load or compute are errors, not lack of memory.
 #[test]
 fn counts_have_upper_bounds() {
@@ -327,7 +364,8 @@ fn epochs_scale_every_recipe() {
     };
     assert_eq!(times(&config.teacher), (6, [1, 4, 6], 1, 1));
     assert_eq!(times(&config.student), (6, [1, 4, 6], 1, 1));
-    assert_eq!(times(&config.recipe["latent-be"]), (4, [0, 0, 4], 1, 1));
+    // A warm-up of 5 of 200 epochs stays one.
+    assert_eq!(times(&config.recipe["latent-be"]), (4, [1, 1, 4], 1, 1));
     assert_eq!(config.teacher.lr, 0.2);
     // As they are, twice as long, and as short as can be.
     let same = resolve("cifar100", None, &["epochs=300"]).unwrap();

@@ -71,6 +71,13 @@ pub fn start(student: &Network) -> Result<()> {
     student.load_state(&state)
 }
 
+/// The settings of a recipe that [`optimiser`] replaces, and by what.
+pub const FIXED: &[(&str, &str)] = &[
+    ("lr_fast", "lr times members"),
+    ("weight_decay_fast", "weight_decay over members"),
+    ("nesterov", "true"),
+];
+
 /// Nesterov's momentum; r and s at the slow weights' rate, with the term wd/2 * sum (1 - r)^2 / M (and so for s), and
 /// gradients, that term included, times M.
 ///

@@ -55,6 +55,10 @@ impl Method for LatentBe {
         latent::optimiser(recipe, members)
     }
 
+    fn fixes(&self) -> &'static [(&'static str, &'static str)] {
+        latent::FIXED
+    }
+
     fn inference(&self, student: &Network) -> Result<Option<Network>> {
         latent::fold(student).map(Some)
     }

@@ -57,6 +57,10 @@ impl Method for LatentBeTdivSdiv {
         latent::optimiser(recipe, members)
     }
 
+    fn fixes(&self) -> &'static [(&'static str, &'static str)] {
+        latent::FIXED
+    }
+
     fn inference(&self, student: &Network) -> Result<Option<Network>> {
         latent::fold(student).map(Some)
     }

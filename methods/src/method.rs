@@ -40,6 +40,12 @@ pub trait Method: Send + Sync {
         recipe
     }
 
+    /// The settings of a recipe that [`Method::optimiser`] does not take from there, by their keys, each with what it is
+    /// instead: none, unless it says so. A recipe of this method cannot set them.
+    fn fixes(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
     /// The network that validates, predicts and is kept, where that is not the student itself.
     ///
     /// # Errors

@@ -118,10 +118,9 @@ impl File {
     /// Holds the base tables to the keys and types of another file's, whose values stand in for wrong ones so that the
     /// rest can be checked. The methods' settings are each file's own: the methods check them.
     pub(crate) fn conform(&mut self, schema: &Self, path: &str) {
-        let own = |key: &str| key.starts_with("method.");
         for (key, leaf) in std::mem::take(&mut self.base) {
             let place = leaf.place.clone();
-            let result = if own(&key) { Ok(leaf.value) } else { schema.accept(&key, leaf.value) };
+            let result = if is_of_a_method(&key) { Ok(leaf.value) } else { schema.accept(&key, leaf.value) };
             match (result, schema.base.get(&key)) {
                 (Ok(value), _) => drop(self.base.insert(key, Leaf { value, place })),
                 (Err(message), stand_in) => {
@@ -130,7 +129,7 @@ impl File {
                 }
             }
         }
-        for (key, leaf) in schema.base.iter().filter(|(key, _)| !own(key)) {
+        for (key, leaf) in schema.base.iter().filter(|(key, _)| !is_of_a_method(key)) {
             if !self.base.contains_key(key) {
                 let message = format!("key `{key}` is missing, such as {key} = {}", leaf.value);
                 self.problems.push(Problem { place: path.to_owned(), message });
@@ -184,10 +183,15 @@ impl File {
 
     /// `value` in the type that `key` has, or what is wrong.
     fn accept(&self, key: &str, value: Value) -> Result<Value, String> {
-        match self.base.get(key).or_else(|| self.base.get(&model(key)?)) {
-            None => Err(self.unknown_key(key)),
-            Some(base) => convert(value, &base.value).map_err(|why| format!("`{key}` {why}")),
+        let Some(base) = self.base.get(key).or_else(|| self.base.get(&model(key)?)) else {
+            return Err(self.unknown_key(key));
+        };
+        let value = convert(value, &base.value).map_err(|why| format!("`{key}` {why}"))?;
+        // What a method's settings may be, it says itself.
+        if !is_of_a_method(key) {
+            fits(&value, &base.value).map_err(|why| format!("`{key}` {why}"))?;
         }
+        Ok(value)
     }
 
     fn unknown_key(&self, key: &str) -> String {
@@ -238,6 +242,27 @@ fn convert(value: Value, base: &Value) -> Result<Value, String> {
             article(value.type_str())
         )),
     }
+}
+
+/// Whether a converted `value` is one that the configuration has room for: its integers are counts, from 0, and its arrays
+/// of numbers have the base's length.
+fn fits(value: &Value, base: &Value) -> Result<(), String> {
+    match (value, base) {
+        (Value::Integer(number), _) if *number < 0 => Err(format!("must be 0 or more, found {number}")),
+        (Value::Array(values), Value::Array(bases)) if bases.iter().any(Value::is_integer) => {
+            if values.len() != bases.len() {
+                let (length, found) = (bases.len(), values.len());
+                return Err(format!("must have {length} values, such as {base}, found {found}"));
+            }
+            values.iter().zip(bases).try_for_each(|(value, base)| fits(value, base))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a key is one of a method's own settings.
+fn is_of_a_method(key: &str) -> bool {
+    key.starts_with("method.")
 }
 
 fn article(kind: &str) -> String {

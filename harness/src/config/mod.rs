@@ -5,9 +5,11 @@
 //! is wrong with them at once.
 //!
 //! Two things need not be in the base tables. `recipe.<method>.<key>` gives a method a recipe of its own, which is that of
-//! the teachers or students but for the keys that are named. `epochs` shortens or lengthens every recipe in proportion.
+//! the teachers or students but for the keys that are named, and a method that fixes settings of its optimiser has one in any
+//! case, with the values that it trains with. `epochs` shortens or lengthens every recipe in proportion.
 
 mod check;
+mod fixed;
 mod layers;
 mod recipe;
 mod report;
@@ -45,7 +47,7 @@ pub struct Config {
     pub teacher: RecipeConfig,
     /// How BatchEnsemble students are trained.
     pub student: RecipeConfig,
-    /// How those methods are trained that have a recipe of their own.
+    /// How those methods are trained that have a recipe of their own, among them all used ones that fix a part of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub recipe: BTreeMap<String, RecipeConfig>,
     /// Each method's own settings, read by the method itself.
@@ -120,6 +122,7 @@ pub fn resolve(
         problems.push(Problem { place: experiment.path.clone(), message });
     }
     let epochs = leaves.remove(recipe::EPOCHS);
+    problems.extend(fixed::problems(&leaves));
     problems.extend(recipe::complete(&mut leaves));
     let config = match Config::deserialize(layers::table(&leaves)) {
         Ok(mut config) => {
@@ -135,7 +138,8 @@ pub fn resolve(
         }
     };
     match config {
-        Some(config) if problems.is_empty() => {
+        Some(mut config) if problems.is_empty() => {
+            fixed::fill(&mut config)?;
             Ok(Resolved { experiment: experiment.name.clone(), preset, config })
         }
         _ => Err(ConfigError { experiment: experiment.name.clone(), preset, problems }.into()),
@@ -148,7 +152,8 @@ pub(crate) fn presets(experiment: &Experiment) -> anyhow::Result<Vec<String>> {
 }
 
 /// The parts of a run's configuration that its outcome depends on, so that more seeds, other methods or a longer curve
-/// of teachers do not disown finished runs.
+/// of teachers do not disown finished runs. What a method fixes is what it was trained with, also where the table, of an earlier
+/// version, says otherwise.
 pub fn relevant(config: &toml::Table, row: &Row) -> toml::Table {
     let mut table = config.clone();
     for key in ["seeds", "methods", "teachers"] {
@@ -165,7 +170,7 @@ pub fn relevant(config: &toml::Table, row: &Row) -> toml::Table {
             if let Some(settings) = methods.and_then(|all| all.get(name).cloned()) {
                 table.insert("method".to_owned(), settings);
             }
-            if let Some(recipe) = recipe {
+            if let Some(recipe) = fixed::in_table(config, name).or(recipe) {
                 table.remove("student");
                 table.insert("recipe".to_owned(), recipe);
             }

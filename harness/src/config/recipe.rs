@@ -68,7 +68,8 @@ impl RecipeConfig {
         schedule.milestones = schedule.milestones.map(|milestone| match schedule.decay {
             // Before epoch e, e - 1 are over.
             Decay::Linear => 1 + scaled(milestone.saturating_sub(1)),
-            Decay::Cosine => scaled(milestone),
+            // A warm-up stays one.
+            Decay::Cosine => scaled(milestone).max(usize::from(milestone > 0)),
         });
         let [_, decay, end] = &mut schedule.milestones;
         *end = (*end).max(*decay + 1);
@@ -140,15 +141,18 @@ pub(super) fn complete(leaves: &mut Leaves) -> Vec<Problem> {
 
 /// The table that a method's own recipe changes: `teacher` or `student`.
 fn base(method: &str, leaves: &Leaves) -> &'static str {
-    let prefix = format!("method.{method}.");
+    match self::method(method, leaves).map(|method| method.recipe()) {
+        Some(methods::Recipe::Teacher) => "teacher",
+        _ => "student",
+    }
+}
+
+/// The method `name` with its settings, where both are right.
+pub(super) fn method(name: &str, leaves: &Leaves) -> Option<Box<dyn methods::Method>> {
+    let prefix = format!("method.{name}.");
     let settings = leaves
         .iter()
         .filter_map(|(key, leaf)| Some((key.strip_prefix(&prefix)?.to_owned(), leaf.clone())))
         .collect();
-    let made =
-        methods::find(method).and_then(|entry| (entry.from_toml)(super::layers::table(&settings)).ok());
-    match made.map(|method| method.recipe()) {
-        Some(methods::Recipe::Teacher) => "teacher",
-        _ => "student",
-    }
+    (methods::find(name)?.from_toml)(super::layers::table(&settings)).ok()
 }

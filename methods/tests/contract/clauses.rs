@@ -1,7 +1,7 @@
 //! What every method promises.
 
 use candle_core::Tensor;
-use methods::{Entry, Method};
+use methods::{Entry, Method, Optimiser};
 use nn::{Network, NetworkSpec, Sgd, SgdSettings};
 
 use crate::fixture::{self, BATCH, CLASSES, MEMBERS};
@@ -9,7 +9,7 @@ use crate::pieces;
 
 type Check = fn(&Entry) -> Result<(), String>;
 
-pub(crate) const CLAUSES: [(&str, Check); 10] = [
+pub(crate) const CLAUSES: [(&str, Check); 11] = [
     ("finite_loss_of_declared_shapes", finite_loss_of_declared_shapes),
     ("student_is_the_plain_network_or_its_batch_ensemble", student),
     ("same_seed_same_bits", same_seed_same_bits),
@@ -20,6 +20,7 @@ pub(crate) const CLAUSES: [(&str, Check); 10] = [
     ("another_number_of_teachers_is_an_error", another_number_of_teachers),
     ("wrong_settings_are_errors", wrong_settings_are_errors),
     ("a_batch_in_pieces_is_the_whole_batch", pieces::are_the_whole),
+    ("the_optimiser_changes_what_it_fixes", optimiser_changes_what_it_fixes),
 ];
 
 /// A method, its student, and its teachers.
@@ -187,6 +188,43 @@ fn wrong_settings_are_errors(entry: &Entry) -> Result<(), String> {
         let mut table = good.clone();
         table.insert(key.to_owned(), value);
         ensure((entry.from_toml)(table).is_err(), || format!("`{key}` is accepted"))?;
+    }
+    Ok(())
+}
+
+/// Of a recipe's settings the optimiser replaces those that it says it fixes, whatever they were, and no other: a recipe
+/// that is written down is what was trained with.
+fn optimiser_changes_what_it_fixes(entry: &Entry) -> Result<(), String> {
+    let (method, ..) = setup(entry)?;
+    let of = |lr_fast: f64, weight_decay_fast: f64, nesterov: bool| Optimiser {
+        settings: SgdSettings { momentum: 0.8, weight_decay: 5e-4, weight_decay_fast, nesterov },
+        lr: 0.05,
+        lr_fast,
+        centre: 0.0,
+    };
+    let values = |Optimiser { settings, lr, lr_fast, .. }: Optimiser| {
+        [
+            ("lr", lr),
+            ("lr_fast", lr_fast),
+            ("momentum", settings.momentum),
+            ("weight_decay", settings.weight_decay),
+            ("weight_decay_fast", settings.weight_decay_fast),
+            ("nesterov", f64::from(u8::from(settings.nesterov))),
+        ]
+    };
+    let recipes = [of(0.02, 0.003, false), of(0.01, 0.004, true)];
+    let used = recipes.map(|recipe| values(method.optimiser(recipe, MEMBERS)));
+    let keys = values(recipes[0]).map(|(key, _)| key);
+    for (key, _) in method.fixes() {
+        ensure(keys.contains(key), || format!("`{key}` is no setting of the optimiser"))?;
+    }
+    for (at, key) in keys.into_iter().enumerate() {
+        let asked = recipes.map(|recipe| values(recipe)[at].1);
+        let used = [used[0][at].1, used[1][at].1];
+        match method.fixes().iter().any(|(fixed, _)| *fixed == key) {
+            true => ensure(used[0] == used[1], || format!("`{key}` is fixed, but {used:?} for {asked:?}"))?,
+            false => ensure(used == asked, || format!("`{key}` is not fixed, but {used:?} for {asked:?}"))?,
+        }
     }
     Ok(())
 }
