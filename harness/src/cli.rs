@@ -295,10 +295,10 @@ pub struct Oracle {
 #[command(group = ArgGroup::new("measured").args(["golden", "speed"]).multiple(false))]
 pub struct Check {
     /// A folder of records, as for `table`.
-    #[arg(default_value = "runs", conflicts_with = "golden")]
+    #[arg(default_value = "runs", conflicts_with = "measured")]
     pub runs: PathBuf,
     /// Earlier records to compare with, seed by seed.
-    #[arg(long, value_name = "RUNS", conflicts_with = "golden")]
+    #[arg(long, value_name = "RUNS", conflicts_with = "measured")]
     pub against: Option<PathBuf>,
     /// Run the experiments of results/golden again and compare their tables.
     #[arg(long)]
@@ -312,7 +312,7 @@ pub struct Check {
     /// Change a setting of the run, such as method.be-kd.tau=2, to see the gate fail. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "golden")]
     pub set: Vec<String>,
-    /// auto, cpu or cuda:0.
-    #[arg(long, default_value = "auto")]
+    /// Where --golden and --speed compute: auto, cpu or cuda:0.
+    #[arg(long, default_value = "auto", requires = "measured")]
     pub device: String,
 }

@@ -49,21 +49,41 @@ pub fn choose(name: &str, precision: &str) -> anyhow::Result<Chosen> {
 /// # Errors
 /// Those of [`choose`].
 pub fn choose_for(option: &str, name: &str, precision: &str) -> anyhow::Result<Chosen> {
-    let Ok(precision) = precision.parse::<Precision>() else {
-        return Err(UnknownName::new("precision", precision, Precision::NAMES).into());
-    };
+    let precision = self::precision(precision)?;
+    check(name)?;
     match (name, cuda_ordinal(name)) {
         ("auto", _) => match cuda(0, precision) {
             Ok(chosen) => Ok(chosen),
             Err(reason) => cpu(precision, &format!("cpu: {reason:#}")),
         },
-        ("cpu", _) => cpu(precision, "cpu, as asked"),
         (_, Some(ordinal)) => match cuda(ordinal, precision) {
             Ok(chosen) => Ok(chosen),
             Err(reason) => bail!("{option} {name}: {reason:#}; leave the option out or write cpu"),
         },
-        _ => Err(UnknownName::new("device", name, ["auto", "cpu", "cuda:0"]).into()),
+        (_, None) => cpu(precision, "cpu, as asked"),
     }
+}
+
+/// Whether a device may have that name, without opening one.
+///
+/// # Errors
+/// Other names, with the nearest that is right.
+pub fn check(name: &str) -> Result<(), UnknownName> {
+    let is_known = matches!(name, "auto" | "cpu") || cuda_ordinal(name).is_some();
+    if is_known { Ok(()) } else { Err(UnknownName::new("device", name, ["auto", "cpu", "cuda:0"])) }
+}
+
+/// The precision of that name.
+///
+/// # Errors
+/// Other names, with the nearest that is right.
+pub fn precision(name: &str) -> Result<Precision, UnknownName> {
+    name.parse().map_err(|_| UnknownName::new("precision", name, Precision::NAMES))
+}
+
+/// The precision that a record was made in, by its device's [name](Chosen::name).
+pub fn precision_of(device: &str) -> Precision {
+    device.split(' ').find_map(|word| word.parse().ok()).unwrap_or_default()
 }
 
 fn cpu(precision: Precision, reason: &str) -> anyhow::Result<Chosen> {
@@ -180,7 +200,7 @@ fn cuda_ordinal(name: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{advice, check_names, choose, choose_for, is_out_of_memory};
+    use super::{advice, check_names, choose, choose_for, is_out_of_memory, precision_of};
 
     fn error(name: &str, precision: &str) -> String {
         format!("{:#}", choose(name, precision).unwrap_err())
@@ -193,6 +213,19 @@ mod tests {
         assert!(error("cpu", "bf16").contains("the CPU computes in f32 alone"));
         assert!(error("cpu", "tf23").contains("did you mean `tf32`?"));
         assert!(error("gpu:0", "f32").contains("unknown device `gpu:0`"));
+    }
+
+    #[test]
+    fn a_records_device_names_its_precision() {
+        for (device, expected) in [
+            ("cpu", "f32"),
+            ("cpu micro-batch 64", "f32"),
+            ("cuda:0", "f32"),
+            ("cuda:1 bf16", "bf16"),
+            ("cuda:0 tf32 micro-batch 16", "tf32"),
+        ] {
+            assert_eq!(precision_of(device).to_string(), expected, "{device}");
+        }
     }
 
     #[test]

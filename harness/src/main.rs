@@ -46,7 +46,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global()?;
     }
     match cli.command {
-        Command::Reproduce(args) => commands::reproduce::run(&args),
+        Command::Reproduce(args) => commands::reproduce::run(&args, cli.threads),
         Command::Run(args) => commands::run::run(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Cancel(args) => commands::cancel::run(&args),
@@ -59,7 +59,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Import(args) => commands::import::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
-        Command::Check(args) => commands::check::run(&args),
+        Command::Check(args) => commands::check::run(&args, cli.threads),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Keep(args) => commands::keep::run(&args),
         Command::Pack(args) => commands::pack::run_pack(&args),

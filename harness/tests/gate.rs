@@ -41,8 +41,9 @@ fn a_dropped_tau_squared_and_three_percent_on_a_metric_are_caught() {
 
     let blessed = divkd(folder.path(), &[&ROWS[..], &["--bless"]].concat());
     assert_eq!(blessed.status.code(), Some(0), "{}", text(&blessed.stderr));
-    let same = divkd(folder.path(), &ROWS);
+    let same = divkd(folder.path(), &[&ROWS[..], &["--threads", "3"]].concat());
     assert_eq!(same.status.code(), Some(0), "{}", text(&same.stdout));
+    assert!(text(&same.stderr).contains("; 3 threads"), "{}", text(&same.stderr));
     assert!(text(&same.stdout).contains("check: pass"), "{}", text(&same.stdout));
 
     let planted = without_tau_squared();
@@ -68,7 +69,14 @@ fn a_dropped_tau_squared_and_three_percent_on_a_metric_are_caught() {
 #[test]
 fn wrong_options_exit_with_64_and_missing_records_with_1() {
     let folder = tempfile::tempdir().unwrap();
-    for args in [&["check", "--bless"][..], &["check", "runs", "--golden"], &["check", "--set", "seeds=1"]] {
+    for args in [
+        &["check", "--bless"][..],
+        &["check", "runs", "--golden"],
+        &["check", "--set", "seeds=1"],
+        &["check", "runs", "--speed"],
+        &["check", "--speed", "--against", "earlier"],
+        &["check", "runs", "--device", "cpu"],
+    ] {
         let output = divkd(folder.path(), args);
         assert_eq!(output.status.code(), Some(64), "{args:?}: {}", text(&output.stderr));
     }

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use datasets::Id;
 
-use super::ComputeOptions;
+use super::{ComputeOptions, WrongOptions};
 use crate::config::{self, Override, Resolved};
+use crate::device;
 use crate::experiments::Experiment;
 
 /// The experiment, its settings, its data and its folder.
@@ -49,10 +51,18 @@ impl Planned {
     /// The experiment with its preset and these options.
     ///
     /// # Errors
-    /// Names and settings that are wrong.
+    /// Names, of device and precision too, and settings that are wrong.
     pub fn resolve(&self) -> anyhow::Result<Resolved> {
         let experiment = Experiment::find(&self.experiment)?;
-        config::resolve(&experiment, self.preset.as_deref(), &self.overrides())
+        let resolved = config::resolve(&experiment, self.preset.as_deref(), &self.overrides())?;
+        device::check(&self.compute.device)?;
+        device::precision(&self.compute.precision)?;
+        if self.data_dir.is_some() && resolved.config.data.dataset == Id::Synthetic.name() {
+            let what =
+                "--data-dir: synthetic images are made from a seed and read from nowhere; leave it out";
+            return Err(WrongOptions(what.to_owned()).into());
+        }
+        Ok(resolved)
     }
 
     /// The options that change the configuration, `--set` last.

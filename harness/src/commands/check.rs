@@ -48,17 +48,17 @@ impl NotPassed {
     }
 }
 
-/// Prints what was checked.
+/// Prints what was checked; `threads` are those that were asked for.
 ///
 /// # Errors
 /// [`NotPassed`]; records or goldens that are missing or damaged, and whatever stops a run.
-pub fn run(args: &Check) -> anyhow::Result<()> {
+pub fn run(args: &Check, threads: Option<u16>) -> anyhow::Result<()> {
     ensure!(
         args.golden || args.speed || !args.bless,
         "--bless stores what --golden or --speed has measured: add one"
     );
     let report = match (args.golden, args.speed) {
-        (true, _) => check_golden(args)?,
+        (true, _) => check_golden(args, threads)?,
         (false, true) => check_speed(args)?,
         (false, false) => check_records(args)?,
     };
@@ -73,11 +73,11 @@ pub fn run(args: &Check) -> anyhow::Result<()> {
 }
 
 /// Tier 1: runs the experiments of the goldens anew, in a temporary folder.
-fn check_golden(args: &Check) -> anyhow::Result<Report> {
+fn check_golden(args: &Check, threads: Option<u16>) -> anyhow::Result<Report> {
     let mut report = Report::default();
     for folder in goldens(args.bless)? {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let now = Golden::new(&rerun(&name, args)?, &machine::class())?;
+        let now = Golden::new(&rerun(&name, args, threads)?, &machine::class())?;
         let section = match Golden::read(&folder) {
             Ok(golden) => golden.compare(&name, &now),
             Err(error) if args.bless => {
@@ -129,7 +129,7 @@ fn goldens(bless: bool) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Trains everything of `<experiment>-<preset>` and gives its table.
-fn rerun(name: &str, args: &Check) -> anyhow::Result<Table> {
+fn rerun(name: &str, args: &Check, threads: Option<u16>) -> anyhow::Result<Table> {
     let (experiment, preset) = split(name)?;
     let out = tempfile::tempdir().context("cannot make a temporary folder")?;
     // A process of its own, so that what is gated is the program as a user runs it.
@@ -138,6 +138,9 @@ fn rerun(name: &str, args: &Check) -> anyhow::Result<Table> {
         .args(["reproduce", &experiment, "--preset", &preset, "--device", &args.device])
         .arg("--out")
         .arg(out.path());
+    if let Some(threads) = threads {
+        command.args(["--threads", &threads.to_string()]);
+    }
     command.args(args.set.iter().flat_map(|set| ["--set", set.as_str()])).stdout(Stdio::null());
     let status = command.status().context("cannot run this program")?;
     ensure!(status.success(), "the run of {name} has failed ({status})");
@@ -165,10 +168,7 @@ fn check_records(args: &Check) -> anyhow::Result<Report> {
         report.sections.extend(spread::against_published(experiment));
         if let Some(earlier) = &earlier {
             let same = earlier.experiments.iter().find(|earlier| earlier.folder == experiment.folder);
-            match same {
-                Some(earlier) => report.sections.push(spread::against_earlier(experiment, earlier)),
-                None => eprintln!("{}: not among the earlier records", experiment.folder),
-            }
+            report.sections.push(spread::against_earlier(experiment, same));
         }
         let folder = experiment_folder(&args.runs, &experiment.folder)?;
         let train_kld = train_kld::stored(&folder, experiment.teachers.keys().copied())?;

@@ -7,6 +7,7 @@ pub mod check;
 pub mod data;
 pub mod eval;
 pub mod export;
+mod finished;
 pub mod import;
 pub mod keep;
 pub mod list;

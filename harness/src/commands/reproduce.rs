@@ -6,14 +6,15 @@ use datasets::{LoadOptions, Source};
 use results::record::DataInfo;
 use results::table::{Format, Table};
 
+use super::finished::Expected;
 use super::report;
 use super::spread::{Opened, describe};
 use crate::analyze::{self, train_kld};
 use crate::cli::{Executor, Planned, Reproduce, WrongOptions};
-use crate::config::{self, Resolved};
+use crate::config::Resolved;
 use crate::device::{self, Chosen};
 use crate::plan::stored::Stored;
-use crate::plan::{Plan, Row, Run, run_dir};
+use crate::plan::{Plan, Row, Run};
 use crate::slurm::options::Options;
 use crate::slurm::submit::{self, Request};
 use crate::slurm::wait;
@@ -25,13 +26,19 @@ use crate::{interrupt, loading, model, shell, whole_file};
 /// The tables that the evaluating job leaves beside the records and the report.
 const TABLES: [(&str, Format); 2] = [("table.csv", Format::Csv), ("table.md", Format::Md)];
 
-/// Runs the command. The line `train-kld` and the table go to standard output, all else to standard error.
+/// Runs the command; `threads` are those that were asked for. The line `train-kld` and the table go to standard output, all
+/// else to standard error.
 ///
 /// # Errors
 /// Names, settings and options that are wrong, records of other settings in the way, and whatever stops a run.
-pub fn run(args: &Reproduce) -> anyhow::Result<()> {
+pub fn run(args: &Reproduce, threads: Option<u16>) -> anyhow::Result<()> {
     if args.executor != Executor::Slurm && (!args.slurm.is_empty() || args.wait || args.runs_per_job > 1) {
         let what = "--slurm, --runs-per-job and --wait belong to --executor slurm";
+        return Err(WrongOptions(what.to_owned()).into());
+    }
+    if args.executor == Executor::Slurm && args.time_limit.is_some() {
+        let what = "--time-limit does not reach jobs: Slurm's own limit does, such as --slurm time=04:00:00, and they are \
+                    stopped at a checkpoint before it is over";
         return Err(WrongOptions(what.to_owned()).into());
     }
     if args.executor != Executor::Local && !args.spread.is_default() {
@@ -44,12 +51,17 @@ pub fn run(args: &Reproduce) -> anyhow::Result<()> {
     }
     let resolved = args.planned.resolve()?;
     let plan = Plan::new(&resolved, &args.planned.out)?;
-    check_finished(&plan, &resolved, None)?;
+    expected(args, &resolved, &plan)?.folder(None)?;
     match args.executor {
         Executor::Local => train_here(args, &resolved, &plan),
-        Executor::Slurm => train_on_slurm(args, &resolved, &plan),
+        Executor::Slurm => train_on_slurm(args, threads, &resolved, &plan),
         Executor::None => evaluate(args, &resolved, &plan),
     }
+}
+
+/// What the records in the folder of `plan` must be of.
+fn expected<'a>(args: &Reproduce, resolved: &Resolved, plan: &'a Plan) -> anyhow::Result<Expected<'a>> {
+    Expected::new(plan, resolved, &args.planned.compute.precision)
 }
 
 fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
@@ -69,17 +81,18 @@ fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Res
     eprint!("{description}");
     shared::tidy(plan);
     let members = resolved.config.members;
+    let expected = expected(args, resolved, plan)?;
     if plan.missing().next().is_some() || !analyze::missing(plan, members)?.is_empty() {
         // One that is damaged is neither replaced nor passed over.
         Stored::read(&plan.folder)?;
         with_session(&args.planned, resolved, &chosen.first, |session, data| {
-            check_finished(plan, resolved, Some(data))?;
+            expected.folder(Some(data))?;
             interrupt::catch().context("cannot handle signals")?;
             if interrupt::check().is_ok() {
                 // Where this cannot be written, nor can records: training says so.
                 let _ = Stored::add(plan, resolved);
             }
-            let check = |run: &Run| check_run(plan, run, resolved, Some(data));
+            let check = |run: &Run| expected.run(run, Some(data));
             match spread.is_single() {
                 true => shared::train(session, plan, check)?,
                 false => shared::train_together(session, &spread, plan, check)?,
@@ -93,14 +106,26 @@ fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Res
             "{lacking} analyses are missing, whose records have no weights: the figures will lack them"
         );
     }
+    // Another process may have trained other rows into the folder.
+    expected.folder(None)?;
     print_results(plan)?;
     write_report(plan)
 }
 
-fn train_on_slurm(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
+fn train_on_slurm(
+    args: &Reproduce,
+    threads: Option<u16>,
+    resolved: &Resolved,
+    plan: &Plan,
+) -> anyhow::Result<()> {
+    if args.planned.compute.device == "cpu" {
+        // The one device that is the same everywhere: what it cannot do, no job can.
+        args.planned.compute.choose()?;
+    }
     micro_batch::check(args.planned.compute.most_images(), &resolved.config, plan)?;
     let request = Request {
         planned: &args.planned,
+        threads,
         options: Options::parse(&args.slurm)?,
         runs_per_job: usize::from(args.runs_per_job),
     };
@@ -130,7 +155,7 @@ fn train_on_slurm(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow:
     }
     wait::wait(&plan.folder)?;
     let plan = Plan::new(resolved, &args.planned.out)?;
-    check_finished(&plan, resolved, None)?;
+    expected(args, resolved, &plan)?.folder(None)?;
     if plan.runs.iter().any(|run| run.finished) {
         print_results(&plan)?;
     }
@@ -147,7 +172,7 @@ fn evaluate(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Resul
     if !pieces.is_empty() {
         let chosen = args.planned.compute.choose()?;
         with_session(&args.planned, resolved, &chosen, |session, data| {
-            check_finished(plan, resolved, Some(data))?;
+            expected(args, resolved, plan)?.folder(Some(data))?;
             interrupt::catch().context("cannot handle signals")?;
             analyze::store(session, &pieces)
         })?;
@@ -215,35 +240,4 @@ fn say_what_is_missing(plan: &Plan) -> anyhow::Result<()> {
 /// The seeds that train at least two teachers: one has no diversity.
 fn seeds_with_teachers(plan: &Plan) -> Vec<u64> {
     plan.runs.iter().filter(|run| run.row == Row::Teacher(2)).map(|run| run.seed).collect()
-}
-
-/// Finished runs must be of the same settings, and of the same data where those are loaded: a table never mixes two.
-fn check_finished(plan: &Plan, resolved: &Resolved, data: Option<&DataInfo>) -> anyhow::Result<()> {
-    plan.runs.iter().filter(|run| run.finished).try_for_each(|run| check_run(plan, run, resolved, data))
-}
-
-/// Refuses a finished run of other settings or, where they are known, data.
-///
-/// # Errors
-/// The differences.
-pub(super) fn check_run(
-    plan: &Plan,
-    run: &Run,
-    resolved: &Resolved,
-    data: Option<&DataInfo>,
-) -> anyhow::Result<()> {
-    let dir = run_dir(&plan.folder, &run.row, run.seed);
-    let was = record::read_info(&dir)?;
-    let differences = config::differences(
-        &record::inputs(&was.config, &was.data, run),
-        &record::inputs(&resolved.table()?, data.unwrap_or(&was.data), run),
-    );
-    if !differences.is_empty() {
-        bail!(
-            "{} was made with other settings or data; name another --out, or move it away:\n  {}",
-            dir.display(),
-            differences.join("\n  ")
-        );
-    }
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 
-use super::reproduce::check_run;
+use super::finished::Expected;
 use crate::cli;
 use crate::plan::{Plan, is_finished};
 use crate::train::run::{Session, claim_dir};
@@ -28,8 +28,9 @@ pub fn run(args: &cli::Run) -> anyhow::Result<()> {
     let planned = &args.planned;
     let resolved = planned.resolve()?;
     let plan = Plan::of_one(&resolved, &planned.out, &args.row, u64::from(args.seed))?;
+    let expected = Expected::new(&plan, &resolved, &planned.compute.precision)?;
     let Some(run) = plan.missing().next() else {
-        plan.runs.iter().try_for_each(|run| check_run(&plan, run, &resolved, None))?;
+        plan.runs.iter().try_for_each(|run| expected.run(run, None))?;
         shared::tidy(&plan);
         eprintln!("{}/seed-{} is finished", args.row, args.seed);
         return Ok(());
@@ -52,6 +53,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<()> {
             run.seed
         );
     }
+    run.needs.iter().try_for_each(|row| expected.record(row, run.seed, None))?;
     micro_batch::check(planned.compute.most_images(), &resolved.config, &plan)?;
     let chosen = planned.compute.choose()?;
     let splits = loading::splits(&resolved.config.data, planned.data_dir.as_deref())?;
@@ -65,5 +67,5 @@ pub fn run(args: &cli::Run) -> anyhow::Result<()> {
         command: &command,
     };
     interrupt::catch().context("cannot handle signals")?;
-    shared::train(&session, &plan, |run| check_run(&plan, run, &resolved, Some(&data)))
+    shared::train(&session, &plan, |run| expected.run(run, Some(&data)))
 }

@@ -19,6 +19,8 @@ use crate::train::{run, shared};
 pub struct Request<'a> {
     /// The experiment as the command line has it.
     pub planned: &'a Planned,
+    /// CPU threads of a run, where they were asked for.
+    pub threads: Option<u16>,
     /// What to ask of Slurm.
     pub options: Options,
     /// Runs a job.
@@ -190,7 +192,8 @@ fn prepare(
             bail!("{text}: Slurm's options take no path with white space or %; move it");
         }
     }
-    let planned = request.planned.options();
+    let mut planned = request.planned.options();
+    planned.extend(request.threads.into_iter().flat_map(|n| ["--threads".to_owned(), n.to_string()]));
     let mut exports = vec![("HF_HUB_OFFLINE".to_owned(), "1".to_owned())];
     for name in ["HF_HOME", "HF_HUB_CACHE"] {
         exports.extend(std::env::var(name).ok().map(|value| (name.to_owned(), value)));

@@ -10,7 +10,7 @@ use results::record::{self, DataInfo, LogRow, Place, Predictions, RunInfo, Split
 use super::evaluate::Logits;
 use super::run::Session;
 use super::training::Training;
-use crate::plan::Run;
+use crate::plan::{Row, Run};
 
 /// Version of the protocol that the code follows; another one makes records that do not belong in one table.
 pub const PROTOCOL: &str = "1";
@@ -100,8 +100,8 @@ pub fn read_info(dir: &Path) -> anyhow::Result<RunInfo> {
 }
 
 /// What a run's outcome depends on, for comparison: its part of the configuration, and its data's hashes and rows.
-pub fn inputs(config: &toml::Table, data: &DataInfo, run: &Run) -> toml::Table {
-    let mut table = crate::config::relevant(config, &run.row);
+pub fn inputs(config: &toml::Table, data: &DataInfo, row: &Row) -> toml::Table {
+    let mut table = crate::config::relevant(config, row);
     let mut found = BTreeMap::from([
         ("train rows".to_owned(), data.rows.train.to_string()),
         ("validation rows".to_owned(), data.rows.val.to_string()),

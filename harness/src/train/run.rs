@@ -75,7 +75,7 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     method.prepare(&network)?;
     let sgd = optimiser.sgd(&network);
     let mut training = Training::new(network, sgd);
-    let mut inputs = written::inputs(&session.resolved.table()?, &written::data(session.splits), run);
+    let mut inputs = written::inputs(&session.resolved.table()?, &written::data(session.splits), &run.row);
     if session.device.precision != Precision::F32 {
         inputs.insert(written::PRECISION.to_owned(), session.device.precision.to_string().into());
     }

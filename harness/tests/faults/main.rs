@@ -11,6 +11,7 @@ mod disk;
 mod fuzz;
 mod kills;
 mod limits;
+mod mixed;
 mod numerics;
 mod packed;
 mod pieces;

@@ -35,9 +35,16 @@ pub fn against_published(experiment: &Experiment) -> Option<Section> {
     Some(Section::of_metrics(format!("{} against the published table", experiment.folder), findings))
 }
 
-/// Holds `experiment` to `earlier` records of the same folder: the seeds that both have, one by one.
-pub fn against_earlier(experiment: &Experiment, earlier: &Experiment) -> Section {
+/// Holds `experiment` to `earlier` records of the same folder: the seeds that both have, one by one. Where there are none,
+/// that is inconclusive.
+pub fn against_earlier(experiment: &Experiment, earlier: Option<&Experiment>) -> Section {
+    let title = format!("{} against earlier records", experiment.folder);
     let mut findings = Vec::new();
+    let Some(earlier) = earlier else {
+        let evidence = "not among the earlier records".to_owned();
+        findings.push(Finding { what: experiment.folder.clone(), verdict: Verdict::Inconclusive, evidence });
+        return Section::of_metrics(title, findings);
+    };
     for row in &experiment.rows {
         let Some(before) = earlier.rows.iter().find(|before| before.name == row.name) else {
             let evidence = "not among the earlier records".to_owned();
@@ -65,7 +72,7 @@ pub fn against_earlier(experiment: &Experiment, earlier: &Experiment) -> Section
             findings.push(Finding { what: before.name.clone(), verdict: Verdict::Inconclusive, evidence });
         }
     }
-    Section::of_metrics(format!("{} against earlier records", experiment.folder), findings)
+    Section::of_metrics(title, findings)
 }
 
 /// The values of the seeds that both have.

@@ -147,18 +147,26 @@ fn earlier_records_are_compared_seed_by_seed() {
     let good = records(before.path(), "quick", "laptop", 3, 2.5);
     let bad = records(after.path(), "quick", "laptop", 3, 1.0);
     let single = records(one.path(), "quick", "laptop", 1, 1.0);
-    let section = |now: &Table| spread::against_earlier(&now.experiments[0], &good.experiments[0]);
+    let section = |now: &Table| spread::against_earlier(&now.experiments[0], good.experiments.first());
     assert_eq!(report(section(&good)).exit_code(), 0);
     let worse = section(&bad);
     let of = |section: &Section, what: &str| verdicts(section, what)[0];
     assert_eq!(of(&worse, "be-kd-ods nll"), Verdict::Fail, "{}", report(worse.clone()).render());
     assert_eq!(of(&worse, "be-kd nll"), Verdict::Pass);
     assert_eq!(of(&worse, "de-1 nll"), Verdict::Pass);
-    let better = spread::against_earlier(&good.experiments[0], &bad.experiments[0]);
+    let better = spread::against_earlier(&good.experiments[0], bad.experiments.first());
     assert_eq!(of(&better, "be-kd-ods nll"), Verdict::Pass);
     assert_eq!(of(&section(&single), "be-kd-ods nll"), Verdict::Inconclusive);
     assert_eq!(report(section(&single)).exit_code(), 2);
     insta::assert_snapshot!(report(worse).render());
+    // An experiment of which there are no earlier records.
+    let alone = report(spread::against_earlier(&good.experiments[0], None));
+    assert_eq!(alone.exit_code(), 2);
+    assert!(
+        alone.render().contains("inconclusive  quick-laptop  not among the earlier records"),
+        "{}",
+        alone.render()
+    );
 }
 
 /// Predictions that are nearly those of the seed before, so that the spread is small: 3% on a likelihood is caught.
@@ -191,7 +199,7 @@ fn three_percent_over_seeds_are_caught() {
         scaled(low).write(&path).unwrap();
     }
     let bad = Table::build(after.path()).unwrap();
-    let section = spread::against_earlier(&bad.experiments[0], &good.experiments[0]);
+    let section = spread::against_earlier(&bad.experiments[0], good.experiments.first());
     assert_eq!(verdicts(&section, "be-kd-ods nll"), [Verdict::Fail], "{}", report(section.clone()).render());
     assert_eq!(verdicts(&section, "be-kd nll"), [Verdict::Pass]);
 }

@@ -1,0 +1,69 @@
+//! One folder, one table: records of other settings or precision are refused, whatever rows are asked for.
+
+use std::fs;
+use std::path::Path;
+
+use results::record::{RUN, RunInfo};
+
+use crate::support::{command, ended, run};
+
+/// One epoch of one row; no teachers.
+const BE: [&str; 4] = ["--methods", "be", "--epochs", "1"];
+
+fn record(folder: &Path, row: &str) -> std::path::PathBuf {
+    folder.join("runs/quick-smoke").join(row).join("seed-1")
+}
+
+#[test]
+fn records_of_rows_that_are_not_asked_for_are_held_to_the_settings_too() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &BE, 0);
+    let other = ["--methods", "be-kd", "--members", "1", "--epochs", "1", "--set", "student.lr=0.05"];
+    for more in [&[][..], &["--dry-run"], &["--executor", "none"], &["--executor", "slurm", "--dry-run"]] {
+        let stderr = run(folder.path(), &[&other[..], more].concat(), 1);
+        assert!(stderr.contains("be/seed-1 was made with other settings or data"), "{stderr}");
+        assert!(stderr.contains("student.lr: was 0.005, is 0.05"), "{stderr}");
+    }
+    assert!(!record(folder.path(), "teacher-1").exists());
+
+    // More seeds and other rows of the same settings are no reason, nor is what other methods are told.
+    run(
+        folder.path(),
+        &["--methods", "teacher", "--teachers", "4", "--epochs", "1", "--set", "method.kd.tau=2"],
+        0,
+    );
+
+    // One run alone learns from teachers of its own settings.
+    let kd = |more: &[&str]| {
+        let args =
+            ["run", "quick", "kd", "--seed", "1", "--preset", "smoke", "--device", "cpu", "--epochs", "1"];
+        let program = command(folder.path(), &[]).get_program().to_owned();
+        let output =
+            std::process::Command::new(program).args(args).args(more).current_dir(folder.path()).output();
+        output.unwrap()
+    };
+    let stderr = ended(kd(&["--set", "teacher.lr=0.2"]), 1);
+    assert!(stderr.contains("teacher-1/seed-1 was made with other settings or data"), "{stderr}");
+    ended(kd(&[]), 0);
+}
+
+#[test]
+fn records_of_another_precision_are_refused_and_those_of_pieces_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &BE, 0);
+    let path = record(folder.path(), "be").join(RUN);
+    let made_on = |device: &str| {
+        let info = RunInfo { device: device.to_owned(), ..RunInfo::read(&path).unwrap() };
+        fs::remove_file(&path).unwrap();
+        info.write(&path).unwrap();
+    };
+    made_on("cuda:0 bf16 micro-batch 4");
+    let stderr = run(folder.path(), &BE, 1);
+    assert!(stderr.contains("precision: was bf16, is f32"), "{stderr}");
+    // On the device that has it, or where nothing is computed.
+    run(folder.path(), &[&BE[..], &["--executor", "none", "--precision", "bf16"]].concat(), 0);
+    let stderr = run(folder.path(), &[&BE[..], &["--executor", "none", "--precision", "tf32"]].concat(), 1);
+    assert!(stderr.contains("precision: was bf16, is tf32"), "{stderr}");
+    made_on("cuda:0 micro-batch 4");
+    run(folder.path(), &BE, 0);
+}
