@@ -93,7 +93,11 @@ impl Settings {
 /// with the rows of a smaller one.
 pub(crate) fn splits(seed: u64, options: &LoadOptions) -> Result<Splits> {
     let mut settings = options.synthetic;
-    settings.size = options.image.unwrap_or(settings.size);
+    if let Some(size) = options.image {
+        settings.size = size;
+        // Of the smallest images a pattern has a value a pixel.
+        settings.cells = settings.cells.min(size);
+    }
     settings.check()?;
     let spec = Id::Synthetic.spec();
     let world = World::new(seed, spec.classes, settings);

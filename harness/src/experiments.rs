@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Context;
-
+use crate::cli::WrongOptions;
 use crate::nearest::UnknownName;
 
 /// An experiment file: its name, where it is, and its text.
@@ -53,8 +52,8 @@ impl Experiment {
     pub fn find(name: &str) -> anyhow::Result<Self> {
         let path = Path::new(name);
         if path.extension().is_some_and(|extension| extension == "toml") {
-            let text =
-                std::fs::read_to_string(path).with_context(|| format!("cannot read experiment {name}"))?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| WrongOptions(format!("cannot read experiment {name}: {error}")))?;
             let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             return Ok(Self { name: stem, path: name.to_owned(), text });
         }

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use results::record::{Predictions, Split};
+
 fn divkd(folder: &Path, args: &[&str]) -> Output {
     let output = Command::new(env!("CARGO_BIN_EXE_divkd"))
         .args(args)
@@ -44,6 +46,22 @@ fn wrong_names_exit_with_64_and_the_nearest_right_one() {
             "belong to --executor local",
         ),
         (vec!["reproduce", "quick", "--devices", "cpu", "--executor", "slurm"], "belong to --executor local"),
+        (vec!["reproduce", "quick", "--executor", "slurm", "--time-limit", "9m"], "Slurm's own limit does"),
+        (
+            vec!["reproduce", "quick", "--executor", "slurm", "--dry-run", "--device", "cdua:0"],
+            "did you mean `cuda:0`?",
+        ),
+        (
+            vec!["reproduce", "quick", "--executor", "slurm", "--dry-run", "--precision", "bf61"],
+            "did you mean `bf16`?",
+        ),
+        (
+            vec!["reproduce", "quick", "--executor", "none", "--dry-run", "--device", "nonsense"],
+            "unknown device `nonsense`",
+        ),
+        (vec!["run", "quick", "be", "--seed", "1", "--precision", "f23"], "did you mean `f32`?"),
+        (vec!["reproduce", "quick", "--data-dir", "nowhere"], "images are made from a seed"),
+        (vec!["reproduce", "nope.toml"], "cannot read experiment nope.toml: "),
     ] {
         let output = divkd(folder.path(), &args);
         let stderr = text(&output.stderr);
@@ -110,6 +128,64 @@ fn a_batch_that_cannot_be_cut_is_refused() {
     ];
     let stderr = text(&divkd(folder.path(), &bench).stderr);
     assert!(stderr.contains("teacher, bn_groups = 1: ") && stderr.contains("more than 4"), "{stderr}");
+}
+
+/// Jobs have the threads that the command line names; what no job can do is refused.
+#[test]
+fn options_reach_the_job_scripts() {
+    let folder = tempfile::tempdir().unwrap();
+    let args =
+        ["reproduce", "quick", "--methods", "be", "--executor", "slurm", "--dry-run", "--device", "cpu"];
+    let scripts = divkd(folder.path(), &[&args[..], &["--threads", "3"]].concat());
+    assert_eq!(scripts.status.code(), Some(0), "{}", text(&scripts.stderr));
+    let stdout = text(&scripts.stdout);
+    for line in [" run quick ", " reproduce quick "] {
+        let line = stdout.lines().find(|found| found.contains(line)).unwrap();
+        assert!(line.contains(" --threads 3 "), "{line}");
+    }
+    let refused = divkd(folder.path(), &[&args[..], &["--precision", "bf16"]].concat());
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("the CPU computes in f32 alone"), "{}", text(&refused.stderr));
+}
+
+/// Messages that name what is missing or wrong, and where.
+#[test]
+fn failures_name_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let logits = |value: f32| Split { logits: vec![0.5, value], labels: vec![0], m: 1, n: 1, k: 2 };
+    let write = |name: &str, val: f32, test: f32| {
+        Predictions { val: logits(val), test: logits(test) }.write(&folder.path().join(name)).unwrap();
+    };
+    write("val.safetensors", f32::NAN, 0.0);
+    write("test.safetensors", 0.0, f32::INFINITY);
+    let none = ["reproduce", "quick", "--preset", "smoke", "--methods", "be", "--executor", "none"];
+    for (args, expected) in [
+        (&["eval", "val.safetensors"][..], "val.safetensors, validation images: logit of member 0"),
+        (&["eval", "test.safetensors"], "test.safetensors, test images: logit of member 0"),
+        (&none, "1 of 1 runs are missing:\n  be/seed-1: nobody has begun it"),
+        (&["data", "verify", "cifar10", "--data-dir", "nowhere"], "copy them into nowhere again"),
+    ] {
+        let output = divkd(folder.path(), args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(text(&output.stderr).contains(expected), "{args:?}: {}", text(&output.stderr));
+    }
+}
+
+/// Four teachers and two students of 3 epochs of 12 steps of a quarter of a second: 54 s.
+#[test]
+fn a_plan_of_given_times_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = |steps: &[&str]| {
+        let args = ["plan", "quick", "--preset", "smoke", "--methods", "be,kd", "--device", "cpu"];
+        let output = divkd(folder.path(), &[&args[..], steps].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout).lines().find(|line| line.starts_with("estimated cost")).unwrap().to_owned()
+    };
+    let all = ["--step", "be=0.25", "--step", "kd=0.25", "--step", "teacher=0.25"];
+    let expected = "estimated cost: 54 s (by the times of steps that were given; validation not counted)";
+    assert_eq!(plan(&all), expected);
+    assert!(plan(&all[..4]).contains("(a few steps of each kind were timed, or their time was given; "));
+    assert!(plan(&[]).contains("(a few steps of each kind were timed; "));
 }
 
 #[test]

@@ -137,7 +137,7 @@ pub enum Error {
     /// Stored predictions cannot be scored.
     #[error("cannot score {what}")]
     Score {
-        /// The record's folder, or the ensemble's row and seed.
+        /// The predictions and their split, or a row and its seed.
         what: String,
         /// The metric's complaint.
         source: metrics::Error,

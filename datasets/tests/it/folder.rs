@@ -149,6 +149,22 @@ fn synthetic_images_come_from_their_seed_and_labels_from_their_posterior() {
     assert!((1700.0..1960.0).contains(&agree), "{agree} of 2000 labels are the likelier class");
 }
 
+/// The smallest images that the harness accepts have fewer pixels than a pattern has cells.
+#[test]
+fn synthetic_images_of_every_size_that_divides_are_made() {
+    for size in [4, 8, 16, 32] {
+        let options = LoadOptions {
+            image: Some(size),
+            train_rows: Some(20),
+            val_rows: Some(10),
+            test_rows: Some(10),
+            ..plain()
+        };
+        let splits = load(Id::Synthetic, &Source::Synthetic(5), &options).unwrap();
+        assert_eq!(splits.train.image(0).len(), 3 * size * size);
+    }
+}
+
 #[test]
 fn synthetic_settings_out_of_range_are_all_reported() {
     let mut options = LoadOptions { image: Some(2), ..LoadOptions::default() };

@@ -37,10 +37,11 @@ fn verify(set: &DataSet) -> anyhow::Result<()> {
         }
     }
     if problems > 0 {
-        bail!(
-            "{problems} of {} files of {id} are not usable; `divkd data fetch {id}` gets them anew",
-            reports.len()
-        );
+        let advice = match &set.data_dir {
+            Some(dir) => format!("copy them into {} again", dir.display()),
+            None => format!("`divkd data fetch {id}` gets them anew"),
+        };
+        bail!("{problems} of {} files of {id} are not usable; {advice}", reports.len());
     }
     Ok(())
 }

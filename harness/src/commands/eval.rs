@@ -1,5 +1,6 @@
 //! `divkd eval`: every metric of one run's predictions.
 
+use anyhow::Context;
 use metrics::Probs;
 use results::record::{PREDICTIONS, Predictions};
 
@@ -12,9 +13,13 @@ use crate::cli;
 pub fn run(args: &cli::Eval) -> anyhow::Result<()> {
     let path = if args.path.is_dir() { args.path.join(PREDICTIONS) } else { args.path.clone() };
     let Predictions { val, test } = Predictions::read(&path)?;
-    let temperature = metrics::fit_temperature(&val.probs()?, &val.labels)?;
-    let probs: Probs = test.probs()?;
-    let scores = metrics::score(&probs, &test.labels, temperature)?;
+    let of = |split: &str| format!("{}, {split} images", path.display());
+    let temperature = val
+        .probs()
+        .and_then(|probs| metrics::fit_temperature(&probs, &val.labels))
+        .with_context(|| of("validation"))?;
+    let probs: Probs = test.probs().with_context(|| of("test"))?;
+    let scores = metrics::score(&probs, &test.labels, temperature).with_context(|| of("test"))?;
     println!("members     {}", test.m);
     println!("examples    {}", test.n);
     println!("classes     {}", test.k);

@@ -74,7 +74,7 @@ mod tests {
             }
         }
         let expected = failures.expected(100.0 * f64::from(stretches), 100.0);
-        assert!((total / expected - 1.0).abs() < 0.06, "{total} {expected}");
+        assert!((total / expected - 1.0).abs() < 0.02, "{total} {expected}");
     }
 
     #[test]

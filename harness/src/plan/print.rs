@@ -54,6 +54,7 @@ pub(super) fn describe(
     ];
     let mut lines = vec![header.map(str::to_owned)];
     let (mut all_seconds, mut all_operations) = (0.0, 0.0);
+    let (mut timed, mut given) = (false, false);
     for (label, row) in rows(plan) {
         let of_row = |run: &&super::Run| run.row.method() == row.method();
         let runs = plan.runs.iter().filter(of_row).count();
@@ -72,6 +73,10 @@ pub(super) fn describe(
         let operations = step.and_then(|step| Some(step.operations? * images));
         all_seconds += seconds.unwrap_or_default();
         all_operations += operations.unwrap_or_default();
+        if let Some(step) = step {
+            // Operations are counted where a step is timed.
+            (timed, given) = (timed || step.operations.is_some(), given || step.operations.is_none());
+        }
         lines.push([
             label,
             runs.to_string(),
@@ -94,12 +99,12 @@ pub(super) fn describe(
             0.0 => String::new(),
             all => format!("{all:.1e} floating-point operations, "),
         };
-        writeln!(
-            text,
-            "estimated cost: {counted}{} (a few steps of each kind were timed; \
-             validation not counted)",
-            duration(all_seconds)
-        )?;
+        let how = match (timed, given) {
+            (false, true) => "by the times of steps that were given",
+            (true, true) => "a few steps of each kind were timed, or their time was given",
+            _ => "a few steps of each kind were timed",
+        };
+        writeln!(text, "estimated cost: {counted}{} ({how}; validation not counted)", duration(all_seconds))?;
     }
     Ok(text)
 }

@@ -64,7 +64,7 @@ pub struct Experiment {
 }
 
 impl Experiment {
-    /// Looks at the experiment in `folder`.
+    /// Looks at the experiment in `folder`; one that is not there has no runs.
     ///
     /// # Errors
     /// Where the folder cannot be read.
@@ -72,7 +72,8 @@ impl Experiment {
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let mut runs = Stored::read(folder)?.runs(folder);
         // Nobody plans what `divkd run` trains.
-        for run in begun::runs(folder)? {
+        let begun = if folder.is_dir() { begun::runs(folder)? } else { Vec::new() };
+        for run in begun {
             if !runs.iter().any(|known| (&known.row, known.seed) == (&run.row, run.seed)) {
                 runs.push(run);
             }

@@ -76,6 +76,12 @@ fn read(records: &[Record]) -> Result<Vec<(&Record, Predictions)>> {
         .map(|record| Ok((record, record.predictions()?)))
         .collect::<Result<Vec<(&Record, Predictions)>>>()?;
     for (record, own) in &predictions {
+        for (name, split) in [("validation", &own.val), ("test", &own.test)] {
+            if split.logits.iter().any(|logit| !logit.is_finite()) {
+                let what = format!("{}, {name} images", record.dir().join(PREDICTIONS).display());
+                split.probs().map_err(|source| Error::Score { what, source })?;
+            }
+        }
         let wrong = |key, expected, found| Error::Mismatch {
             path: record.dir().join(PREDICTIONS),
             key,

@@ -191,7 +191,7 @@ fn runs_that_cannot_be_compared_are_refused() {
             predictions.write(&kd.draft(out).join(PREDICTIONS)).unwrap();
             kd.place().finish(out).unwrap();
         },
-        "cannot score kd of seed 1",
+        "quick-smoke/kd/seed-1/predictions.safetensors, test images",
     );
     refused(
         &|out| {
