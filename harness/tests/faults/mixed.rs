@@ -59,11 +59,11 @@ fn records_of_another_precision_are_refused_and_those_of_pieces_are_not() {
     };
     made_on("cuda:0 bf16 micro-batch 4");
     let stderr = run(folder.path(), &BE, 1);
-    assert!(stderr.contains("precision: was bf16, is f32"), "{stderr}");
+    assert!(stderr.contains("precision: was \"bf16\", is \"f32\""), "{stderr}");
     // On the device that has it, or where nothing is computed.
     run(folder.path(), &[&BE[..], &["--executor", "none", "--precision", "bf16"]].concat(), 0);
     let stderr = run(folder.path(), &[&BE[..], &["--executor", "none", "--precision", "tf32"]].concat(), 1);
-    assert!(stderr.contains("precision: was bf16, is tf32"), "{stderr}");
+    assert!(stderr.contains("precision: was \"bf16\", is \"tf32\""), "{stderr}");
     made_on("cuda:0 micro-batch 4");
     run(folder.path(), &BE, 0);
 }
