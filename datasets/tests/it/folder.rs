@@ -158,7 +158,7 @@ fn synthetic_images_of_every_size_that_divides_are_made() {
             train_rows: Some(20),
             val_rows: Some(10),
             test_rows: Some(10),
-            ..plain()
+            ..LoadOptions::default()
         };
         let splits = load(Id::Synthetic, &Source::Synthetic(5), &options).unwrap();
         assert_eq!(splits.train.image(0).len(), 3 * size * size);
