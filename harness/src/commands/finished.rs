@@ -63,7 +63,7 @@ impl<'a> Expected<'a> {
         let was = record::read_info(&dir)?;
         let inputs = |config: &Table, data: &DataInfo, precision: Precision| {
             let mut table = record::inputs(config, data, row);
-            table.insert("precision".to_owned(), precision.to_string().into());
+            table.insert(record::PRECISION.to_owned(), precision.to_string().into());
             table
         };
         let differences = config::differences(

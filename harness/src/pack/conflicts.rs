@@ -47,12 +47,12 @@ fn begun_otherwise(slot: &Slot, bytes: &[u8], out: &Path) -> anyhow::Result<Opti
     let Some(mut begun) = checkpoint::inputs(&dir)? else { return Ok(None) };
     let packed = match slot {
         Slot::Record(_, file) if file == RUN => {
-            // A record does not say these, and one of another precision is not refused elsewhere.
+            // A record says these in its device alone; `reproduce` refuses one of another precision.
             for key in [record::PRECISION, record::MICRO_BATCH] {
                 begun.remove(key);
             }
             let info: RunInfo = toml::from_str(str::from_utf8(bytes)?).with_context(|| slot.to_string())?;
-            record::inputs(&info.config, &info.data, &run.run())
+            record::inputs(&info.config, &info.data, &run.run().row)
         }
         // A damaged one is passed over in training.
         Slot::Checkpoint(..) => match checkpoint::inputs_of(bytes) {
