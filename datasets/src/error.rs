@@ -126,7 +126,7 @@ pub enum Error {
     Partial {
         /// The data set.
         dataset: Id,
-        /// Which file: "training and validation" or "test".
+        /// Which file: "the training file" or "the test file".
         part: &'static str,
         /// Rows there are.
         found: usize,

@@ -70,8 +70,12 @@ pub(crate) fn in_folder(folder: &Path, spec: &HubSpec, file: &HubFile) -> Result
         Err(e) => return Err(Error::io("open", &path)(e)),
     };
     let sha256 = hash::of_file(&path)?;
-    let file = file.path.to_owned();
-    Ok(Fetched { file, path, bytes, sha256, check: HashCheck::Recorded, downloaded: false })
+    let check = match file.sha256 {
+        None => HashCheck::Recorded,
+        Some(published) if published == sha256 => HashCheck::Published,
+        Some(_) => HashCheck::Unlike,
+    };
+    Ok(Fetched { file: file.path.to_owned(), path, bytes, sha256, check, downloaded: false })
 }
 
 /// Where a data set lives on the hub, or the error that it lives on none.

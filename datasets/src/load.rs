@@ -7,7 +7,7 @@ use crate::dataset::{Dataset, Provenance, Splits};
 use crate::fetch::{Fetched, hub_spec, locate};
 use crate::image_table::ImageTable;
 use crate::split::{Rule, balanced_subset, train_val};
-use crate::verify::columns;
+use crate::verify::{HashCheck, columns};
 use crate::{Error, Id, LoadOptions, Progress, Result, Source, synthetic};
 
 /// Loads a data set: finds (or fetches) and checks its files, splits, reduces and decodes them.
@@ -28,6 +28,14 @@ pub fn load(id: Id, source: &Source, options: &LoadOptions) -> Result<Splits> {
     let factor = pooling(id, options.image)?;
     let spec = id.spec();
     let files = locate(id, source, options)?;
+    if let Some(progress) = &options.progress {
+        let unlike = files.iter().filter(|file| file.check == HashCheck::Unlike);
+        let unlike: Vec<String> = unlike.map(|file| file.path.display().to_string()).collect();
+        if !unlike.is_empty() {
+            let text = format!("{}: sha256 {}", unlike.join(", "), HashCheck::Unlike.phrase());
+            progress.report(&Progress::Note(&text));
+        }
+    }
     let [train_file, test_file] = &files[..] else {
         let problem = format!("{} files instead of two", files.len());
         return Err(Error::Request { dataset: id, problem });
@@ -41,6 +49,7 @@ pub fn load(id: Id, source: &Source, options: &LoadOptions) -> Result<Splits> {
     }
     let split = train_val(train_table.labels(), spec.classes, spec.rows, options.seed);
     let test_rows: Vec<usize> = (0..test_table.labels().len()).collect();
+    let there = [split.train.len(), split.val.len(), test_rows.len()];
     let read = |table: &ImageTable, file: &Fetched, rows: Vec<usize>, keep: Option<usize>, name: &str| {
         let rows = reduce(table.labels(), rows, spec.classes, keep, options.seed, name);
         if rows.is_empty() {
@@ -64,8 +73,9 @@ pub fn load(id: Id, source: &Source, options: &LoadOptions) -> Result<Splits> {
             &files,
             rule,
             factor,
-            [train_table.labels().len(), train.len(), val.len(), test.len()],
-            options,
+            train_table.labels().len(),
+            [("train", train.len()), ("val", val.len()), ("test", test.len())].into_iter().zip(there),
+            options.seed,
         ),
     };
     Ok(Splits { train, val, test, provenance })
@@ -142,13 +152,14 @@ fn read_rows(
     })
 }
 
-/// What a record should say about these splits.
-fn note(
+/// What a record should say about these splits: each with the rows that were kept and those that there were.
+fn note<'a>(
     files: &[Fetched],
     rule: Rule,
     factor: usize,
-    [file_rows, train, val, test]: [usize; 4],
-    options: &LoadOptions,
+    file_rows: usize,
+    splits: impl Iterator<Item = ((&'a str, usize), usize)>,
+    seed: u64,
 ) -> String {
     let checks: BTreeMap<&str, &str> = files.iter().map(|f| (f.check.phrase(), f.file.as_str())).collect();
     let mut sentences = Vec::new();
@@ -156,17 +167,18 @@ fn note(
         1 => sentences.extend(checks.keys().map(|phrase| format!("hashes {phrase}"))),
         _ => sentences.extend(checks.iter().map(|(phrase, file)| format!("hash of {file} {phrase}"))),
     }
-    let drawn = format!("class-balanced 90/10 split drawn with seed {}", options.seed);
+    let drawn = format!("class-balanced 90/10 split drawn with seed {seed}");
     sentences.push(match rule {
         Rule::Tail => "validation rows are the tail of the training file".to_owned(),
         Rule::DrawnPartial => format!("{file_rows} rows are not the full protocol's: {drawn}"),
         Rule::DrawnSorted => format!("rows are sorted by class: {drawn}"),
     });
-    if [options.train_rows, options.val_rows, options.test_rows].iter().any(Option::is_some) {
-        sentences.push(format!(
-            "class-balanced subsets of {train} train, {val} val, {test} test rows drawn with seed {}",
-            options.seed
-        ));
+    let reduced: Vec<String> = splits
+        .filter(|((_, kept), there)| kept < there)
+        .map(|((name, kept), there)| format!("{kept} of {there} {name} rows"))
+        .collect();
+    if !reduced.is_empty() {
+        sentences.push(format!("class-balanced subsets of {} drawn with seed {seed}", reduced.join(", ")));
     }
     if factor > 1 {
         sentences.push(format!("images averaged down by {factor}"));

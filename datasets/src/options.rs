@@ -11,7 +11,8 @@ use crate::{hub, synthetic};
 pub enum Source {
     /// The Hugging Face hub, or its cache.
     Hub,
-    /// A folder in the hub's layout, `<repository id>/<path>`; its hashes are recorded, not compared.
+    /// A folder in the hub's layout, `<repository id>/<path>`. Its files may differ from the hub's: hashes are recorded, and
+    /// what is said about them tells whether they are the published ones.
     Folder(PathBuf),
     /// Images made from this seed.
     Synthetic(u64),

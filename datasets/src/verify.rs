@@ -17,8 +17,10 @@ pub enum HashCheck {
     AsFirstSeen,
     /// Seen for the first time and recorded now; none is published.
     FirstSeen,
-    /// From a folder: recorded with the run, compared with nothing.
+    /// From a folder, and none is published: recorded with the run, compared with nothing.
     Recorded,
+    /// From a folder, and not the hub's file: the same images may lie in another order there.
+    Unlike,
 }
 
 impl HashCheck {
@@ -28,7 +30,11 @@ impl HashCheck {
             HashCheck::Published => "equal to the published hash",
             HashCheck::AsFirstSeen => "equal to the hash recorded at first fetch (none is published)",
             HashCheck::FirstSeen => "recorded at this first fetch (none is published)",
-            HashCheck::Recorded => "recorded, not compared (a data folder)",
+            HashCheck::Recorded => "recorded, not compared (a data folder; none is published)",
+            HashCheck::Unlike => {
+                "recorded, unlike the hub's (a data folder): rows may lie in another order, so that subsets and \
+                 validation split may differ"
+            }
         }
     }
 }

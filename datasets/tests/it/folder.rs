@@ -1,8 +1,9 @@
 //! Whole data sets from a folder in the hub's layout, and the synthetic ones.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
-use datasets::{Error, HashCheck, Id, LoadOptions, Source, load, verify};
+use datasets::{Error, HashCheck, Id, LoadOptions, OnProgress, Progress, Source, load, verify};
 use tempfile::TempDir;
 
 use crate::support::{good_rows, tagged_planes, write_table};
@@ -43,8 +44,9 @@ fn a_partial_folder_loads_split_and_with_its_hashes() {
     assert_eq!(reports[1].path.as_deref(), Some(file.as_path()));
     assert_eq!(reports[1].sha256, provenance.sha256["plain_text/test-00000-of-00001.parquet"]);
     assert_eq!((reports[1].rows, reports[1].expected_rows), (30, 10_000));
-    assert_eq!((reports[1].per_class, reports[1].check), (Some((3, 3)), Some(HashCheck::Recorded)));
+    assert_eq!((reports[1].per_class, reports[1].check), (Some((3, 3)), Some(HashCheck::Unlike)));
     assert!(provenance.note.contains("200 rows are not the full protocol's"), "{}", provenance.note);
+    assert!(!provenance.note.contains("class-balanced subset"), "{}", provenance.note);
 }
 
 #[test]
@@ -60,6 +62,8 @@ fn reduced_presets_take_balanced_rows_and_smaller_images() {
     };
     let splits = load(Id::Cifar10, &source(&folder), &options).unwrap();
     assert_eq!((splits.train.size, splits.train.images.len()), (16, 50 * 3 * 16 * 16));
+    let subsets = "class-balanced subsets of 50 of 180 train rows, 10 of 20 val rows, 20 of 100 test rows drawn with seed 0";
+    assert!(splits.provenance.note.contains(subsets), "{}", splits.provenance.note);
     for (split, each) in [(&splits.train, 5), (&splits.val, 1), (&splits.test, 2)] {
         for class in 0..10 {
             assert_eq!(split.labels.iter().filter(|&&label| label == class).count(), each);
@@ -68,6 +72,55 @@ fn reduced_presets_take_balanced_rows_and_smaller_images() {
     assert_eq!(splits, load(Id::Cifar10, &source(&folder), &options).unwrap());
     let other = load(Id::Cifar10, &source(&folder), &LoadOptions { seed: 1, ..options }).unwrap();
     assert_ne!(splits.train.images, other.train.images);
+}
+
+#[test]
+fn only_what_was_reduced_is_said_to_be() {
+    let folder = TempDir::new().unwrap();
+    cifar10(folder.path(), 200, 30);
+    let note = |train: usize, val: usize, test: usize| {
+        let [train_rows, val_rows, test_rows] = [train, val, test].map(Some);
+        let options = LoadOptions { train_rows, val_rows, test_rows, ..LoadOptions::default() };
+        load(Id::Cifar10, &source(&folder), &options).unwrap().provenance.note
+    };
+    // All that there are, or more, as an experiment of the full protocol asks for.
+    for (train, val, test) in [(180, 20, 30), (45_000, 5_000, 10_000)] {
+        assert!(!note(train, val, test).contains("class-balanced subset"), "{}", note(train, val, test));
+    }
+    let some = note(180, 10, 10_000);
+    assert!(some.contains("class-balanced subsets of 10 of 20 val rows drawn with seed 0"), "{some}");
+}
+
+#[test]
+fn a_file_that_is_not_the_hubs_is_said_to_be_another() {
+    let folder = TempDir::new().unwrap();
+    cifar10(folder.path(), 200, 30);
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let heard = said.clone();
+    let progress = OnProgress::new(move |progress| {
+        if let Progress::Note(text) = progress {
+            heard.lock().unwrap().push((*text).to_owned());
+        }
+    });
+    let options = LoadOptions { progress: Some(progress), ..LoadOptions::default() };
+    let note = load(Id::Cifar10, &source(&folder), &options).unwrap().provenance.note;
+    let words = "unlike the hub's (a data folder): rows may lie in another order";
+    assert!(note.contains(words), "{note}");
+    let lines = std::mem::take(&mut *said.lock().unwrap());
+    assert!(
+        matches!(&lines[..], [line] if line.contains(words) && line.contains("train-00000")),
+        "{lines:?}"
+    );
+
+    // Where no hash is published there is nothing to differ from.
+    let hub = Id::TinyImagenet.spec().hub.as_ref().unwrap();
+    for (path, rows) in [(hub.train.path, 400), (hub.test.path, 200)] {
+        let at = folder.path().join(hub.repo).join(path);
+        write_table(&at, "image", "label", &good_rows(rows, 64, 200, rows), 150);
+    }
+    let note = load(Id::TinyImagenet, &source(&folder), &options).unwrap().provenance.note;
+    assert!(note.contains("recorded, not compared (a data folder; none is published)"), "{note}");
+    assert_eq!(*said.lock().unwrap(), [""; 0]);
 }
 
 #[test]
