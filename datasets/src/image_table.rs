@@ -4,6 +4,7 @@
 //! the result does not depend on threads. Nothing is allocated from a declared count before it was bounded, and a
 //! panic inside the parquet reader (a damaged page can cause one) becomes an error of the row group.
 
+use std::fs::File;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -274,6 +275,11 @@ fn read_all<T: DataType>(
         }
         read += records;
     }
+    if reader.read_records(1, Some(&mut Vec::new()), None, &mut Vec::new())?.0 > 0 {
+        return Err(ParquetError::General(format!(
+            "more values than the {rows} that the row group declares"
+        )));
+    }
     let all: Vec<Option<T::T>> = if max_level == 0 {
         values.into_iter().map(Some).collect()
     } else {
@@ -286,6 +292,12 @@ fn read_all<T: DataType>(
     } else {
         Err(ParquetError::General(format!("{} values where the row group declares {rows}", all.len())))
     }
+}
+
+/// Whether a file's footer can be read as that of a parquet file: tells a whole file from a cut one and from anything else.
+pub(crate) fn has_footer(path: &Path) -> Result<bool> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    Ok(guarded(|| SerializedFileReader::new(file)).is_ok())
 }
 
 /// Runs a part of the parquet reader; its errors and its panics both become text.

@@ -8,8 +8,7 @@
 //! <cache>/.divkd/<owner>--<name>/<revision>/<path>.claim                taken while a process downloads
 //! ```
 
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -73,9 +72,14 @@ impl Place {
         }
     }
 
+    /// Where the hash first seen is noted.
+    pub(super) fn hash_note(&self) -> PathBuf {
+        self.note("sha256")
+    }
+
     /// The hash that was recorded when this file was first seen.
     pub(super) fn recorded_hash(&self) -> Result<Option<String>> {
-        let path = self.note("sha256");
+        let path = self.hash_note();
         match fs::read_to_string(&path) {
             Ok(line) => Ok(line.split_whitespace().next().map(str::to_owned)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -85,7 +89,7 @@ impl Place {
 
     /// Records a hash, in the format that `sha256sum -c` reads.
     pub(super) fn record_hash(&self, sha256: &str) -> Result<()> {
-        let path = self.note("sha256");
+        let path = self.hash_note();
         create_parent(&path)?;
         let fresh = self.note("sha256.new");
         let line = format!("{sha256}  {}\n", self.path);
@@ -133,18 +137,10 @@ pub(super) fn create_parent(path: &Path) -> Result<()> {
     fs::create_dir_all(parent).map_err(Error::io("create folder", parent))
 }
 
-/// Whether a file begins and ends as parquet does: tells a whole file from an error page or a cut one.
-pub(super) fn is_whole_parquet(path: &Path) -> Result<bool> {
-    let read = |from: SeekFrom| {
-        let mut mark = [0; 4];
-        let mut file = File::open(path)?;
-        file.seek(from)?;
-        file.read_exact(&mut mark)?;
-        std::io::Result::Ok(&mark == b"PAR1")
-    };
-    if fs::metadata(path).map_err(Error::io("open", path))?.len() < 12 {
-        return Ok(false);
-    }
-    let both = read(SeekFrom::Start(0)).and_then(|start| Ok(start && read(SeekFrom::End(-4))?));
-    both.map_err(Error::io("read", path))
+/// The hash that the cache itself has for a file: blobs of large files are named by their SHA-256.
+pub(super) fn hash_in_name(snapshot: &Path) -> Option<String> {
+    let blob = fs::canonicalize(snapshot).ok()?;
+    let name = blob.file_name()?.to_str()?;
+    let is_hash = name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_hash.then(|| name.to_owned())
 }

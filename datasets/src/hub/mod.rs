@@ -20,7 +20,7 @@ use hf_hub::{HFClient, HFError};
 
 use crate::fetch::Fetched;
 use crate::verify::HashCheck;
-use crate::{Error, OnProgress, Progress, Result, hash};
+use crate::{Error, OnProgress, Progress, Result, hash, image_table};
 
 /// How the hub is reached. The default follows the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,7 +224,8 @@ impl From<Error> for Unfit {
     }
 }
 
-/// Length, form and hash of a file on disk. Records the hash where none was known.
+/// Length, form and hash of a file on disk. Where no hash was known, that of a readable table is recorded, unless the
+/// cache's own name for the bytes says another one.
 fn check(
     place: &cache::Place,
     file: &RemoteFile,
@@ -238,22 +239,30 @@ fn check(
         });
     }
     let sha256 = hash::of_file(path)?;
-    let recorded = place.recorded_hash()?;
-    let (expected, check) = match (&file.sha256, recorded) {
-        (Some(published), _) => (published.clone(), HashCheck::Published),
-        (None, Some(recorded)) => (recorded, HashCheck::AsFirstSeen),
-        (None, None) => {
-            if file.path.ends_with(".parquet") && !cache::is_whole_parquet(path)? {
-                let expected = "a parquet file (PAR1 at both ends)".to_owned();
-                return Err(Unfit::Differs { expected, found: format!("{bytes} bytes of something else") });
-            }
-            place.record_hash(&sha256)?;
-            return Ok((sha256, HashCheck::FirstSeen));
+    let differs = |expected: String| Err(Unfit::Differs { expected, found: format!("sha256 {sha256}") });
+    if let Some(published) = &file.sha256 {
+        if *published != sha256 {
+            return differs(format!("sha256 {published}"));
         }
-    };
-    if sha256 == expected {
-        return Ok((sha256, check));
+        return Ok((sha256, HashCheck::Published));
     }
-    let source = if check == HashCheck::Published { "" } else { " (recorded when first fetched)" };
-    Err(Unfit::Differs { expected: format!("sha256 {expected}{source}"), found: format!("sha256 {sha256}") })
+    if let Some(recorded) = place.recorded_hash()? {
+        if recorded != sha256 {
+            let note = place.hash_note();
+            return differs(format!(
+                "sha256 {recorded} (recorded when first fetched, in {})",
+                note.display()
+            ));
+        }
+        return Ok((sha256, HashCheck::AsFirstSeen));
+    }
+    if let Some(named) = cache::hash_in_name(path).filter(|named| *named != sha256) {
+        return differs(format!("sha256 {named} (the name of the bytes in the cache)"));
+    }
+    if file.path.ends_with(".parquet") && !image_table::has_footer(path)? {
+        let expected = "a parquet file (PAR1 at both ends and a footer that can be read)".to_owned();
+        return Err(Unfit::Differs { expected, found: format!("{bytes} bytes of something else") });
+    }
+    place.record_hash(&sha256)?;
+    Ok((sha256, HashCheck::FirstSeen))
 }

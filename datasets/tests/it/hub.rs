@@ -18,6 +18,14 @@ fn body(fill: u8) -> Vec<u8> {
     [b"PAR1".to_vec(), vec![fill; 100_000], b"PAR1".to_vec()].concat()
 }
 
+/// A small table: what a file of no known hash must be.
+fn table(rows: usize) -> Vec<u8> {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("table.parquet");
+    write_table(&path, "img", "label", &good_rows(rows, 4, 3, 0), 4);
+    std::fs::read(path).unwrap()
+}
+
 /// SHA-256 of `body(7)`, computed with Python's hashlib.
 const SHA_7: &str = "d39deb6bf6bde5602e8a5552d97314cd84a5e7e4ca9bbe98f733ebd9df7cc859";
 
@@ -37,6 +45,10 @@ fn unknown() -> RemoteFile {
 
 fn serve() -> Server {
     Server::start(&[(REPO, REVISION, PATH, &body(7))])
+}
+
+fn serve_table() -> Server {
+    Server::start(&[(REPO, REVISION, PATH, &table(10))])
 }
 
 fn options(url: &str, cache: &Path, offline: bool) -> Options {
@@ -236,23 +248,52 @@ fn a_damaged_cache_is_mended_online_and_reported_offline() {
 
 #[test]
 fn an_unknown_hash_is_recorded_at_first_fetch_and_held_later() {
-    let (server, cache) = (serve(), TempDir::new().unwrap());
+    let (server, cache) = (serve_table(), TempDir::new().unwrap());
     let repository = cache.path().join("datasets--owner--name");
-    let fetched = hub(&server, &cache).file(&unknown()).unwrap();
-    assert_eq!((fetched.check, fetched.sha256.as_str()), (HashCheck::FirstSeen, SHA_7));
+    assert_eq!(hub(&server, &cache).file(&unknown()).unwrap().check, HashCheck::FirstSeen);
     assert_eq!(hub(&server, &cache).file(&unknown()).unwrap().check, HashCheck::AsFirstSeen);
     std::fs::remove_dir_all(&repository).unwrap();
     assert_eq!(hub(&server, &cache).file(&unknown()).unwrap().check, HashCheck::AsFirstSeen);
     std::fs::remove_dir_all(&repository).unwrap();
-    server.always(Fault::Body(body(8)));
+    server.always(Fault::Body(table(11)));
     let error = hub(&server, &cache).file(&unknown()).unwrap_err();
     assert!(message(&error).contains("recorded when first fetched"), "{error}");
+    assert!(message(&error).contains(&note(&cache).display().to_string()), "{error}");
     assert_not_cached(&cache);
+}
+
+/// Where the hash first seen is noted.
+fn note(cache: &TempDir) -> std::path::PathBuf {
+    cache.path().join(".divkd/owner--name").join(REVISION).join(format!("{PATH}.sha256"))
+}
+
+#[test]
+fn a_stranger_in_the_cache_is_not_recorded_as_the_file() {
+    let (server, cache) = (serve_table(), TempDir::new().unwrap());
+    let snapshot = cache.path().join("datasets--owner--name/snapshots").join(REVISION).join(PATH);
+    std::fs::create_dir_all(snapshot.parent().unwrap()).unwrap();
+    // The marks of a parquet file and nothing between them.
+    std::fs::write(&snapshot, body(7)).unwrap();
+    let error = offline(&cache).file(&unknown()).unwrap_err();
+    assert!(matches!(error, Error::Mismatch { .. }) && error.to_string().contains("footer"), "{error}");
+    assert!(!note(&cache).exists());
+    assert!(hub(&server, &cache).file(&unknown()).unwrap().downloaded);
+    assert_eq!(std::fs::read(&snapshot).unwrap(), table(10));
+
+    // Another program's blob whose bytes are not those of its name.
+    std::fs::remove_file(note(&cache)).unwrap();
+    std::fs::write(&snapshot, table(11)).unwrap();
+    let error = offline(&cache).file(&unknown()).unwrap_err();
+    assert!(matches!(error, Error::Mismatch { .. }) && error.to_string().contains("the name of"), "{error}");
+    assert!(!note(&cache).exists());
+    let mended = hub(&server, &cache).file(&unknown()).unwrap();
+    assert_eq!((mended.downloaded, mended.check), (true, HashCheck::FirstSeen));
+    assert_eq!(offline(&cache).file(&unknown()).unwrap().check, HashCheck::AsFirstSeen);
 }
 
 #[test]
 fn an_html_page_with_status_200_is_not_recorded_as_the_file() {
-    let (server, cache) = (serve(), TempDir::new().unwrap());
+    let (server, cache) = (serve_table(), TempDir::new().unwrap());
     server.next([Fault::Page(200, ""), Fault::Page(200, "")]);
     let error = hub(&server, &cache).file(&unknown()).unwrap_err();
     assert!(message(&error).contains("PAR1"), "{error}");

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use datasets::Error;
 use datasets::image_table::{Columns, ImageTable};
+use parquet::file::metadata::{ParquetMetaDataReader, ParquetMetaDataWriter, RowGroupMetaData};
 use tempfile::TempDir;
 
 use crate::support::{Row, good_rows, tagged_planes, write_schema, write_table};
@@ -108,6 +110,36 @@ fn truncated_files_and_strangers_are_errors() {
     good.fails_with(&["cannot open"]);
 }
 
+/// The file at `path` with another footer: row groups as `change` leaves them, the columns' bytes as they are.
+fn declare(path: &std::path::Path, change: impl FnOnce(&mut Vec<RowGroupMetaData>)) {
+    let bytes = Bytes::from(std::fs::read(path).unwrap());
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&bytes).unwrap();
+    let end = bytes.len() - 8;
+    let footer = u32::from_le_bytes(bytes[end..end + 4].try_into().unwrap()) as usize;
+    let mut builder = metadata.into_builder();
+    let mut groups = builder.take_row_groups();
+    change(&mut groups);
+    let metadata = builder.set_row_groups(groups).build();
+    let mut fresh = Vec::new();
+    ParquetMetaDataWriter::new(&mut fresh, &metadata).finish().unwrap();
+    std::fs::write(path, [&bytes[..end - footer], &fresh].concat()).unwrap();
+}
+
+#[test]
+fn row_counts_that_do_not_fit_the_columns_are_errors() {
+    let same = ten(|_| {});
+    declare(&same.path, |_| {});
+    assert_eq!(same.read().unwrap().len(), 480);
+    for (rows, words) in [(3, "more values than the 3"), (5, "4 values where the row group declares 5")] {
+        let case = ten(|_| {});
+        declare(&case.path, |groups| {
+            let group = groups[1].clone();
+            groups[1] = group.into_builder().set_num_rows(rows).build().unwrap();
+        });
+        case.fails_with(&["row group 1", words]);
+    }
+}
+
 /// Every byte of a small file flipped in turn: a result or an error, never a crash, never another number of rows.
 #[test]
 fn no_flipped_byte_crashes_the_reader() {
@@ -120,7 +152,8 @@ fn no_flipped_byte_crashes_the_reader() {
             flipped[i] ^= mask;
             std::fs::write(&good.path, &flipped).unwrap();
             match good.read() {
-                Ok(images) => assert!(images.len().is_multiple_of(48)),
+                // Ten images of three planes of 4x4.
+                Ok(images) => assert_eq!(images.len(), 480, "byte {i} ^ {mask:#x}"),
                 Err(error) => {
                     errors += 1;
                     assert!(error.to_string().contains("table.parquet"));
