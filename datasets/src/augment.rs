@@ -1,4 +1,4 @@
-//! Pad-crop-flip augmentation: protocol, section "Data" (pad 4, random crop, random horizontal flip).
+//! Pad-crop-flip augmentation: METHODOLOGY.md, section "Data" (pad 4, random crop, random horizontal flip).
 
 use random::Draws;
 

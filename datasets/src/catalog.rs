@@ -1,4 +1,4 @@
-//! What is known about each data set before a byte of it is read: protocol, section "Data".
+//! What is known about each data set before a byte of it is read: METHODOLOGY.md, section "Data".
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! Which rows are for training, validation and test: protocol, sections "Data" and "Partial data".
+//! Which rows are for training, validation and test: METHODOLOGY.md, section "Data".
 //!
 //! Where the rows are the protocol's, the first are for training and the tail for validation. Where there are fewer (or more), or
 //! they are sorted by class, the validation rows are drawn: one tenth, class-balanced, seeded. Reduced presets draw

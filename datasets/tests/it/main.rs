@@ -2,7 +2,6 @@
 
 mod decode;
 mod folder;
-mod fuzz;
 mod hub;
 mod properties;
 mod support;
