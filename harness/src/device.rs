@@ -5,6 +5,7 @@ use candle_core::Device;
 use nn::Precision;
 
 use crate::cli::WrongOptions;
+use crate::machine;
 use crate::nearest::UnknownName;
 
 /// A device and what to tell the user about it.
@@ -18,6 +19,8 @@ pub struct Chosen {
     pub micro_batch: Option<usize>,
     /// `cpu`, `cuda:0` or `cuda:0 bf16`, for records.
     pub name: String,
+    /// What its bits depend on, for records: the machine's class, and on a CUDA device its name and versions.
+    pub machine: String,
     /// The name and why it was taken, for people.
     pub reason: String,
 }
@@ -92,7 +95,7 @@ fn cpu(precision: Precision, reason: &str) -> anyhow::Result<Chosen> {
         "--precision {precision}: the CPU computes in f32 alone; leave the option out or take --device cuda:0 ({reason})"
     );
     let (name, reason) = ("cpu".to_owned(), reason.to_owned());
-    Ok(Chosen { device: Device::Cpu, precision, micro_batch: None, name, reason })
+    Ok(Chosen { device: Device::Cpu, precision, micro_batch: None, name, machine: machine::class(), reason })
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -113,6 +116,7 @@ fn cuda(ordinal: usize, precision: Precision) -> anyhow::Result<Chosen> {
         precision,
         micro_batch: None,
         name: format!("cuda:{ordinal}{suffix}"),
+        machine: format!("{}; {description}", machine::class()),
         reason: format!("cuda:{ordinal}, {precision} ({description})"),
     })
 }

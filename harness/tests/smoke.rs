@@ -151,11 +151,12 @@ fn check_records(folder: &Path) {
         assert_eq!(siblings.len(), 1, "{row}: a temporary folder was left");
 
         let record = record::Record::open(&dir).unwrap();
-        let RunInfo { experiment, preset, seed, device, config, data, .. } = record.info().clone();
+        let RunInfo { experiment, preset, seed, device, machine, config, data, .. } = record.info().clone();
         assert_eq!(
             (experiment.as_str(), preset.as_str(), seed, device.as_str()),
             ("quick", "smoke", 1, "cpu")
         );
+        assert_eq!(machine, Some(harness::machine::class()), "{row}");
         assert_eq!((data.rows.train, data.rows.val, data.rows.test), (96, 32, 64));
         assert_eq!(config.get("members").and_then(toml::Value::as_integer), Some(4));
 

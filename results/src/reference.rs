@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(find("cifar10").unwrap(), None);
     }
 
-    /// The sums of the columns in the protocol's table of published numbers.
+    /// The sums of the columns in METHODOLOGY.md's table of published numbers.
     #[test]
     fn cifar100_holds_the_published_columns() {
         let reference = find("cifar100").unwrap().unwrap();

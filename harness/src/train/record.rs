@@ -36,6 +36,7 @@ pub fn info(session: &Session<'_>, run: &Run) -> anyhow::Result<RunInfo> {
         command: session.command.to_owned(),
         revision: env!("DIVKD_REVISION").to_owned(),
         device: session.device.name.clone(),
+        machine: Some(session.device.machine.clone()),
         threads: rayon::current_num_threads(),
         versions: versions.map(|(name, version)| (name.to_owned(), version.to_owned())).into(),
         data: data(session.splits),

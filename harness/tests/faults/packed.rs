@@ -37,6 +37,7 @@ fn record(out: &Path, row: &str, seed: u64, model: usize) {
         command: "divkd reproduce quick".into(),
         revision: "0123abc".into(),
         device: "cpu".into(),
+        machine: None,
         threads: 2,
         versions: BTreeMap::new(),
         data: DataInfo {

@@ -16,7 +16,7 @@ pub struct RunInfo {
     pub protocol: String,
     /// The experiment's name, such as `cifar100`.
     pub experiment: String,
-    /// The preset's name: `paper`, `laptop` or `smoke`.
+    /// The preset's name: `paper`, `paper-short`, `laptop` or `smoke`.
     pub preset: String,
     /// The row: `teacher-<n>` or a method's name.
     pub row: String,
@@ -28,6 +28,10 @@ pub struct RunInfo {
     pub revision: String,
     /// The device, such as `cpu` or `cuda:0`.
     pub device: String,
+    /// What the bits depend on beside the revision: architecture, system and instruction set, and on a CUDA device its name
+    /// and versions. Older records do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// How many threads computed.
     pub threads: usize,
     /// Versions of the program and of what computes, by name.

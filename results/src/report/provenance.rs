@@ -17,8 +17,8 @@ pub(super) fn provenance(section: &Section) -> Markup {
     let runs = &section.sources.runs;
     let made = groups(runs, |one, other| {
         let (one, other) = (&one.info, &other.info);
-        (&one.command, &one.revision, &one.device, one.threads)
-            == (&other.command, &other.revision, &other.device, other.threads)
+        (&one.command, &one.revision, &one.device, &one.machine, one.threads)
+            == (&other.command, &other.revision, &other.device, &other.machine, other.threads)
             && (&one.versions, &one.protocol) == (&other.versions, &other.protocol)
     });
     let settings = groups(runs, |one, other| one.info.config == other.info.config);
@@ -33,7 +33,13 @@ pub(super) fn provenance(section: &Section) -> Markup {
             dl.facts {
                 div { dt { "Command" } dd { code { (group.first.info.command) } } }
                 div { dt { "Commit" } dd { code { (group.first.info.revision) } } }
-                div { dt { "Device" } dd { (group.first.info.device) ", " (group.first.info.threads) " threads" } }
+                div {
+                    dt { "Device" }
+                    dd {
+                        (group.first.info.device) ", " (group.first.info.threads) " threads"
+                        @if let Some(machine) = &group.first.info.machine { "; " (machine) }
+                    }
+                }
                 div { dt { "Versions" } dd { (versions(group.first)) "; protocol " (group.first.info.protocol) } }
                 div { dt { "Rows and seeds" } dd { (rows(group)) } }
             }

@@ -57,6 +57,7 @@ impl Made {
             command: format!("divkd reproduce {} --preset {}", self.experiment, self.preset),
             revision: "0123abc".into(),
             device: "cpu".into(),
+            machine: Some("x86_64-linux avx2".into()),
             threads: 2,
             versions: BTreeMap::from([("divkd".into(), "0.1.0".into()), ("candle".into(), "0.11.1".into())]),
             data: DataInfo {

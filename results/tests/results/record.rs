@@ -98,6 +98,22 @@ fn run_toml_has_one_order() {
     insta::assert_snapshot!(fs::read_to_string(dir.path().join(RUN)).unwrap());
 }
 
+/// Records from before the machine was recorded.
+#[test]
+fn a_run_toml_without_a_machine_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(RUN);
+    run().info().write(&path).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let older = text.replace("machine = \"x86_64-linux avx2\"\n", "");
+    assert!(older.len() < text.len(), "{text}");
+    fs::write(&path, &older).unwrap();
+    let info = RunInfo::read(&path).unwrap();
+    assert_eq!(info, RunInfo { machine: None, ..run().info() });
+    info.write(&path).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), older);
+}
+
 #[test]
 fn a_wrong_key_in_run_toml_is_named() {
     let dir = tempfile::tempdir().unwrap();
