@@ -88,7 +88,7 @@ fn smoke_keeps_four_members_and_three_epochs() {
     }
 }
 
-/// The numbers are those of protocol.md's table "Training".
+/// The numbers are those of METHODOLOGY.md's table "Training".
 #[test]
 fn cifar100_paper_is_the_protocol() {
     let resolved = resolve("cifar100", None, &[]).unwrap();

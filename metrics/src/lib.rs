@@ -1,6 +1,6 @@
 //! Scores, calibration and diversity of ensemble predictions, on plain `f64` slices: no tensors, no files.
 //!
-//! Everything follows the protocol's section "Metrics" (Nam et al., NeurIPS 2021, section 5; DEE: Ashukha et al.,
+//! Everything follows METHODOLOGY.md, section "Metrics" (Nam et al., NeurIPS 2021, section 5; DEE: Ashukha et al.,
 //! ICLR 2020). Predictions enter as member logits (M, N, K), member-major, or as averaged probabilities
 //! [`Probs`] (N, K): averaging over members comes before every score and before temperature scaling.
 //!

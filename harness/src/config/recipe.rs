@@ -13,7 +13,7 @@ use crate::nearest::UnknownName;
 /// The key that changes the epochs of all recipes: it says how many `[teacher]` has.
 pub(super) const EPOCHS: &str = "epochs";
 
-/// How a network is trained: the protocol's "Training" table, a column of it.
+/// How a network is trained: a column of the table in METHODOLOGY.md, section "Training".
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecipeConfig {
