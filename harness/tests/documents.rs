@@ -1,5 +1,5 @@
 //! Every `divkd` command line in the documents is one that the program understands; those that would train on synthetic
-//! images are planned, and those marked `[quick]` in their comment are run.
+//! images are planned, and those marked `[tested]` in their comment are run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
@@ -33,7 +33,7 @@ fn documents() -> Vec<PathBuf> {
 /// A command line as arguments, the program's name first.
 struct Line {
     words: Vec<String>,
-    is_quick: bool,
+    is_tested: bool,
 }
 
 /// The command lines in blocks of shell code: `divkd ..` and `cargo run --release -- ..`.
@@ -51,7 +51,7 @@ fn commands(text: &str) -> Vec<Line> {
             let (arguments, comment) = arguments.split_once(" #").unwrap_or((arguments, ""));
             let words = arguments.split_whitespace().map(|word| word.trim_matches(['"', '\'']).to_owned());
             let words = std::iter::once("divkd".to_owned()).chain(words).collect();
-            commands.push(Line { words, is_quick: comment.contains("[quick]") });
+            commands.push(Line { words, is_tested: comment.contains("[tested]") });
         }
     }
     commands
@@ -131,14 +131,14 @@ fn every_experiments_own_commands_resolve() {
 }
 
 #[test]
-fn quick_lines_run_and_synthetic_ones_plan() {
+fn tested_lines_run_and_synthetic_ones_plan() {
     let folder = tempfile::tempdir().unwrap();
     let (mut ran, mut planned) = (0, 0);
     for path in documents() {
-        for Line { words, is_quick } in commands(&std::fs::read_to_string(&path).unwrap()) {
+        for Line { words, is_tested } in commands(&std::fs::read_to_string(&path).unwrap()) {
             let mut process = Process::new(env!("CARGO_BIN_EXE_divkd"));
             process.args(&words[1..]);
-            if is_quick {
+            if is_tested {
                 process.current_dir(root());
                 ran += 1;
             } else if words[1..].starts_with(&["reproduce".to_owned(), "quick".to_owned()]) {
