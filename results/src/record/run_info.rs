@@ -16,7 +16,7 @@ pub struct RunInfo {
     pub protocol: String,
     /// The experiment's name, such as `cifar100`.
     pub experiment: String,
-    /// The preset's name: `paper`, `paper-short`, `laptop` or `smoke`.
+    /// The preset's name, one of the experiment's, such as `paper`, `paper-short`, `laptop` or `smoke`.
     pub preset: String,
     /// The row: `teacher-<n>` or a method's name.
     pub row: String,
