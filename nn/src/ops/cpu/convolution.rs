@@ -1,5 +1,7 @@
 //! The three sums of a convolution (forward, gradient by input, gradient by weight), each by the kernels that suit its shape.
 
+use std::borrow::Cow;
+
 use super::correlate::{Extent, Grid, correlate};
 use super::geometry::{ConvShape, Parity};
 use super::simd::Level;
@@ -107,7 +109,8 @@ impl Convolution {
         fast.map_or(value, |(s, r)| value * (s[o] * r[i]))
     }
 
-    /// outs (blocked, no border) = convolution of `inputs` (bordered), image by image.
+    /// outs (blocked, no border) = convolution of `inputs` (bordered), image by image. Where Winograd's form gives a value
+    /// that is not finite, all of these images are done directly.
     pub(crate) fn forward(
         &self,
         level: Level,
@@ -118,22 +121,26 @@ impl Convolution {
     ) {
         let shape = &self.shape;
         let out_len = blocks(shape.channels_out) * shape.out_height() * shape.out_width() * BLOCK;
-        if let Some(minimal) = &self.minimal {
+        let packed = if let Some(minimal) = &self.minimal {
             let (from, to) = pointers(inputs, shape.bordered_in_len(), outs, out_len);
             // SAFETY: `pointers` checked the lengths.
             if unsafe { minimal.correlate(level, &from, weights.packed, &to, scratch) } {
                 return;
             }
-            let mut packed = vec![0.0; shape.direct_len()];
-            self.pack_forward_directly(weights.plain, weights.fast, &mut packed);
-            for (input, out) in inputs.iter().zip(outs) {
-                self.forward_directly(level, input, &packed, out);
-            }
+            Cow::Owned(self.repacked(|to| self.pack_forward_directly(weights.plain, weights.fast, to)))
         } else {
-            for (input, out) in inputs.iter().zip(outs) {
-                self.forward_directly(level, input, weights.packed, out);
-            }
+            Cow::Borrowed(weights.packed)
+        };
+        for (input, out) in inputs.iter().zip(outs) {
+            self.forward_directly(level, input, &packed, out);
         }
+    }
+
+    /// Weights for the direct loops, where those at hand are for Winograd's form.
+    fn repacked(&self, pack: impl FnOnce(&mut [f32])) -> Vec<f32> {
+        let mut packed = vec![0.0; self.shape.direct_len()];
+        pack(&mut packed);
+        packed
     }
 
     fn forward_directly(&self, level: Level, input: &[f32], packed: &[f32], out: &mut [f32]) {
@@ -172,21 +179,18 @@ impl Convolution {
     ) {
         let shape = &self.shape;
         let in_len = blocks(shape.channels_in) * shape.height * shape.width * BLOCK;
-        if let Some(minimal) = &self.minimal_transposed {
+        let packed = if let Some(minimal) = &self.minimal_transposed {
             let (from, to) = pointers(grads_out, shape.bordered_out_len(), grads_in, in_len);
             // SAFETY: `pointers` checked the lengths.
             if unsafe { minimal.correlate(level, &from, weights.packed, &to, scratch) } {
                 return;
             }
-            let mut packed = vec![0.0; shape.direct_len()];
-            self.pack_transposed_directly(weights.plain, weights.fast, &mut packed);
-            for (grad_out, grad_in) in grads_out.iter().zip(grads_in) {
-                self.grad_input_directly(level, grad_out, &packed, grad_in);
-            }
+            Cow::Owned(self.repacked(|to| self.pack_transposed_directly(weights.plain, weights.fast, to)))
         } else {
-            for (grad_out, grad_in) in grads_out.iter().zip(grads_in) {
-                self.grad_input_directly(level, grad_out, weights.packed, grad_in);
-            }
+            Cow::Borrowed(weights.packed)
+        };
+        for (grad_out, grad_in) in grads_out.iter().zip(grads_in) {
+            self.grad_input_directly(level, grad_out, &packed, grad_in);
         }
     }
 
