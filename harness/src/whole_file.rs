@@ -12,8 +12,8 @@ use anyhow::Context;
 /// # Errors
 /// Where it cannot be written.
 pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let draft = path.with_file_name(format!(".tmp-{name}"));
+    let name = path.file_name().with_context(|| format!("{} is not the name of a file", path.display()))?;
+    let draft = path.with_file_name(format!(".tmp-{}", name.to_string_lossy()));
     let dir = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir)
         .and_then(|()| File::create(&draft))
