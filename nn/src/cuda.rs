@@ -6,6 +6,7 @@ pub use crate::engine::cuda::replay::replays;
 use crate::error::Result;
 pub use crate::ops::cuda::ceilings::{Ceilings, ceilings};
 pub use crate::ops::cuda::device::{count, describe, release};
+pub use crate::ops::cuda::kernels::Kernels;
 pub use crate::ops::cuda::memory::peak_mib;
 
 /// Opens device `ordinal` and compiles the kernels for it. The device belongs to the thread that opens it.
@@ -15,5 +16,15 @@ pub use crate::ops::cuda::memory::peak_mib;
 pub fn open(ordinal: usize) -> Result<Device> {
     let device = Device::new_cuda(ordinal)?;
     crate::ops::cuda::device::arena(device.as_cuda_device()?)?;
+    Ok(device)
+}
+
+/// [`open`] with a choice of what computes convolutions, whatever `DIVKD_CUDA_CONVOLUTIONS` says.
+///
+/// # Errors
+/// As there.
+pub fn open_with(ordinal: usize, kernels: Kernels) -> Result<Device> {
+    let device = Device::new_cuda(ordinal)?;
+    crate::ops::cuda::device::prepare(device.as_cuda_device()?, kernels)?;
     Ok(device)
 }

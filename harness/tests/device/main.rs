@@ -114,3 +114,29 @@ fn device() -> anyhow::Result<Device> {
 fn opened() -> Result<Device, Failed> {
     device().map_err(failed)
 }
+
+/// The device with cuDNN's convolutions and with this project's own, where there are both; in f32 there is one way.
+#[cfg(feature = "cuda")]
+fn ways(precision: Precision) -> Result<Vec<(&'static str, Device)>, Failed> {
+    use nn::cuda::{Kernels, open_with};
+    thread_local! {
+        static WAYS: OnceCell<[Device; 2]> = const { OnceCell::new() };
+    }
+    if precision == Precision::F32 {
+        return Ok(vec![("plain", opened()?)]);
+    }
+    opened()?;
+    WAYS.with(|cell| {
+        if cell.get().is_none() {
+            let open = |kernels| open_with(0, kernels).map_err(failed);
+            let _ = cell.set([open(Kernels::Library)?, open(Kernels::Own)?]);
+        }
+        let devices = cell.get().into_iter().flatten().cloned();
+        Ok(["library", "own"].into_iter().zip(devices).collect())
+    })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn ways(_: Precision) -> Result<Vec<(&'static str, Device)>, Failed> {
+    Ok(vec![("plain", opened()?)])
+}

@@ -6,7 +6,7 @@ use nn::{Mode, Network, NetworkSpec, Precision};
 use random::Stream;
 
 use crate::compare::{failed, kinked, near, smooth};
-use crate::opened;
+use crate::ways;
 
 /// Both families and shortcuts, plain and BatchEnsemble.
 pub(crate) fn networks() -> Vec<(String, NetworkSpec)> {
@@ -44,11 +44,13 @@ pub(crate) fn network(spec: &NetworkSpec, mode: Mode, precision: Precision) -> R
         };
         Ok([logits.flatten_all()?.to_vec1()?, network.buffers()?, of(network.params())?, of(&x)?])
     };
-    let found = pass(&opened()?, precision).map_err(failed)?;
     let expected = pass(&Device::Cpu, Precision::F32).map_err(failed)?;
-    for (index, what) in ["logits", "running statistics", "parameters", "images"].iter().enumerate() {
-        let allowed = if index < 2 { smooth(precision) } else { kinked(precision) };
-        near(what, &found[index], &expected[index], allowed)?;
+    for (way, device) in ways(precision)? {
+        let found = pass(&device, precision).map_err(failed)?;
+        for (index, what) in ["logits", "running statistics", "parameters", "images"].iter().enumerate() {
+            let allowed = if index < 2 { smooth(precision) } else { kinked(precision) };
+            near(&format!("{way}: {what}"), &found[index], &expected[index], allowed)?;
+        }
     }
     Ok(())
 }

@@ -74,7 +74,7 @@ std::string without_dynamic_arrays(std::string text) {
 }
 
 // Stops at vectors read from where they cannot be, and at places past the end of a block's arrays.
-const std::string COMPILER = "g++ -std=c++17 -O2 -ffp-contract=off -fsanitize=alignment,bounds "
+const std::string COMPILER = "g++ -std=c++17 -O2 -ffp-contract=off -fno-strict-aliasing -fsanitize=alignment,bounds "
                              "-fsanitize-undefined-trap-on-error -fPIC -shared -Wl,-Bsymbolic -w ";
 
 // The library of a module's kernels, compiled on first sight.

@@ -38,7 +38,6 @@ pub(crate) struct Call {
     pub shape: ConvShape,
     pub element: Element,
     /// Whether factors may be rounded to TF32.
-    #[cfg_attr(not(feature = "cudnn"), expect(dead_code, reason = "for cuDNN"))]
     pub tf32: bool,
     pub members: usize,
     pub batch: usize,
@@ -56,7 +55,6 @@ pub(crate) struct Call {
     /// What a forward pass over maps does to its output.
     pub epilogue: Option<Epilogue>,
     /// A classifier: small, and always by the kernels of direct.cu.
-    #[cfg_attr(not(feature = "cudnn"), expect(dead_code, reason = "for cuDNN"))]
     pub linear: bool,
 }
 

@@ -16,7 +16,9 @@ use candle_core::cuda::cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opt
 use super::backend::{Arena, Backend, Launch, Recording, THREADS};
 use super::convolution::Call;
 #[cfg(feature = "cudnn")]
-use super::cudnn::Done;
+use super::cudnn::Way;
+use super::implicit_gemm;
+use super::kernels::Kernels;
 use super::memory::keep_freed_memory;
 use super::{Element, kind_of, source};
 use crate::error::{Error, Result};
@@ -43,9 +45,19 @@ pub(crate) fn arena(device: &CudaDevice) -> Result<Arena> {
     if let Some((_, arena)) = open.iter().find(|(id, _)| *id == device.id()) {
         return Ok(arena.clone());
     }
-    let arena = Arena::new(Arc::new(Cuda::new(device)?));
+    let arena = Arena::new(Arc::new(Cuda::new(device, Kernels::asked()?)?));
     open.push((device.id(), arena.clone()));
     Ok(arena)
+}
+
+/// The same with a choice of its kernels; the device must not have been in use.
+///
+/// # Errors
+/// As [`arena`].
+pub(crate) fn prepare(device: &CudaDevice, kernels: Kernels) -> Result<()> {
+    let arena = Arena::new(Arc::new(Cuda::new(device, kernels)?));
+    lock(&OPEN).push((device.id(), arena));
+    Ok(())
 }
 
 /// Name and compute capability of device `ordinal`, and the CUDA and cuDNN versions in use.
@@ -90,10 +102,12 @@ struct Cuda {
     records: bool,
     #[cfg(feature = "cudnn")]
     convolutions: super::cudnn::Convolutions,
+    #[cfg(not(feature = "cudnn"))]
+    kernels: Kernels,
 }
 
 impl Cuda {
-    fn new(device: &CudaDevice) -> Result<Self> {
+    fn new(device: &CudaDevice, kernels: Kernels) -> Result<Self> {
         // SAFETY: candle and this crate use one stream of the device, in the order of the host's calls, so that nothing
         // needs the events that would order streams.
         unsafe { device.disable_event_tracking() };
@@ -101,6 +115,7 @@ impl Cuda {
         let context = stream.context();
         keep_freed_memory(context)?;
         let (major, minor) = context.compute_capability().map_err(|error| failed("capability", error))?;
+        let kernels = kernels.on(major);
         let module = |element: Element| {
             let ptx = Ptx::from_src(compiled(element, format!("compute_{major}{minor}"))?);
             context.load_module(ptx).map_err(|error| failed("loading the kernels", error))
@@ -112,7 +127,9 @@ impl Cuda {
             is_recording: AtomicBool::new(false),
             records: std::env::var("DIVKD_CUDA_GRAPHS").as_deref() != Ok("off"),
             #[cfg(feature = "cudnn")]
-            convolutions: super::cudnn::Convolutions::new(&stream)?,
+            convolutions: super::cudnn::Convolutions::new(&stream, kernels)?,
+            #[cfg(not(feature = "cudnn"))]
+            kernels,
             stream,
         })
     }
@@ -251,28 +268,35 @@ impl Backend for Cuda {
             return unsafe { super::convolution::direct(self, call) };
         }
         self.bind()?;
-        let mut done = Done::Nothing;
-        self.timed(call.pass.kind(), call.bytes(), || {
-            // SAFETY: the caller's.
-            done = unsafe { self.convolutions.run(arena, call) }?;
-            Ok(())
-        })?;
-        match done {
-            Done::All => {
-                profile::moved(call.pass.kind(), call.skip_bytes());
-                Ok(())
+        match self.convolutions.way(arena, call)? {
+            Way::Library(plan) => {
+                let kind = call.pass.kind();
+                // SAFETY: the caller's.
+                self.timed(kind, call.bytes(), || unsafe { self.convolutions.run(arena, &plan, call) })?;
+                if plan.is_fused {
+                    profile::moved(kind, call.skip_bytes());
+                    return Ok(());
+                }
+                // SAFETY: the caller's.
+                unsafe { super::convolution::finish(self, call) }
             }
+            // SAFETY: the caller's; it is taken for what fits alone.
+            Way::TensorCores => unsafe { implicit_gemm::run(arena, call) },
             // SAFETY: the caller's.
-            Done::ButEpilogue => unsafe { super::convolution::finish(self, call) },
-            // SAFETY: the caller's.
-            Done::Nothing => unsafe { super::convolution::direct(self, call) },
+            Way::Plain => unsafe { super::convolution::direct(self, call) },
         }
     }
 
     #[cfg(not(feature = "cudnn"))]
-    unsafe fn convolve(&self, _: &Arena, call: &Call) -> Result<()> {
+    unsafe fn convolve(&self, arena: &Arena, call: &Call) -> Result<()> {
         // SAFETY: the caller's.
-        unsafe { super::convolution::direct(self, call) }
+        unsafe {
+            if self.kernels != Kernels::Library && implicit_gemm::fits(call) {
+                implicit_gemm::run(arena, call)
+            } else {
+                super::convolution::direct(self, call)
+            }
+        }
     }
 
     fn records(&self) -> bool {

@@ -7,6 +7,7 @@
 pub(crate) mod backend;
 pub(crate) mod convolution;
 pub(crate) mod draws;
+pub(crate) mod implicit_gemm;
 pub(crate) mod norm;
 pub(crate) mod pointwise;
 pub(crate) mod rows;
@@ -22,6 +23,8 @@ pub(crate) mod device;
 #[cfg(test)]
 pub(crate) mod emulated;
 #[cfg(feature = "cuda")]
+pub(crate) mod kernels;
+#[cfg(feature = "cuda")]
 pub(crate) mod memory;
 
 use backend::Element;
@@ -35,9 +38,9 @@ fn kind_of(kernel: &str) -> crate::profile::Kind {
             Kind::Statistics
         }
         "pack_weights" | "fold_norms" | "weight_grads" | "s_grads" | "r_grads" | "bias_grad" => Kind::Weights,
-        "direct_forward" => Kind::Forward,
-        "direct_data" => Kind::GradInput,
-        "direct_filter" => Kind::GradWeight,
+        "direct_forward" | "gemm_forward" => Kind::Forward,
+        "direct_data" | "gemm_data" => Kind::GradInput,
+        "direct_filter" | "gemm_filter" | "gemm_filter_sum" => Kind::GradWeight,
         _ => Kind::Pointwise,
     }
 }
@@ -108,6 +111,7 @@ pub(crate) fn source(element: Element) -> String {
         include_str!("weights.cu"),
         include_str!("fold.cu"),
         include_str!("direct.cu"),
+        include_str!("implicit_gemm.cu"),
         include_str!("rows.cu"),
         include_str!("sgd.cu"),
         include_str!("philox.cu"),

@@ -1,21 +1,24 @@
-//! Convolutions by cuDNN, channels last: descriptors, algorithm and workspace are looked up once for each shape.
+//! Convolutions by cuDNN, channels last: descriptors, algorithm and workspace are looked up once for each shape; and whether
+//! it or a kernel of our own computes them.
 
 mod plan;
 mod timing;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::cuda::cudarc::cudnn::result::{self as dnn, CudnnError};
 use candle_core::cuda::cudarc::cudnn::sys::cudnnHandle_t;
 use candle_core::cuda::cudarc::driver::CudaStream;
-use plan::{Memory, Plan};
+use plan::Plan;
 use timing::Timer;
 
 use super::Element;
 use super::backend::Arena;
 use super::convolution::{Call, Pass};
 use super::device::failed;
+use super::implicit_gemm;
+use super::kernels::Kernels;
 use crate::error::Result;
 use crate::ops::cpu::geometry::ConvShape;
 
@@ -26,6 +29,7 @@ struct Key {
     shape: ConvShape,
     element: Element,
     tf32: bool,
+    members: usize,
     batch: usize,
 }
 
@@ -38,51 +42,61 @@ enum Kind {
     Filter,
 }
 
-/// A handle and the plans so far. They live as long as the process.
+/// How a call is computed.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    /// By cuDNN.
+    Library(Plan),
+    /// By the kernels of implicit_gemm.cu.
+    TensorCores,
+    /// By the kernels of direct.cu.
+    Plain,
+}
+
+/// A handle, and how calls have been computed so far. They live as long as the process.
 struct Library {
     handle: cudnnHandle_t,
     stream: Arc<CudaStream>,
-    /// `None` for what cuDNN has no plan for.
-    plans: HashMap<Key, Option<Plan>>,
-}
-
-/// What cuDNN has done of a call.
-pub(super) enum Done {
-    All,
-    /// The epilogue is left to do.
-    ButEpilogue,
-    Nothing,
+    ways: HashMap<Key, Way>,
 }
 
 // SAFETY: handle and descriptors are used under the mutex of `Convolutions` alone; cuDNN allows any one thread at a time.
 unsafe impl Send for Library {}
 
-/// cuDNN on one stream.
-pub(super) struct Convolutions(Mutex<Library>);
+/// cuDNN on one stream, and when it is taken.
+pub(super) struct Convolutions {
+    library: Mutex<Library>,
+    kernels: Kernels,
+}
 
 impl Convolutions {
-    pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self> {
+    pub(super) fn new(stream: &Arc<CudaStream>, kernels: Kernels) -> Result<Self> {
         let handle = dnn::create_handle().map_err(|error| failed("opening cuDNN", error))?;
         // SAFETY: both are alive.
         unsafe { dnn::set_stream(handle, stream.cu_stream().cast()) }
             .map_err(|error| failed("opening cuDNN", error))?;
-        Ok(Self(Mutex::new(Library { handle, stream: Arc::clone(stream), plans: HashMap::new() })))
+        let library = Library { handle, stream: Arc::clone(stream), ways: HashMap::new() };
+        Ok(Self { library: Mutex::new(library), kernels })
     }
 
-    /// Runs the call, a member after the other, where cuDNN has a way to.
+    /// How to compute `call`: looked up, and measured where such a call is first met.
+    pub(super) fn way(&self, arena: &Arena, call: &Call) -> Result<Way> {
+        self.library().way(arena, call, self.kernels)
+    }
+
+    /// Runs the call by cuDNN, but for an epilogue that the plan has not fused.
     ///
     /// # Safety
     /// As `Backend::convolve`.
-    pub(super) unsafe fn run(&self, arena: &Arena, call: &Call) -> Result<Done> {
-        let mut library = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(plan) = library.plan(arena, call)? else { return Ok(Done::Nothing) };
+    pub(super) unsafe fn run(&self, arena: &Arena, plan: &Plan, call: &Call) -> Result<()> {
         let workspace = arena.take(plan.workspace)?;
-        for member in 0..call.members {
-            // SAFETY: the caller's; each member's rows and weights lie within the call's.
-            unsafe { plan.run(library.handle, &Memory::of(call, member), workspace.at()) }
-                .map_err(|error| failed(describe(call), error))?;
-        }
-        Ok(if plan.is_fused || call.epilogue.is_none() { Done::All } else { Done::ButEpilogue })
+        // SAFETY: the caller's.
+        unsafe { plan.run_members(self.library().handle, call, workspace.at()) }
+            .map_err(|error| failed(describe(call), error))
+    }
+
+    fn library(&self) -> MutexGuard<'_, Library> {
+        self.library.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,20 +115,30 @@ fn describe(call: &Call) -> String {
 }
 
 impl Library {
-    /// The plan of a call. In f32 it is cuDNN's own first choice, which is the same in every process; in the coarser
-    /// precisions the fastest of those that it offers, by measurement. `None`, after a line that says so, where it has no
-    /// deterministic one for these channels-last maps: a kernel of our own is slow and no reason to stop.
-    fn plan(&mut self, arena: &Arena, call: &Call) -> Result<Option<Plan>> {
+    /// In f32 it is cuDNN's own first choice, which is the same in every process; in the coarser precisions the fastest of
+    /// those that it offers and of the kernels for tensor cores, by measurement. A plain kernel, after a line that says so, where
+    /// cuDNN has no deterministic algorithm for these channels-last maps: it is slow and no reason to stop.
+    fn way(&mut self, arena: &Arena, call: &Call, kernels: Kernels) -> Result<Way> {
         let kind = match call.pass {
             Pass::Forward if call.epilogue.is_some() => Kind::Folded,
             Pass::Forward => Kind::Forward,
             Pass::Data { .. } => Kind::Data,
             Pass::Filter => Kind::Filter,
         };
-        let Call { shape, element, tf32, batch, .. } = *call;
-        let key = Key { kind, shape, element, tf32, batch };
-        if let Some(plan) = self.plans.get(&key) {
-            return Ok(*plan);
+        let Call { shape, element, tf32, members, batch, .. } = *call;
+        let key = Key { kind, shape, element, tf32, members, batch };
+        if let Some(way) = self.ways.get(&key) {
+            return Ok(*way);
+        }
+        let way = self.measured(arena, call, key, kernels)?;
+        self.ways.insert(key, way);
+        Ok(way)
+    }
+
+    fn measured(&self, arena: &Arena, call: &Call, key: Key, kernels: Kernels) -> Result<Way> {
+        let has_own = kernels != Kernels::Library && implicit_gemm::fits(call);
+        if has_own && kernels == Kernels::Own {
+            return Ok(Way::TensorCores);
         }
         // SAFETY: the handle is alive, descriptors are set before they are used.
         let plans = match unsafe { Plan::all(self.handle, key) } {
@@ -122,16 +146,22 @@ impl Library {
             Err(error) if is_not_supported(error) => Vec::new(),
             Err(error) => return Err(failed(describe(call), error)),
         };
-        let timer = Timer { handle: self.handle, stream: &self.stream, arena };
-        let is_fixed = element == Element::F32 && !tf32;
-        let plan = timer.choose(call, &plans, is_fixed)?;
-        if plan.is_none() {
+        let timer = Timer::new(self.handle, &self.stream, arena, call)?;
+        let is_fixed = key.element == Element::F32 && !key.tf32;
+        let Some(plan) = timer.choose(&plans, is_fixed)? else {
+            if has_own {
+                return Ok(Way::TensorCores);
+            }
             eprintln!(
                 "{}: no deterministic algorithm; a plain kernel takes its place, slowly",
                 describe(call)
             );
+            return Ok(Way::Plain);
+        };
+        if !has_own {
+            return Ok(Way::Library(plan));
         }
-        self.plans.insert(key, plan);
-        Ok(plan)
+        let [library, own] = timer.compare(&plan)?;
+        Ok(if own < library { Way::TensorCores } else { Way::Library(plan) })
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Shapes {
 
 /// One way to compute it.
 #[derive(Clone, Copy)]
-pub(super) struct Plan {
+pub(in crate::ops::cuda) struct Plan {
     shapes: Shapes,
     conv: cudnnConvolutionDescriptor_t,
     algorithm: Algorithm,
@@ -180,6 +180,23 @@ impl Plan {
             plans.splice(0..0, fused);
         }
         Ok(plans)
+    }
+
+    /// Launches a call, a member after the other, but for an epilogue that is not fused.
+    ///
+    /// # Safety
+    /// As `Backend::convolve`, with a workspace of the plan's size.
+    pub(super) unsafe fn run_members(
+        &self,
+        handle: cudnnHandle_t,
+        call: &Call,
+        workspace: u64,
+    ) -> Answer<()> {
+        for member in 0..call.members {
+            // SAFETY: the caller's; each member's rows and weights lie within the call's.
+            unsafe { self.run(handle, &Memory::of(call, member), workspace)? };
+        }
+        Ok(())
     }
 
     /// Launches one member's part of a call.

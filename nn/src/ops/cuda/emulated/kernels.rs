@@ -3,15 +3,11 @@
 use std::sync::Arc;
 
 use half::bf16;
-use proptest::prelude::*;
 use random::{Draws, Stream};
 
 use super::Emulated;
 use crate::engine::graph::Feature;
-use crate::ops::cpu::geometry::ConvShape;
-use crate::ops::cpu::tests::naive;
-use crate::ops::cuda::backend::{Arena, Buffer, Element};
-use crate::ops::cuda::convolution::{Call, Pass, direct};
+use crate::ops::cuda::backend::{Arena, Element};
 use crate::ops::cuda::norm::{self, Norm, Parts, Places, table_len};
 use crate::ops::cuda::pointwise::{self, Map, Rows, Skip};
 use crate::ops::cuda::{draws, sgd};
@@ -44,9 +40,9 @@ fn map(arena: &Arena, values: &[f32], (channels, height, width): (usize, usize, 
 }
 
 /// (channels, pixels) of each row from (pixels, channels), or back.
-fn transposed(values: &[f32], inner: usize, outer: usize) -> Vec<f64> {
-    let row = |row: &[f32]| -> Vec<f64> {
-        (0..inner * outer).map(|at| f64::from(row[at % outer * inner + at / outer])).collect()
+pub(super) fn transposed(values: &[f64], inner: usize, outer: usize) -> Vec<f64> {
+    let row = |row: &[f64]| -> Vec<f64> {
+        (0..inner * outer).map(|at| row[at % outer * inner + at / outer]).collect()
     };
     values.chunks_exact(inner * outer).flat_map(row).collect()
 }
@@ -71,113 +67,6 @@ fn bf16_is_rounded_as_the_standard_says() {
                 "{value:e}"
             );
         }
-    }
-}
-
-fn shapes() -> impl Strategy<Value = ConvShape> {
-    let kernels = prop_oneof![Just(1_usize), Just(3), Just(5)];
-    (1..40_usize, 1..9_usize, kernels, 1..=2_usize, 1..8_usize, 1..8_usize).prop_map(
-        |(channels_in, channels_out, kernel, stride, height, width)| ConvShape {
-            channels_in,
-            channels_out,
-            kernel,
-            stride,
-            height,
-            width,
-        },
-    )
-}
-
-/// The three sums of a convolution of two members over two images each, against the definition in f64.
-fn check_convolution(shape: ConvShape, seed: u64) -> Result<(), String> {
-    let (members, batch) = (2, 2);
-    let rows = members * batch;
-    let definition = naive::Shape {
-        channels_in: shape.channels_in,
-        channels_out: shape.channels_out,
-        kernel: shape.kernel,
-        stride: shape.stride,
-        height: shape.height,
-        width: shape.width,
-    };
-    let (taps, in_pixels) = (shape.kernel * shape.kernel, shape.height * shape.width);
-    let out_pixels = shape.out_height() * shape.out_width();
-    let each = shape.channels_in * shape.channels_out * taps;
-    let mut draws = Stream::new(seed, "convolution").draws(0, 0);
-    let x = normals(&mut draws, rows * definition.in_len());
-    let weight = normals(&mut draws, members * each);
-    let grad = normals(&mut draws, rows * definition.out_len());
-    let before = normals(&mut draws, x.len());
-    let planar_x = transposed(&x, shape.channels_in, in_pixels);
-    let planar_grad = transposed(&grad, shape.channels_out, out_pixels);
-    let planar_weight = transposed(&weight, shape.channels_in, taps);
-    let (mut output, mut data, mut filter) = (Vec::new(), Vec::new(), vec![0.0; members * each]);
-    for row in 0..rows {
-        let member = row / batch * each..(row / batch + 1) * each;
-        let x = &planar_x[row * definition.in_len()..][..definition.in_len()];
-        let grad = &planar_grad[row * definition.out_len()..][..definition.out_len()];
-        output.extend(naive::forward(definition, &planar_weight[member.clone()], x));
-        data.extend(naive::grad_input(definition, &planar_weight[member.clone()], grad));
-        let sums = naive::grad_weight(definition, x, grad);
-        filter[member].iter_mut().zip(sums).for_each(|(to, sum)| *to += sum);
-    }
-    for (to, before) in data.iter_mut().zip(transposed(&before, shape.channels_in, in_pixels)) {
-        *to += before;
-    }
-    for arena in devices() {
-        let values = |values: &[f32]| arena.values(values).unwrap();
-        let (x, weight_at, grad) = (values(&x), values(&weight), values(&grad));
-        let to = [arena.floats(output.len()), Ok(values(&before)), arena.floats(weight.len())];
-        let [y, dx, dw] = to.map(Result::unwrap);
-        let call = Call {
-            pass: Pass::Forward,
-            shape,
-            element: Element::F32,
-            tf32: false,
-            members,
-            batch,
-            input_rows: rows,
-            input: x.at(),
-            weight: weight_at.at(),
-            output: y.at(),
-            bias: 0,
-            bias_of_members: false,
-            epilogue: None,
-            linear: false,
-        };
-        let run = |call: Call| {
-            // SAFETY: the memory is of the call's sizes.
-            unsafe { direct(arena.backend(), &call) }.unwrap();
-        };
-        run(call);
-        run(Call { pass: Pass::Data { accumulate: true }, input: dx.at(), output: grad.at(), ..call });
-        run(Call { pass: Pass::Filter, weight: dw.at(), output: grad.at(), ..call });
-        let found = |buffer: &Buffer, len: usize, inner: usize, outer: usize| -> Vec<f32> {
-            transposed(&buffer.read(len).unwrap(), inner, outer).into_iter().map(|v| v as f32).collect()
-        };
-        let sums = [
-            ("forward", distance(&found(&y, output.len(), shape.channels_out, out_pixels), &output)),
-            ("by input", distance(&found(&dx, data.len(), shape.channels_in, in_pixels), &data)),
-            ("by weight", distance(&found(&dw, filter.len(), shape.channels_in, taps), &filter)),
-        ];
-        if let Some((what, off)) = sums.into_iter().find(|(_, off)| off.is_nan() || *off > 2e-6) {
-            return Err(format!("{what} differs by {off:e}"));
-        }
-    }
-    Ok(())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 24,
-        rng_seed: proptest::test_runner::RngSeed::Fixed(1),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
-
-    #[test]
-    fn convolutions(shape in shapes(), seed in any::<u64>()) {
-        prop_assert_eq!(check_convolution(shape, seed), Ok(()));
     }
 }
 

@@ -3,6 +3,7 @@
 //! Evidence that the kernels compute what they should and keep within their memory, on machines without a device. It says
 //! nothing of speed or of races between warps; `ptx` asks NVIDIA's compilers what they make of the text.
 
+mod convolutions;
 mod kernels;
 mod losses;
 mod ptx;
@@ -18,7 +19,7 @@ use libloading::{Library, Symbol};
 
 use super::backend::{Arena, Arg, Backend, Launch, Recording, THREADS};
 use super::convolution::{self, Call};
-use super::{Element, source};
+use super::{Element, implicit_gemm, source};
 use crate::error::{Error, Result};
 
 /// Bytes before and after each allocation that nobody may write; what a guard and fresh memory hold is a NaN in each type.
@@ -50,7 +51,16 @@ fn compile(element: Element) -> std::result::Result<Library, String> {
     std::fs::write(&file, [include_str!("shim.h"), &text, &exports].concat())
         .map_err(|error| error.to_string())?;
     let output = Command::new("g++")
-        .args(["-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-Wl,-Bsymbolic", "-w"])
+        .args([
+            "-std=c++17",
+            "-O2",
+            "-ffp-contract=off",
+            "-fno-strict-aliasing",
+            "-fPIC",
+            "-shared",
+            "-Wl,-Bsymbolic",
+            "-w",
+        ])
         .args([&file, std::path::Path::new("-o"), &library])
         .output()
         .map_err(|error| format!("g++: {error}"))?;
@@ -241,9 +251,15 @@ impl Backend for Emulated {
         unsafe { self.processor.run(launch) }
     }
 
-    unsafe fn convolve(&self, _: &Arena, call: &Call) -> Result<()> {
+    unsafe fn convolve(&self, arena: &Arena, call: &Call) -> Result<()> {
         // SAFETY: the caller's.
-        unsafe { convolution::direct(self, call) }
+        unsafe {
+            if implicit_gemm::fits(call) {
+                implicit_gemm::run(arena, call)
+            } else {
+                convolution::direct(self, call)
+            }
+        }
     }
 
     fn records(&self) -> bool {

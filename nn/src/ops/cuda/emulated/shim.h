@@ -38,6 +38,11 @@ struct Fiber {
     void *place[5];
 };
 
+// What a thread brings to a product of its warp.
+struct Factors {
+    unsigned a[4], b[2];
+};
+
 // What runs a launch's blocks.
 struct Machine {
     Index thread_index, block_index, block_dim, grid_dim;
@@ -51,6 +56,7 @@ struct Machine {
     std::vector<Fiber *> free, of_thread;
     std::vector<State> states;
     std::vector<uint64_t> exchanged;
+    std::vector<Factors> factors;
     std::vector<char> memory;
 
     void enter(unsigned place) {
@@ -182,6 +188,7 @@ static void run(const unsigned *grid, const unsigned *threads, unsigned memory, 
     m.states.resize(m.count);
     m.of_thread.resize(m.count);
     m.exchanged.resize(m.count);
+    m.factors.resize(m.count);
     m.memory.resize(memory + 16);
     uint64_t blocks = (uint64_t)grid[0] * grid[1] * grid[2];
     for (uint64_t index = 0; index < blocks; index++) {
@@ -213,6 +220,36 @@ template <class T> static T exchange(T value, unsigned lane) {
     if (other < m.count) memcpy(&value, &m.exchanged[other], sizeof(T));
     pause(AT_WARP);
     return value;
+}
+
+// One value of a word of bf16 (low half first) or TF32, whose last 13 bits a device does not read.
+static float part(unsigned word, bool is_bf16, unsigned half) {
+    word = !is_bf16 ? word & 0xffffe000u : half ? word & 0xffff0000u : word << 16;
+    float value;
+    memcpy(&value, &word, 4);
+    return value;
+}
+
+// A warp's matrix product on a device's tensor cores, m16n8k16 in bf16 and m16n8k8 in TF32: to += a b, the 16 x 8 results and
+// their factors spread over the lanes as PTX says.
+static void matrix_multiply(bool is_bf16, float (&to)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    Machine &m = *machine;
+    unsigned lane = m.thread % warpSize, values = is_bf16 ? 2 : 1, words = 4;
+    if (m.thread - lane + warpSize > m.count) fail("a product of a warp that is not whole");
+    const Factors *of = &m.factors[m.thread - lane];
+    memcpy(m.factors[m.thread].a, a, sizeof a);
+    memcpy(m.factors[m.thread].b, b, sizeof b);
+    pause(AT_WARP);
+    for (unsigned at = 0; at < 4; at++) {
+        unsigned row = lane / 4 + at / 2 * 8, column = lane % 4 * 2 + at % 2;
+        for (unsigned word = 0; word < 2 * words; word++) {
+            unsigned from = word % words, high = word / words;
+            unsigned left = of[row % 8 * 4 + from].a[row / 8 + 2 * high], right = of[column * 4 + from].b[high];
+            for (unsigned half = 0; half < values; half++)
+                to[at] += part(left, is_bf16, half) * part(right, is_bf16, half);
+        }
+    }
+    pause(AT_WARP);
 }
 
 template <class T> static T *dynamic_shared() {
