@@ -7,6 +7,8 @@ use crate::error::Result;
 pub use crate::ops::cuda::ceilings::{Ceilings, ceilings};
 pub use crate::ops::cuda::device::{count, describe, release};
 pub use crate::ops::cuda::kernels::Kernels;
+#[cfg(feature = "cudnn")]
+pub use crate::ops::cuda::kernels::{Timed, take_timed};
 pub use crate::ops::cuda::memory::peak_mib;
 
 /// Opens device `ordinal` and compiles the kernels for it. The device belongs to the thread that opens it.

@@ -111,8 +111,28 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
         println!("  {:<26} {:8.2} ms  {share:5.2}%  (not in the step)", "crop, flip, gather", loading * 1e3);
     }
     profile::enable(false);
+    if !settings.json {
+        print_timed();
+    }
     Ok(())
 }
+
+/// What the choice between cuDNN's convolutions and this project's was decided by.
+#[cfg(feature = "cudnn")]
+fn print_timed() {
+    let timed = nn::cuda::take_timed();
+    if timed.is_empty() {
+        return;
+    }
+    println!("\nkernels that were chosen among, in ms: cuDNN's and this project's");
+    for nn::cuda::Timed { what, library, own } in timed {
+        let chosen = if own < library { "this project's" } else { "cuDNN's" };
+        println!("  {library:8.4} {own:8.4}  {chosen:<14}  {what}");
+    }
+}
+
+#[cfg(not(feature = "cudnn"))]
+fn print_timed() {}
 
 fn round(value: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);

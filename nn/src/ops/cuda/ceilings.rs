@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
+use random::Stream;
 
 use super::device::arena;
 use super::memory::forget_peak;
+use super::{draws, filled};
 use crate::error::Result;
 use crate::precision::Precision;
 
@@ -32,7 +34,14 @@ pub struct Ceilings {
 /// Where it is no CUDA device, or has less than some 3 GiB free.
 pub fn ceilings(device: &Device, precision: Precision) -> Result<Ceilings> {
     let dtype = if precision == Precision::Bf16 { DType::BF16 } else { DType::F32 };
-    let matrix = Tensor::ones((SIZE, SIZE), dtype, device)?;
+    // Of random values: factors that are all alike take less power, and the clock stays higher than a step's would.
+    let keyed = draws::Keyed { stream: Stream::new(0, "ceilings"), epoch: 0, first: 0 };
+    let device_of = device.as_cuda_device()?;
+    let matrix = filled(device_of, (SIZE, SIZE), |backend, to| {
+        // SAFETY: `to` has room for every value.
+        unsafe { draws::uniform(backend, keyed, (-1.0, 1.0), (SIZE, SIZE), to) }
+    })?
+    .to_dtype(dtype)?;
     candle_core::cuda::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
     let product = seconds(device, || {
         matrix.matmul(&matrix)?;
@@ -40,7 +49,6 @@ pub fn ceilings(device: &Device, precision: Precision) -> Result<Ceilings> {
     });
     candle_core::cuda::set_gemm_reduced_precision_f32(false);
     drop(matrix);
-    let device_of = device.as_cuda_device()?;
     let copy = {
         let arena = arena(device_of)?.private();
         let (from, to) = (arena.take(COPIED)?, arena.take(COPIED)?);

@@ -1,5 +1,8 @@
 //! Which kernels compute convolutions.
 
+#[cfg(feature = "cudnn")]
+use std::sync::{Mutex, PoisonError};
+
 use crate::error::{Error, Result};
 
 /// What computes the convolutions that both cuDNN and kernels of this crate can: those over maps that are 3x3 and of stride 1,
@@ -35,4 +38,31 @@ impl Kernels {
     pub(crate) fn on(self, major: i32) -> Self {
         if major < 8 { Self::Library } else { self }
     }
+}
+
+/// How long one of the sums of a convolution takes, for all members.
+#[cfg(feature = "cudnn")]
+#[derive(Clone, Debug)]
+pub struct Timed {
+    /// Sum, shape, members and precision.
+    pub what: String,
+    /// Milliseconds by cuDNN, a member after the other.
+    pub library: f32,
+    /// Milliseconds by this crate's kernels.
+    pub own: f32,
+}
+
+#[cfg(feature = "cudnn")]
+static TIMED: Mutex<Vec<Timed>> = Mutex::new(Vec::new());
+
+/// Notes what [`Kernels::Fastest`] was decided by.
+#[cfg(feature = "cudnn")]
+pub(super) fn note(timed: Timed) {
+    TIMED.lock().unwrap_or_else(PoisonError::into_inner).push(timed);
+}
+
+/// What this process has measured since the last call to choose the fastest kernels, in the order in which it met the shapes.
+#[cfg(feature = "cudnn")]
+pub fn take_timed() -> Vec<Timed> {
+    std::mem::take(&mut *TIMED.lock().unwrap_or_else(PoisonError::into_inner))
 }

@@ -18,9 +18,10 @@ use super::backend::Arena;
 use super::convolution::{Call, Pass};
 use super::device::failed;
 use super::implicit_gemm;
-use super::kernels::Kernels;
+use super::kernels::{Kernels, Timed, note};
 use crate::error::Result;
 use crate::ops::cpu::geometry::ConvShape;
+use crate::precision::Precision;
 
 /// What a plan is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,10 +108,21 @@ fn is_not_supported(CudnnError(status): CudnnError) -> bool {
 
 fn describe(call: &Call) -> String {
     let ConvShape { channels_in, channels_out, kernel, stride, height, width } = call.shape;
-    let (pass, element, batch) = (call.pass, call.element, call.batch);
+    let pass = match call.pass {
+        Pass::Forward if call.epilogue.is_some() => "forward, folded",
+        Pass::Forward => "forward",
+        Pass::Data { .. } => "by input",
+        Pass::Filter => "by weight",
+    };
+    let (members, batch) = (call.members, call.batch);
+    let precision = match call.element {
+        Element::Bf16 => Precision::Bf16,
+        Element::F32 if call.tf32 => Precision::Tf32,
+        Element::F32 => Precision::F32,
+    };
     format!(
-        "cuDNN {pass:?} {element:?}: {batch} x {channels_in} x {height} x {width} to {channels_out}, \
-         kernel {kernel}, stride {stride}"
+        "convolution {pass}, {precision}: {members} x {batch} x {channels_in} x {height} x {width} to {channels_out}, kernel \
+         {kernel}, stride {stride}"
     )
 }
 
@@ -162,6 +174,7 @@ impl Library {
             return Ok(Way::Library(plan));
         }
         let [library, own] = timer.compare(&plan)?;
+        note(Timed { what: describe(call), library, own });
         Ok(if own < library { Way::TensorCores } else { Way::Library(plan) })
     }
 }
