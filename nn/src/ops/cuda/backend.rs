@@ -68,7 +68,7 @@ impl From<usize> for Arg {
 #[derive(Clone, Debug)]
 pub(crate) struct Launch<'a> {
     pub kernel: &'static str,
-    /// For kernels by lanes: which of them.
+    /// For kernels that there are several of, by lanes or by tiles: which of them.
     pub lanes: Option<usize>,
     pub element: Element,
     pub grid: [usize; 3],

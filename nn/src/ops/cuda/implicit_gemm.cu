@@ -8,14 +8,13 @@
 // Channels that a block holds at a time, and the words that they take.
 #define CHUNK 16u
 #define WORDS (CHUNK * (unsigned)sizeof(act) / 4u)
-// Pixels of a block: 16 for each warp.
+// Pixels of a block: 16 for each warp, once or twice.
 #define PIXELS 128u
 #define WIDEST 64u
-// Pixels in a block's memory: its own, a row and one more to each side, and one of zeros.
-#define HALO (PIXELS + 2u * WIDEST + 2u)
-#define ZERO HALO
-// Words from one pixel to the next, and from one output channel's weights to the next: so far apart that the lanes of a warp
-// read different banks.
+// Pixels in a block's memory: its own, a row and one more to each side, and one of zeros behind them.
+#define HALO(pixels) ((pixels) + 2u * WIDEST + 2u)
+// Words from one pixel to the next, and from one output channel's weights to the next: so far apart that what a warp reads at
+// a time lies in different banks.
 #define PIXEL_STRIDE (WORDS + 4u)
 #define WEIGHT_STRIDE (9u * WORDS + 4u)
 
@@ -34,32 +33,56 @@ __device__ inline unsigned factor_word(unsigned word) {
 }
 __device__ inline act factor(act value) { return __uint_as_float(factor_word(__float_as_uint(value))); }
 #endif
+__device__ inline Quad factors(Quad quad) {
+#pragma unroll
+    for (int word = 0; word < 4; word++) quad.at[word] = factor_word(quad.at[word]);
+    return quad;
+}
 
-// to (16 x 8) += a (16 x one word of 8 lanes' depth) b, by a warp. With group = lane / 4 and place = lane % 4: `a` has the
-// words `place` and `place + 4` of rows `group` and `group + 8` (a row's first words first), `b` those of column `group`, and `to` the
-// columns 2 * place and the next of those rows. A word is one value of f32 or two neighbouring ones of bf16.
+// Two operations of a warp. With group = lane / 4 and place = lane % 4:
+//
+// multiply: to (16 x 8) += a (16 rows of 8 words) b (8 columns of 8 words). A lane has the words `place` and `place + 4` of
+// rows `group` and `group + 8` of a (the first words first) and of column `group` of b, and of `to` the columns 2 * place and the
+// next in those rows. A word is one value of f32 or two neighbouring ones of bf16.
+//
+// read_rows: four matrices of 8 rows of 16 bytes, whose addresses the lanes name, eight lanes a matrix; of each, a lane gets
+// word `place` of row `group`. read_columns takes them for values of two bytes, and gives column `group` of rows 2 * place and the next.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
 __device__ inline void multiply(float (&to)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
 #ifdef BF16
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
 #else
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
 #endif
-                 : "+f"(to[0]), "+f"(to[1]), "+f"(to[2]), "+f"(to[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+        : "+f"(to[0]), "+f"(to[1]), "+f"(to[2]), "+f"(to[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+__device__ inline void read_rows(unsigned (&to)[4], const void *from) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"((unsigned)__cvta_generic_to_shared(from))
+                 : "memory");
+}
+__device__ inline void read_columns(unsigned (&to)[4], const void *from) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"((unsigned)__cvta_generic_to_shared(from))
+                 : "memory");
 }
 #elif defined(__CUDA_ARCH__)
-// Before sm_80 there is no such instruction, and the host launches none of these kernels.
+// Before sm_80 there are no such instructions, and the host launches none of these kernels.
 __device__ inline void multiply(float (&)[4], const unsigned (&)[4], const unsigned (&)[2]) {}
+__device__ inline void read_rows(unsigned (&)[4], const void *) {}
+__device__ inline void read_columns(unsigned (&)[4], const void *) {}
 #else
 __device__ inline void multiply(float (&to)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
     host::matrix_multiply(sizeof(act) == 2, to, a, b);
 }
+__device__ inline void read_rows(unsigned (&to)[4], const void *from) { host::read_matrices(to, from, false); }
+__device__ inline void read_columns(unsigned (&to)[4], const void *from) { host::read_matrices(to, from, true); }
 #endif
 
-// A member's map, and how it is cut.
+// A member's map.
 struct Maps {
     unsigned channels, height, width, count;
 };
@@ -76,154 +99,175 @@ __device__ inline unsigned taps_inside(unsigned pixel, const Maps &of) {
 }
 
 // CHUNK channels of `pixels` pixels from `first` on, zeros where there are none, and a pixel of zeros at `zero`.
-__device__ inline void load_pixels(const act *from, const Maps &of, unsigned chunk, int first, unsigned pixels,
-                                   unsigned zero, unsigned stride, act *to) {
+template <unsigned STRIDE>
+__device__ void load_pixels(const act *from, const Maps &of, unsigned chunk, int first, unsigned pixels, unsigned zero,
+                            unsigned *to) {
     const unsigned quads = WORDS / 4u, lanes = 16u / (unsigned)sizeof(act);
     for (unsigned index = threadIdx.x; index < (pixels + 1) * quads; index += THREADS) {
-        unsigned local = index / quads, part = index % quads;
-        int pixel = first + (int)local;
+        unsigned local = index / quads, part = index % quads, pixel = (unsigned)(first + (int)local);
         Quad quad = {};
-        if (local < pixels && pixel >= 0 && pixel < (int)of.count) {
-            quad = *reinterpret_cast<const Quad *>(from + (unsigned)pixel * of.channels + chunk + part * lanes);
-#pragma unroll
-            for (int word = 0; word < 4; word++) quad.at[word] = factor_word(quad.at[word]);
-        }
-        unsigned place = local < pixels ? local : zero;
-        *reinterpret_cast<Quad *>(to + (place * stride + part * 4u) * (4u / (unsigned)sizeof(act))) = quad;
+        // Before the first pixel the difference is a large number.
+        if (local < pixels && pixel < of.count)
+            quad = factors(*reinterpret_cast<const Quad *>(from + pixel * of.channels + chunk + part * lanes));
+        *reinterpret_cast<Quad *>(to + (local < pixels ? local : zero) * STRIDE + part * 4u) = quad;
     }
 }
 
-// The weights of CHUNK input channels for COLUMNS output channels from `first` on: (column, tap, channel).
-template <unsigned COLUMNS>
-__device__ void load_weights(const act *weight, unsigned in, unsigned chunk, unsigned first, act *to) {
-    const unsigned quads = WORDS / 4u, lanes = 16u / (unsigned)sizeof(act), values = 4u / (unsigned)sizeof(act);
-    for (unsigned index = threadIdx.x; index < COLUMNS * 9u * quads; index += THREADS) {
+// The weights of CHUNK input channels for `columns` output channels from `first` on: (column, tap, channel).
+__device__ inline void load_weights(const act *weight, unsigned in, unsigned chunk, unsigned first, unsigned columns,
+                                    unsigned *to) {
+    const unsigned quads = WORDS / 4u, lanes = 16u / (unsigned)sizeof(act);
+    for (unsigned index = threadIdx.x; index < columns * 9u * quads; index += THREADS) {
         unsigned part = index % quads, tap = index / quads % 9u, column = index / quads / 9u;
-        Quad quad =
-            *reinterpret_cast<const Quad *>(weight + ((first + column) * 9u + tap) * in + chunk + part * lanes);
-#pragma unroll
-        for (int word = 0; word < 4; word++) quad.at[word] = factor_word(quad.at[word]);
-        *reinterpret_cast<Quad *>(to + (column * WEIGHT_STRIDE + tap * WORDS + part * 4u) * values) = quad;
+        const act *at = weight + ((first + column) * 9u + tap) * in + chunk + part * lanes;
+        *reinterpret_cast<Quad *>(to + column * WEIGHT_STRIDE + tap * WORDS + part * 4u) =
+            factors(*reinterpret_cast<const Quad *>(at));
     }
 }
 
-// The same for the way back, where the convolution's outputs (`chunk`, of `in`) are read and its `out` inputs made: taps are
-// turned round.
-template <unsigned COLUMNS>
-__device__ void load_turned(const act *weight, unsigned out, unsigned chunk, unsigned first, act *to) {
-    const unsigned values = 4u / (unsigned)sizeof(act);
-    for (unsigned index = threadIdx.x; index < COLUMNS * 9u * CHUNK; index += THREADS) {
-        unsigned column = index % COLUMNS, tap = index / COLUMNS % 9u, channel = index / COLUMNS / 9u;
+// The same for the way back, where the convolution's outputs (`chunk`) are read and its `out` inputs made: taps are turned
+// round.
+__device__ inline void load_turned(const act *weight, unsigned out, unsigned chunk, unsigned first, unsigned columns,
+                                   unsigned *to) {
+    for (unsigned index = threadIdx.x; index < columns * 9u * CHUNK; index += THREADS) {
+        unsigned column = index % columns, tap = index / columns % 9u, channel = index / columns / 9u;
         act value = weight[((chunk + channel) * 9u + 8u - tap) * out + first + column];
-        to[(column * WEIGHT_STRIDE + tap * WORDS) * values + channel] = factor(value);
+        reinterpret_cast<act *>(to + column * WEIGHT_STRIDE + tap * WORDS)[channel] = factor(value);
     }
 }
 
-// Two values that become the output's channels `at` and the next.
-struct Finish {
-    const act *bias, *skip;
+// What becomes of a sum for place `at` of the output, whose channel is `channel`.
+struct Plain {
+    __device__ float operator()(float sum, const act *, unsigned, unsigned) const { return sum; }
+};
+struct Added {
     unsigned accumulate;
-    __device__ void store(act *to, unsigned at, unsigned channel, float first, float second) const {
-        float values[2] = {first, second};
-#pragma unroll
-        for (unsigned v = 0; v < 2; v++) {
-            if (accumulate) values[v] += wide(to[at + v]);
-            if (bias) {
-                values[v] += wide(bias[channel + v]);
-                if (skip) values[v] += wide(skip[at + v]);
-                values[v] = relu(values[v]);
-            }
-        }
-        Lanes<2> pair;
-        pair.at[0] = narrow(values[0]);
-        pair.at[1] = narrow(values[1]);
-        *reinterpret_cast<Lanes<2> *>(to + at) = pair;
+    __device__ float operator()(float sum, const act *to, unsigned at, unsigned) const {
+        return accumulate ? wide(to[at]) + sum : sum;
+    }
+};
+struct Folded {
+    const act *bias, *skip;
+    __device__ float operator()(float sum, const act *, unsigned at, unsigned channel) const {
+        sum += wide(bias[channel]);
+        return relu(skip ? sum + wide(skip[at]) : sum);
     }
 };
 
-// y from x, 8 * TILES output channels a block. Grid: (tiles of a member's pixels, tiles of output channels, members).
-template <unsigned TILES, bool TURNED>
+// y from x: ROWS * PIXELS pixels and 8 * TILES output channels a block. Grid: (tiles of a member's pixels, tiles of output
+// channels, members).
+template <unsigned ROWS, unsigned TILES, bool TURNED, class Finish>
 __device__ void gemm(const act *x, const act *weight, act *y, unsigned x_rows, unsigned batch, unsigned in, unsigned out,
-                     unsigned height, unsigned width, Finish finish) {
-    __shared__ Quad pixel_memory[(HALO + 1u) * PIXEL_STRIDE / 4u];
+                     unsigned height, unsigned width, const Finish &finish) {
+    const unsigned zero = HALO(ROWS * PIXELS), columns = 8u * TILES;
+    __shared__ Quad pixel_memory[(HALO(ROWS * PIXELS) + 1u) * PIXEL_STRIDE / 4u];
     __shared__ Quad weight_memory[8u * TILES * WEIGHT_STRIDE / 4u];
-    act *pixels = reinterpret_cast<act *>(pixel_memory), *weights = reinterpret_cast<act *>(weight_memory);
-    const unsigned *pixel_words = reinterpret_cast<const unsigned *>(pixel_memory);
-    const unsigned *weight_words = reinterpret_cast<const unsigned *>(weight_memory);
-    unsigned area = height * width, member = blockIdx.z, first = blockIdx.x * PIXELS;
-    unsigned column = blockIdx.y * 8u * TILES;
+    __shared__ unsigned short inside_memory[ROWS * PIXELS];
+    unsigned *pixels = pixel_memory[0].at, *weights = weight_memory[0].at;
+    unsigned area = height * width, member = blockIdx.z, first = blockIdx.x * ROWS * PIXELS;
+    unsigned column = blockIdx.y * columns, lane = threadIdx.x % 32u;
     Maps of = {in, height, width, batch * area};
-    const act *from = x + (unsigned long long)(member * batch % x_rows) * area * in;
-    const act *by = weight + (unsigned long long)member * out * 9u * in;
-    unsigned group = threadIdx.x % 32u / 4u, place = threadIdx.x % 4u, row = threadIdx.x / 32u * 16u + group;
-    unsigned inside[2] = {taps_inside(first + row, of), taps_inside(first + row + 8u, of)};
-    float sums[TILES][4] = {};
+    x += (unsigned long long)(member * batch % x_rows) * area * in;
+    weight += (unsigned long long)member * out * 9u * in;
+    if (threadIdx.x < ROWS * PIXELS) inside_memory[threadIdx.x] = (unsigned short)taps_inside(first + threadIdx.x, of);
+    // This warp's first pixel; this lane's row of the matrices that it names, and the half of it.
+    unsigned row = threadIdx.x / 32u * 16u * ROWS, half = lane / 16u * 4u;
+    // The same of weights: a matrix has 8 columns, the next one their other halves.
+    unsigned from_column = (lane % 8u + lane / 16u * 8u) * WEIGHT_STRIDE + lane / 8u % 2u * 4u;
+    float sums[ROWS][TILES][4] = {};
+    unsigned inside[ROWS];
     for (unsigned chunk = 0; chunk < in; chunk += CHUNK) {
         if (chunk) __syncthreads();
-        load_pixels(from, of, chunk, (int)first - (int)width - 1, PIXELS + 2u * width + 2u, ZERO, PIXEL_STRIDE, pixels);
+        load_pixels<PIXEL_STRIDE>(x, of, chunk, (int)first - (int)width - 1, ROWS * PIXELS + 2u * width + 2u, zero, pixels);
         if (TURNED)
-            load_turned<8u * TILES>(by, out, chunk, column, weights);
+            load_turned(weight, out, chunk, column, columns, weights);
         else
-            load_weights<8u * TILES>(by, in, chunk, column, weights);
+            load_weights(weight, in, chunk, column, columns, weights);
         __syncthreads();
 #pragma unroll
-        for (unsigned tap = 0; tap < 9u; tap++) {
-            unsigned source = row + tap / 3u * width + tap % 3u, at[2];
+        for (unsigned r = 0; r < ROWS; r++) inside[r] = inside_memory[row + r * 16u + lane % 16u];
 #pragma unroll
-            for (unsigned half = 0; half < 2u; half++)
-                at[half] = (inside[half] >> tap & 1u ? source + 8u * half : ZERO) * PIXEL_STRIDE + place;
+        for (unsigned tap = 0; tap < 9u; tap++) {
+            unsigned source = row + lane % 16u + tap / 3u * width + tap % 3u;
 #pragma unroll
             for (unsigned step = 0; step < WORDS; step += 8u) {
-                unsigned a[4] = {pixel_words[at[0] + step], pixel_words[at[1] + step], pixel_words[at[0] + step + 4u],
-                                 pixel_words[at[1] + step + 4u]};
+                unsigned a[ROWS][4];
 #pragma unroll
-                for (unsigned tile = 0; tile < TILES; tile++) {
-                    unsigned word = (tile * 8u + group) * WEIGHT_STRIDE + tap * WORDS + step + place;
-                    unsigned b[2] = {weight_words[word], weight_words[word + 4u]};
-                    multiply(sums[tile], a, b);
+                for (unsigned r = 0; r < ROWS; r++) {
+                    unsigned pixel = inside[r] >> tap & 1u ? source + r * 16u : zero;
+                    read_rows(a[r], pixels + pixel * PIXEL_STRIDE + step + half);
+                }
+#pragma unroll
+                for (unsigned tile = 0; tile < TILES; tile += 2u) {
+                    unsigned b[4];
+                    read_rows(b, weights + tile * 8u * WEIGHT_STRIDE + from_column + tap * WORDS + step);
+#pragma unroll
+                    for (unsigned r = 0; r < ROWS; r++) {
+                        multiply(sums[r][tile], a[r], {b[0], b[1]});
+                        multiply(sums[r][tile + 1u], a[r], {b[2], b[3]});
+                    }
                 }
             }
         }
     }
+    y += (unsigned long long)member * of.count * out;
 #pragma unroll
-    for (unsigned half = 0; half < 2u; half++) {
-        unsigned pixel = first + row + 8u * half;
+    for (unsigned r = 0; r < 2u * ROWS; r++) {
+        unsigned pixel = first + row + r * 8u + lane / 4u;
         if (pixel >= of.count) continue;
-        act *to = y + (unsigned long long)member * of.count * out;
-        Finish mine = finish;
-        if (mine.skip) mine.skip += (unsigned long long)member * of.count * out;
 #pragma unroll
         for (unsigned tile = 0; tile < TILES; tile++) {
-            unsigned channel = column + tile * 8u + 2u * place;
-            mine.store(to, pixel * out + channel, channel, sums[tile][2u * half], sums[tile][2u * half + 1u]);
+            unsigned channel = column + tile * 8u + lane % 4u * 2u, at = pixel * out + channel;
+            Lanes<2> pair;
+#pragma unroll
+            for (unsigned v = 0; v < 2u; v++)
+                pair.at[v] = narrow(finish(sums[r / 2u][tile][r % 2u * 2u + v], y, at + v, channel + v));
+            *reinterpret_cast<Lanes<2> *>(y + at) = pair;
         }
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-    gemm_forward_2(const act *x, const act *weight, act *y, unsigned x_rows, unsigned batch, unsigned in, unsigned out,
-                   unsigned height, unsigned width, const act *bias, const act *skip) {
-    gemm<2, false>(x, weight, y, x_rows, batch, in, out, height, width, Finish{bias, skip, 0});
+template <unsigned ROWS, unsigned TILES>
+__device__ void gemm_forward(const act *x, const act *weight, act *y, unsigned x_rows, unsigned batch, unsigned in,
+                             unsigned out, unsigned height, unsigned width) {
+    gemm<ROWS, TILES, false>(x, weight, y, x_rows, batch, in, out, height, width, Plain{});
 }
-extern "C" __global__ void __launch_bounds__(THREADS)
-    gemm_forward_4(const act *x, const act *weight, act *y, unsigned x_rows, unsigned batch, unsigned in, unsigned out,
-                   unsigned height, unsigned width, const act *bias, const act *skip) {
-    gemm<4, false>(x, weight, y, x_rows, batch, in, out, height, width, Finish{bias, skip, 0});
+
+// With a bias and a ReLU, and a shortcut (null for none) between them.
+template <unsigned ROWS, unsigned TILES>
+__device__ void gemm_folded(const act *x, const act *weight, act *y, unsigned x_rows, unsigned batch, unsigned in,
+                            unsigned out, unsigned height, unsigned width, const act *bias, const act *skip) {
+    if (skip) skip += (unsigned long long)blockIdx.z * batch * height * width * out;
+    gemm<ROWS, TILES, false>(x, weight, y, x_rows, batch, in, out, height, width, Folded{bias, skip});
 }
 
 // The gradient by the convolution's input, from that by its output: `in` are the channels of the output here.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    gemm_data_2(const act *grad, const act *weight, act *to, unsigned batch, unsigned in, unsigned out, unsigned height,
-                unsigned width, unsigned accumulate) {
-    gemm<2, true>(grad, weight, to, gridDim.z * batch, batch, in, out, height, width, Finish{nullptr, nullptr, accumulate});
-}
-extern "C" __global__ void __launch_bounds__(THREADS)
-    gemm_data_4(const act *grad, const act *weight, act *to, unsigned batch, unsigned in, unsigned out, unsigned height,
-                unsigned width, unsigned accumulate) {
-    gemm<4, true>(grad, weight, to, gridDim.z * batch, batch, in, out, height, width, Finish{nullptr, nullptr, accumulate});
+template <unsigned ROWS, unsigned TILES>
+__device__ void gemm_data(const act *grad, const act *weight, act *to, unsigned batch, unsigned in, unsigned out,
+                          unsigned height, unsigned width, unsigned accumulate) {
+    gemm<ROWS, TILES, true>(grad, weight, to, gridDim.z * batch, batch, in, out, height, width, Added{accumulate});
 }
 
-// The gradient by the weights. Here pixels are the depth of the product, and neighbouring ones lie in different rows of memory.
+// A kernel for blocks of 128 pixels by 16 output channels (1), of 256 by 16 (2) and of 128 by 32 (4).
+#define BY_TILES(name, parameters, arguments)                                                                           \
+    extern "C" __global__ void __launch_bounds__(THREADS) name##_1 parameters { name<1, 2> arguments; }                 \
+    extern "C" __global__ void __launch_bounds__(THREADS) name##_2 parameters { name<2, 2> arguments; }                 \
+    extern "C" __global__ void __launch_bounds__(THREADS) name##_4 parameters { name<1, 4> arguments; }
+BY_TILES(gemm_forward,
+         (const act *x, const act *weight, act *y, unsigned x_rows, unsigned batch, unsigned in, unsigned out,
+          unsigned height, unsigned width),
+         (x, weight, y, x_rows, batch, in, out, height, width))
+BY_TILES(gemm_folded,
+         (const act *x, const act *weight, act *y, unsigned x_rows, unsigned batch, unsigned in, unsigned out,
+          unsigned height, unsigned width, const act *bias, const act *skip),
+         (x, weight, y, x_rows, batch, in, out, height, width, bias, skip))
+BY_TILES(gemm_data,
+         (const act *grad, const act *weight, act *to, unsigned batch, unsigned in, unsigned out, unsigned height,
+          unsigned width, unsigned accumulate),
+         (grad, weight, to, batch, in, out, height, width, accumulate))
+
+// The gradient by the weights: rows are output channels, columns input channels, and the depth pixels, which are not neighbours
+// in memory. DEPTH of them make a product.
 #ifdef BF16
 #define DEPTH 16u
 #define FILTER_STRIDE 12u
@@ -234,81 +278,72 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // Values of a block's result.
 #define FILTER_VALUES (CHUNK * 9u * CHUNK)
 
-// The pixels of a run of DEPTH that this lane holds in its word `word` (0 or 1) of a row or column: two in bf16, one in f32.
-__device__ inline unsigned depth_at(unsigned word, unsigned value) {
-    unsigned place = threadIdx.x % 4u;
+// How a lane reads DEPTH pixels of two tiles of 8 channels, from `tile` on: where it looks for pixels (PLACES of them), and the
+// words of its part of a product, those of tile 0 before those of tile 1.
 #ifdef BF16
-    return 2u * place + 8u * word + value;
-#else
-    return place + 4u * word + value;
-#endif
+#define PLACES 1u
+__device__ inline unsigned depth_place(unsigned) { return threadIdx.x % 16u; }
+__device__ inline void read_depth(unsigned (&to)[4], const unsigned *tile, const unsigned (&pixels)[PLACES]) {
+    read_columns(to, tile + pixels[0] * FILTER_STRIDE + threadIdx.x % 32u / 16u * 4u);
 }
-#define DEPTH_VALUES (4u / (unsigned)sizeof(act))
-
-// One channel of the pixels at these places of a block's memory, as a word.
-__device__ inline unsigned depth_word(const act *tile, const unsigned *places, unsigned channel) {
-    const unsigned stride = FILTER_STRIDE * DEPTH_VALUES;
-#ifdef BF16
-    return (unsigned)tile[places[0] * stride + channel] | (unsigned)tile[places[1] * stride + channel] << 16;
 #else
-    return __float_as_uint(tile[places[0] * stride + channel]);
-#endif
+#define PLACES 2u
+__device__ inline unsigned depth_place(unsigned word) { return threadIdx.x % 4u + 4u * word; }
+__device__ inline void read_depth(unsigned (&to)[4], const unsigned *tile, const unsigned (&pixels)[PLACES]) {
+    unsigned group = threadIdx.x % 32u / 4u;
+#pragma unroll
+    for (unsigned at = 0; at < 4u; at++) to[at] = tile[pixels[at % 2u] * FILTER_STRIDE + at / 2u * 8u + group];
 }
+#endif
 
 // Each part's sums, (parts, members, O, 9, I) in f32: a block for every gridDim.x-th run of PIXELS pixels (x), CHUNK output by
 // CHUNK input channels (y) and member (z).
 extern "C" __global__ void __launch_bounds__(THREADS)
     gemm_filter(const act *x, const act *grad, float *parts, unsigned x_rows, unsigned batch, unsigned in, unsigned out,
                 unsigned height, unsigned width) {
-    __shared__ Quad pixel_memory[(HALO + 1u) * FILTER_STRIDE / 4u];
+    const unsigned zero = HALO(PIXELS);
+    __shared__ Quad pixel_memory[(HALO(PIXELS) + 1u) * FILTER_STRIDE / 4u];
     __shared__ Quad grad_memory[(PIXELS + 1u) * FILTER_STRIDE / 4u];
+    __shared__ unsigned short inside_memory[PIXELS];
     __shared__ float totals[FILTER_VALUES];
-    act *pixels = reinterpret_cast<act *>(pixel_memory), *grads = reinterpret_cast<act *>(grad_memory);
-    unsigned area = height * width, member = blockIdx.z, warp = threadIdx.x / 32u, group = threadIdx.x % 32u / 4u;
+    unsigned *pixels = pixel_memory[0].at, *grads = grad_memory[0].at;
+    unsigned area = height * width, member = blockIdx.z, warp = threadIdx.x / 32u;
     unsigned o = blockIdx.y / (in / CHUNK) * CHUNK, i = blockIdx.y % (in / CHUNK) * CHUNK;
     Maps of_x = {in, height, width, batch * area}, of_grad = {out, height, width, batch * area};
-    const act *from = x + (unsigned long long)(member * batch % x_rows) * area * in;
-    const act *by = grad + (unsigned long long)member * batch * area * out;
+    x += (unsigned long long)(member * batch % x_rows) * area * in;
+    grad += (unsigned long long)member * batch * area * out;
     float sums[9][2][4] = {};
     for (unsigned first = blockIdx.x * PIXELS; first < of_x.count; first += gridDim.x * PIXELS) {
         __syncthreads();
-        load_pixels(from, of_x, i, (int)first - (int)width - 1, PIXELS + 2u * width + 2u, ZERO, FILTER_STRIDE, pixels);
-        load_pixels(by, of_grad, o, (int)first, PIXELS, PIXELS, FILTER_STRIDE, grads);
+        if (threadIdx.x < PIXELS) inside_memory[threadIdx.x] = (unsigned short)taps_inside(first + threadIdx.x, of_x);
+        load_pixels<FILTER_STRIDE>(x, of_x, i, (int)first - (int)width - 1, PIXELS + 2u * width + 2u, zero, pixels);
+        load_pixels<FILTER_STRIDE>(grad, of_grad, o, (int)first, PIXELS, PIXELS, grads);
         __syncthreads();
 #pragma unroll
         for (unsigned step = 0; step < 16u; step += DEPTH) {
-            unsigned at[2][DEPTH_VALUES], inside[2][DEPTH_VALUES], a[4];
+            unsigned at[PLACES], inside[PLACES], by[4];
 #pragma unroll
-            for (unsigned word = 0; word < 2u; word++) {
-#pragma unroll
-                for (unsigned value = 0; value < DEPTH_VALUES; value++) {
-                    at[word][value] = warp * 16u + step + depth_at(word, value);
-                    inside[word][value] = taps_inside(first + at[word][value], of_x);
-                }
-                a[2u * word] = depth_word(grads, at[word], group);
-                a[2u * word + 1u] = depth_word(grads, at[word], group + 8u);
+            for (unsigned place = 0; place < PLACES; place++) {
+                at[place] = warp * 16u + step + depth_place(place);
+                inside[place] = inside_memory[at[place]];
             }
+            read_depth(by, grads, at);
+            // Words of rows 0 to 7 and 8 to 15 for the first pixels, then for the others.
+            unsigned a[4] = {by[0], by[2], by[1], by[3]};
 #pragma unroll
             for (unsigned tap = 0; tap < 9u; tap++) {
-                unsigned under[2][DEPTH_VALUES];
+                unsigned under[PLACES], b[4];
 #pragma unroll
-                for (unsigned word = 0; word < 2u; word++) {
-#pragma unroll
-                    for (unsigned value = 0; value < DEPTH_VALUES; value++)
-                        under[word][value] = inside[word][value] >> tap & 1u
-                                                 ? at[word][value] + tap / 3u * width + tap % 3u
-                                                 : ZERO;
-                }
-#pragma unroll
-                for (unsigned tile = 0; tile < 2u; tile++) {
-                    unsigned b[2] = {depth_word(pixels, under[0], tile * 8u + group),
-                                     depth_word(pixels, under[1], tile * 8u + group)};
-                    multiply(sums[tap][tile], a, b);
-                }
+                for (unsigned place = 0; place < PLACES; place++)
+                    under[place] = inside[place] >> tap & 1u ? at[place] + tap / 3u * width + tap % 3u : zero;
+                read_depth(b, pixels, under);
+                multiply(sums[tap][0], a, {b[0], b[1]});
+                multiply(sums[tap][1], a, {b[2], b[3]});
             }
         }
     }
     // The warps' sums, one warp after the other.
+    unsigned group = threadIdx.x % 32u / 4u, place = threadIdx.x % 4u;
     for (unsigned turn = 0; turn < THREADS / 32u; turn++) {
         __syncthreads();
         if (warp != turn) continue;
@@ -316,10 +351,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         for (unsigned tap = 0; tap < 9u; tap++) {
 #pragma unroll
             for (unsigned value = 0; value < 8u; value++) {
-                unsigned tile = value / 4u, row = group + value % 4u / 2u * 8u;
-                unsigned column = tile * 8u + threadIdx.x % 4u * 2u + value % 2u;
-                float &total = totals[(row * 9u + tap) * CHUNK + column];
-                total = turn ? total + sums[tap][tile][value % 4u] : sums[tap][tile][value % 4u];
+                unsigned row = group + value % 4u / 2u * 8u, column = value / 4u * 8u + place * 2u + value % 2u;
+                float &total = totals[(row * 9u + tap) * CHUNK + column], sum = sums[tap][value / 4u][value % 4u];
+                total = turn ? total + sum : sum;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Launches of the convolutions on tensor cores (implicit_gemm.cu): in bf16 and TF32, all members at once.
 
 use super::backend::{Arena, Arg, Element, Launch};
-use super::convolution::{Call, Pass};
+use super::convolution::{Call, Epilogue, Pass};
 use crate::error::Result;
 
 /// Channels that a block holds at a time (`CHUNK` in implicit_gemm.cu).
@@ -26,6 +26,21 @@ pub(crate) fn fits(call: &Call) -> bool {
         && [shape.channels_in, shape.channels_out].iter().all(|channels| channels % CHUNK == 0)
 }
 
+/// The blocks that a product of `pixels` by `channels` for each member is cut into: the largest of which there are enough.
+/// Which of the kernels (`BY_TILES`) has them, and how many there are each way.
+fn tiles(pixels: usize, channels: usize, members: usize) -> (usize, [usize; 3]) {
+    let grid = |pixels_of, channels_of| [pixels.div_ceil(pixels_of), channels / channels_of, members];
+    let is_enough = |grid: [usize; 3]| grid.iter().product::<usize>() >= BLOCKS;
+    let [small, long, wide] = [grid(PIXELS, CHUNK), grid(2 * PIXELS, CHUNK), grid(PIXELS, 2 * CHUNK)];
+    if channels % (2 * CHUNK) == 0 && is_enough(wide) {
+        (4, wide)
+    } else if is_enough(long) {
+        (2, long)
+    } else {
+        (1, small)
+    }
+}
+
 /// Runs `call`, its epilogue too.
 ///
 /// # Safety
@@ -36,37 +51,38 @@ pub(crate) unsafe fn run(arena: &Arena, call: &Call) -> Result<()> {
         Pass::Data { .. } => (shape.channels_out, shape.channels_in),
         Pass::Forward | Pass::Filter => (shape.channels_in, shape.channels_out),
     };
-    let runs = (call.batch * shape.height * shape.width).div_ceil(PIXELS);
-    let tiles = if outer % 32 == 0 && runs * (outer / 32) * call.members >= BLOCKS { 4 } else { 2 };
-    let grid = [runs, outer / (8 * tiles), call.members];
+    let pixels = call.batch * shape.height * shape.width;
     let sizes = [call.batch, inner, outer, shape.height, shape.width].map(Arg::from);
     let [input, weight, output] = [call.input, call.weight, call.output].map(Arg::At);
-    let launch = |kernel, lanes, grid, args: &[Arg], bytes| {
-        let launch = Launch { kernel, lanes, element: call.element, grid, args, bytes };
+    let launch = |kernel, lanes, grid, args: &[&[Arg]], bytes| {
+        let launch = Launch { kernel, lanes, element: call.element, grid, args: &args.concat(), bytes };
         // SAFETY: the caller's; the arguments are the kernel's own.
         unsafe { arena.backend().launch(&launch) }
     };
-    match call.pass {
-        Pass::Forward => {
-            let (bias, skip) = call.epilogue.map_or((0, 0), |epilogue| (epilogue.bias, epilogue.skip));
+    let product = |kernel, args: &[&[Arg]]| {
+        let (tiles, grid) = tiles(pixels, outer, call.members);
+        launch(kernel, Some(tiles), grid, args, call.bytes() + call.skip_bytes())
+    };
+    match (call.pass, call.epilogue) {
+        (Pass::Forward, None) => {
+            product("gemm_forward", &[&[input, weight, output, call.input_rows.into()], &sizes])
+        }
+        (Pass::Forward, Some(Epilogue { bias, skip })) => {
             let start = [input, weight, output, call.input_rows.into()];
-            let args = [&start[..], &sizes, &[bias, skip].map(Arg::At)].concat();
-            launch("gemm_forward", Some(tiles), grid, &args, call.bytes() + call.skip_bytes())
+            product("gemm_folded", &[&start, &sizes, &[bias, skip].map(Arg::At)])
         }
-        Pass::Data { accumulate } => {
-            let args = [&[output, weight, input][..], &sizes, &[usize::from(accumulate).into()]].concat();
-            launch("gemm_data", Some(tiles), grid, &args, call.bytes())
+        (Pass::Data { accumulate }, _) => {
+            product("gemm_data", &[&[output, weight, input], &sizes, &[usize::from(accumulate).into()]])
         }
-        Pass::Filter => {
+        (Pass::Filter, _) => {
             let pairs = (outer / CHUNK) * (inner / CHUNK);
-            let parts = (BLOCKS / (pairs * call.members)).clamp(1, runs);
+            let parts = (BLOCKS / (pairs * call.members)).clamp(1, pixels.div_ceil(PIXELS));
             let count = call.members * call.weights();
             let sums = arena.floats(parts * count)?;
             let start = [input, output, Arg::At(sums.at()), call.input_rows.into()];
-            let args = [&start[..], &sizes].concat();
-            launch("gemm_filter", None, [parts, pairs, call.members], &args, call.bytes())?;
+            launch("gemm_filter", None, [parts, pairs, call.members], &[&start, &sizes], call.bytes())?;
             let args = [Arg::At(sums.at()), weight, parts.into(), count.into()];
-            launch("gemm_filter_sum", None, [count / SUM_TILE, 1, 1], &args, 0)
+            launch("gemm_filter_sum", None, [count / SUM_TILE, 1, 1], &[&args], 0)
         }
     }
 }

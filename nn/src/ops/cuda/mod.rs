@@ -38,7 +38,7 @@ fn kind_of(kernel: &str) -> crate::profile::Kind {
             Kind::Statistics
         }
         "pack_weights" | "fold_norms" | "weight_grads" | "s_grads" | "r_grads" | "bias_grad" => Kind::Weights,
-        "direct_forward" | "gemm_forward" => Kind::Forward,
+        "direct_forward" | "gemm_forward" | "gemm_folded" => Kind::Forward,
         "direct_data" | "gemm_data" => Kind::GradInput,
         "direct_filter" | "gemm_filter" | "gemm_filter_sum" => Kind::GradWeight,
         _ => Kind::Pointwise,

@@ -238,19 +238,15 @@ proptest! {
     }
 }
 
-/// The widest rows; and so many pixels that blocks take 32 output channels, and a filter's parts more than one run of pixels.
+/// The widest rows; and so many pixels that blocks take twice as many of them, or 32 output channels, and a filter's parts more
+/// than one run of pixels.
 #[test]
 fn tensor_core_kernels_of_large_maps() {
     for (element, tf32) in [(Element::Bf16, false), (Element::F32, true)] {
-        for (channels, height, width, members, batch) in [(16, 5, 64, 1, 1), (32, 32, 32, 4, 8)] {
-            let shape = ConvShape {
-                channels_in: channels,
-                channels_out: channels,
-                kernel: 3,
-                stride: 1,
-                height,
-                width,
-            };
+        for (channels_in, channels_out, height, width, members, batch) in
+            [(16, 16, 5, 64, 1, 1), (16, 32, 32, 32, 4, 8), (16, 16, 32, 32, 4, 17)]
+        {
+            let shape = ConvShape { channels_in, channels_out, kernel: 3, stride: 1, height, width };
             let case = Case { shape, members, batch, is_shared: false, element, tf32 };
             assert_eq!(check_gemm(case, 3), Ok(()));
         }

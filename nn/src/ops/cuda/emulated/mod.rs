@@ -32,9 +32,10 @@ type Launcher = unsafe extern "C" fn(*mut *mut c_void, *const u32, *const u32, u
 fn kernel_names(source: &str) -> Vec<String> {
     let mut names = Vec::new();
     let name = |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').next().map(str::to_owned);
-    for part in source.split("\nBY_LANES(").skip(1) {
-        names
-            .extend(name(part).into_iter().flat_map(|name| [1, 4, 8].map(|lanes| format!("{name}_{lanes}"))));
+    for (macro_of, suffixes) in [("\nBY_LANES(", [1, 4, 8]), ("\nBY_TILES(", [1, 2, 4])] {
+        for part in source.split(macro_of).skip(1) {
+            names.extend(name(part).into_iter().flat_map(|name| suffixes.map(|of| format!("{name}_{of}"))));
+        }
     }
     for part in source.split("\nextern \"C\" __global__ void __launch_bounds__(THREADS)\n").skip(1) {
         names.extend(name(part.trim_start()));

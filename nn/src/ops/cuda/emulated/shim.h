@@ -252,6 +252,29 @@ static void matrix_multiply(bool is_bf16, float (&to)[4], const unsigned (&a)[4]
     pause(AT_WARP);
 }
 
+// Four matrices of 8 rows of 16 bytes, whose addresses the lanes name, eight a matrix: word lane % 4 of row lane / 4 of each; or
+// `turned`, for values of two bytes, the two of column lane / 4 in rows 2 * (lane % 4) and the next.
+static void read_matrices(unsigned (&to)[4], const void *from, bool turned) {
+    Machine &m = *machine;
+    unsigned lane = m.thread % warpSize;
+    if (m.thread - lane + warpSize > m.count) fail("matrices of a warp that is not whole");
+    if (reinterpret_cast<uintptr_t>(from) % 16) fail("a row of a matrix that is not aligned");
+    m.exchanged[m.thread] = reinterpret_cast<uintptr_t>(from);
+    pause(AT_WARP);
+    const uint64_t *rows = &m.exchanged[m.thread - lane];
+    for (unsigned matrix = 0; matrix < 4; matrix++, rows += 8) {
+        auto at = [&](unsigned row) { return reinterpret_cast<const char *>(rows[row]); };
+        if (!turned) {
+            memcpy(&to[matrix], at(lane / 4) + lane % 4 * 4, 4);
+            continue;
+        }
+        unsigned short halves[2];
+        for (unsigned half = 0; half < 2; half++) memcpy(&halves[half], at(lane % 4 * 2 + half) + lane / 4 * 2, 2);
+        to[matrix] = halves[0] | (unsigned)halves[1] << 16;
+    }
+    pause(AT_WARP);
+}
+
 template <class T> static T *dynamic_shared() {
     return reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(machine->memory.data()) + 15) / 16 * 16);
 }
