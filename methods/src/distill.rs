@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use nn::loss::{blend, cross_entropy, tempered_kl, tempered_probs};
-use nn::{Error, Mode, Network, Result};
+use nn::{Beside, Error, Mode, Network, Result};
 
 use crate::batch::{Batch, Loss, Step};
 
@@ -11,12 +11,15 @@ use crate::batch::{Batch, Loss, Step};
 /// # Errors
 /// [`Error::State`] where there is no teacher; the network's errors otherwise.
 pub fn teacher_logits(teachers: &[Network], images: &Tensor) -> Result<Tensor> {
+    Ok(Tensor::cat(&teachers_beside(teachers, images)?.finish()?, 0)?)
+}
+
+/// Starts what [`teacher_logits`] gives, beside the student's passes.
+fn teachers_beside(teachers: &[Network], images: &Tensor) -> Result<Beside> {
     if teachers.is_empty() {
         return Err(Error::State("this method distills, but there are no teachers".to_owned()));
     }
-    let images = images.detach();
-    let logits = teachers.iter().map(|t| t.frozen_logits(&images, Mode::Eval)).collect::<Result<Vec<_>>>()?;
-    Ok(Tensor::cat(&logits, 0)?)
+    Beside::start(teachers, images, Mode::Eval)
 }
 
 /// Holds the teachers to one for each subnetwork.
@@ -50,13 +53,13 @@ pub fn one_to_one(
 ) -> Result<Loss> {
     check_one_to_one(step)?;
     let mode = Mode::Train { groups: step.groups };
-    let target = teacher_logits(step.teachers, perturbed.unwrap_or(&batch.images))?;
-    let target = tempered_probs(&target, tau)?;
+    let target = teachers_beside(step.teachers, perturbed.unwrap_or(&batch.images))?;
     let logits = step.student.logits(&batch.images, mode)?;
     let distilled = match perturbed {
         Some(images) => step.student.logits(images, mode)?,
         None => logits.clone(),
     };
+    let target = tempered_probs(&Tensor::cat(&target.finish()?, 0)?, tau)?;
     weighted(batch, logits, &distilled, &target, alpha, tau)
 }
 

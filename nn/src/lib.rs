@@ -10,6 +10,7 @@ pub use random;
 #[cfg(test)]
 extern crate self as nn;
 
+pub mod beside;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod draws;
@@ -36,6 +37,7 @@ pub mod spec;
 pub mod state;
 pub mod threads;
 
+pub use beside::Beside;
 pub use error::{Error, Result};
 pub use network::{Mode, Network};
 pub use params::Group;

@@ -182,7 +182,7 @@ impl Network {
     /// # Errors
     /// [`Error::Shape`] where the images have another shape; candle's error where the device fails.
     pub fn logits(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
-        self.pass(images, &self.params, mode)
+        self.pass(images, &self.params, mode, false)
     }
 
     /// The same without gradients by the parameters: for frozen teachers, whose gradient by input then costs no
@@ -191,7 +191,12 @@ impl Network {
     /// # Errors
     /// As [`Network::logits`].
     pub fn frozen_logits(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
-        self.pass(images, &self.params.as_detached_tensor(), mode)
+        self.pass(images, &self.params.as_detached_tensor(), mode, false)
+    }
+
+    /// The same beside other work: on a device they are not to be read before that was waited for.
+    pub(crate) fn logits_beside(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.pass(images, &self.params.as_detached_tensor(), mode, true)
     }
 
     /// Logits with `params` (in the layout's order) in the place of the network's own, such as some that are computed
@@ -207,10 +212,10 @@ impl Network {
                 found: params.dims().to_vec(),
             });
         }
-        self.pass(images, &params.contiguous()?, mode)
+        self.pass(images, &params.contiguous()?, mode, false)
     }
 
-    fn pass(&self, images: &Tensor, params: &Tensor, mode: Mode) -> Result<Tensor> {
+    fn pass(&self, images: &Tensor, params: &Tensor, mode: Mode, beside: bool) -> Result<Tensor> {
         let graph = &self.body.graph;
         let image = graph.image;
         let tiles = if graph.tiled_images { self.members() } else { 1 };
@@ -235,6 +240,7 @@ impl Network {
             mode,
             follow: self.follow,
             keep: images.track_op() || params.track_op(),
+            beside,
             #[cfg(feature = "cuda")]
             weight_grads: params.track_op(),
             saved: Mutex::new(None),
@@ -258,6 +264,8 @@ struct NetworkOp {
     follow: bool,
     /// Whether a gradient may be asked for.
     keep: bool,
+    /// Whether it may run beside other work.
+    beside: bool,
     /// Whether that by the parameters may be.
     #[cfg(feature = "cuda")]
     weight_grads: bool,
@@ -270,7 +278,13 @@ impl NetworkOp {
             Mode::Train { groups } => Some(groups),
             Mode::Eval => None,
         };
-        forward::Request { batch: self.batch, groups, follow: self.follow, keep: self.keep }
+        forward::Request {
+            batch: self.batch,
+            groups,
+            follow: self.follow,
+            keep: self.keep,
+            beside: self.beside,
+        }
     }
 
     /// The output's shape.

@@ -34,6 +34,8 @@ pub(crate) struct Request {
     pub follow: bool,
     /// Whether a backward pass may follow.
     pub keep: bool,
+    /// Whether a device may run it beside other work.
+    pub beside: bool,
 }
 
 /// Runs the graph and returns its output (rows, C, H, W) and, where asked for, what backward needs.

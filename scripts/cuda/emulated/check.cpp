@@ -106,6 +106,22 @@ int main() {
     cuStreamSynchronize(other);
     hold(at(y) == 1, "one that waits does");
 
+    // Forth and back: what stands behind the second wait is not done early when the other stream is the one that is run.
+    void *back;
+    cuEventCreate(&back, 0);
+    uint64_t v = room(4), w = room(4);
+    cuMemsetD8Async(v, 3, 4, one);
+    cuEventRecord(event, one);
+    cuStreamWaitEvent(other, event, 0);
+    cuMemcpyDtoDAsync_v2(y, v, 4, other);
+    cuEventRecord(back, other);
+    cuStreamWaitEvent(one, back, 0);
+    cuMemcpyDtoDAsync_v2(w, y, 4, one);
+    cuStreamSynchronize(other);
+    hold(at(y) == 3 && at(w) == 0xff, "a stream that is waited for does what it must, and no more");
+    cuStreamSynchronize(one);
+    hold(at(w) == 3, "two streams wait for each other in turn");
+
     void *graph = nullptr, *made = nullptr;
     cuStreamBeginCapture_v2(one, 1);
     hold(cuStreamSynchronize(one) == 900 && cuStreamEndCapture(one, &graph) == 901 && !graph,

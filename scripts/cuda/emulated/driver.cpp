@@ -72,12 +72,13 @@ int devices() {
     return count;
 }
 
-void run(Lock &lock, const std::shared_ptr<Stream> &stream) {
+// Runs a stream's work, or as much of it as an event needs: what stands behind that may wait for who waits here.
+void run(Lock &lock, const std::shared_ptr<Stream> &stream, const Event *until = nullptr) {
     auto me = std::this_thread::get_id();
     if (stream->runner == me) return;
     a_stream_is_free.wait(lock, [&] { return stream->runner == std::thread::id(); });
     stream->runner = me;
-    while (!stream->queue.empty()) {
+    while (!stream->queue.empty() && !(until && !until->pending)) {
         Work work = std::move(stream->queue.front());
         stream->queue.pop_front();
         lock.unlock();
@@ -395,7 +396,7 @@ int cuStreamWaitEvent(void *stream, void *handle, unsigned) {
     auto event = *static_cast<std::shared_ptr<Event> *>(handle);
     return emulated_enqueue(stream, [event] {
         Lock lock;
-        if (event->pending && event->stream) run(lock, event->stream);
+        if (event->pending && event->stream) run(lock, event->stream, event.get());
     });
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Tracks(Mutex<Vec<Arc<Track>>>);
 /// Forward and backward pass of one kind, in memory of their own.
 pub(crate) struct Track {
     kind: Kind,
+    /// Where it runs beside other work, if it may: always behind its own last pass.
+    lane: Option<usize>,
     /// Working memory, for recordings alone: what else was taken of it, the next pass would miss.
     arena: Arena,
     params: Buffer,
@@ -153,6 +155,7 @@ impl Track {
         let rows = graph.member_count() * kind.request.batch;
         Ok(Self {
             kind,
+            lane: kind.request.beside.then(|| arena.backend().lane()),
             params: arena.floats(graph.layout.parameter_count())?,
             images: arena.floats(graph.image_rows(kind.request.batch) * graph.image.values())?,
             output: arena.floats(rows * out.values())?,
@@ -177,19 +180,27 @@ impl Track {
         (params, images, output): (u64, u64, u64),
     ) -> Result<()> {
         let Kind { request, weight_grads } = self.kind;
-        self.copy(params, self.params.at(), graph.layout.parameter_count())?;
-        self.copy(images, self.images.at(), graph.image_rows(request.batch) * graph.image.values())?;
         let own = (self.params.at(), self.images.at(), self.output.at());
         let (stage, saved) = &mut *lock(&self.forward);
-        stage.run(self.arena.backend(), true, &mut || {
-            // What the last pass kept is this one's memory.
-            *saved = None;
-            // SAFETY: the caller's, with copies in the place of its memory.
-            *saved = unsafe { on.forward_in(&self.arena, graph, own, request, weight_grads) }?;
-            Ok(())
-        })?;
-        let rows = graph.member_count() * request.batch;
-        self.copy(self.output.at(), output, rows * graph.features[graph.output()].values())
+        let backend = self.arena.backend();
+        let lane = self.lane.filter(|_| matches!(stage, Stage::Recorded(_)));
+        let mut work = || {
+            self.copy(params, self.params.at(), graph.layout.parameter_count())?;
+            self.copy(images, self.images.at(), graph.image_rows(request.batch) * graph.image.values())?;
+            stage.run(backend, true, &mut || {
+                // What the last pass kept is this one's memory.
+                *saved = None;
+                // SAFETY: the caller's, with copies in the place of its memory.
+                *saved = unsafe { on.forward_in(&self.arena, graph, own, request, weight_grads) }?;
+                Ok(())
+            })?;
+            let rows = graph.member_count() * request.batch;
+            self.copy(self.output.at(), output, rows * graph.features[graph.output()].values())
+        };
+        match lane {
+            Some(lane) => backend.beside(lane, &mut work),
+            None => work(),
+        }
     }
 
     /// [`OnDevice::backward_in`] of `on`, through the last forward pass.

@@ -67,7 +67,7 @@ impl There {
         let batch = if graph.tiled_images { batch / graph.member_count() } else { batch };
         let len = graph.member_count() * batch * graph.features[graph.output()].values();
         let (from, output) = (self.arena.values(images).unwrap(), self.arena.floats(len).unwrap());
-        let request = Request { batch, groups: groups(mode), follow, keep: true };
+        let request = Request { batch, groups: groups(mode), follow, keep: true, beside: false };
         let addresses = (self.params.at(), from.at(), output.at());
         // SAFETY: the addresses are of the graph's sizes.
         let kept = unsafe { self.on.forward(graph, addresses, request, weight_grads) }.unwrap().unwrap();
@@ -320,7 +320,7 @@ fn predictions() {
     on.set_buffers(&buffers).unwrap();
     let memory = [values(network.params()), values(&images)].map(|v| arena.values(&v).unwrap());
     let output = arena.floats(expected.len()).unwrap();
-    let request = Request { batch: 3, groups: None, follow: true, keep: false };
+    let request = Request { batch: 3, groups: None, follow: true, keep: false, beside: false };
     let addresses = (memory[0].at(), memory[1].at(), output.at());
     // SAFETY: the addresses are of the graph's sizes.
     let saved = unsafe { on.forward(&graph, addresses, request, false) }.unwrap();

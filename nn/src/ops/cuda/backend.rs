@@ -129,6 +129,23 @@ pub(crate) trait Backend: Send + Sync {
     /// # Errors
     /// Those of `work`, and where the device refuses something of it; nothing has run then.
     fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>>;
+
+    /// A place beside other work, for [`Backend::beside`].
+    fn lane(&self) -> usize {
+        0
+    }
+
+    /// Runs `work`, which may copy and replay and no more, beside what is given afterwards until [`Backend::join`]: behind what
+    /// was given so far, and what the lane was given.
+    fn beside(&self, _lane: usize, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        work()
+    }
+
+    /// What is given from now on runs behind all that runs beside.
+    #[cfg(feature = "cuda")]
+    fn join(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Launches that were noted together.

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::CudaDevice;
 use candle_core::cuda::DeviceId;
-use candle_core::cuda::cudarc::driver::result::{memcpy_dtod_async, memcpy_dtoh_async, memcpy_htod_async};
+use candle_core::cuda::cudarc::driver::result::{
+    self, memcpy_dtod_async, memcpy_dtoh_async, memcpy_htod_async,
+};
 use candle_core::cuda::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use candle_core::cuda::cudarc::driver::{
     CudaContext, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, LaunchConfig, PushKernelArg,
@@ -20,6 +22,7 @@ use super::cudnn::Way;
 use super::implicit_gemm;
 use super::kernels::Kernels;
 use super::memory::keep_freed_memory;
+use super::streams::Streams;
 use super::{Element, kind_of, source};
 use crate::error::{Error, Result};
 use crate::profile::{self, Kind};
@@ -93,7 +96,9 @@ type FunctionKey = (&'static str, Option<usize>, Element);
 
 /// candle's device with the compiled kernels.
 struct Cuda {
+    /// The main one of the streams.
     stream: Arc<CudaStream>,
+    streams: Arc<Streams>,
     modules: [Arc<CudaModule>; 2],
     functions: Mutex<HashMap<FunctionKey, CudaFunction>>,
     memory: Mutex<HashMap<u64, CudaSlice<u8>>>,
@@ -130,6 +135,7 @@ impl Cuda {
             convolutions: super::cudnn::Convolutions::new(&stream, kernels)?,
             #[cfg(not(feature = "cudnn"))]
             kernels,
+            streams: Arc::new(Streams::new(Arc::clone(&stream))),
             stream,
         })
     }
@@ -202,7 +208,10 @@ fn compiled(element: Element, architecture: String) -> Result<String> {
 }
 
 /// A CUDA graph on the stream that it was captured from.
-struct Captured(Mutex<CudaGraph>);
+struct Captured {
+    graph: Mutex<CudaGraph>,
+    streams: Arc<Streams>,
+}
 
 // SAFETY: a graph may be used by any one thread at a time, which the mutex sees to.
 unsafe impl Send for Captured {}
@@ -211,7 +220,11 @@ unsafe impl Sync for Captured {}
 
 impl Recording for Captured {
     fn replay(&self) -> Result<()> {
-        lock(&self.0).launch().map_err(|error| failed("launching a graph", error))
+        let (graph, stream) = (lock(&self.graph), self.streams.active());
+        let asked = |error| failed("launching a graph", error);
+        stream.context().bind_to_thread().map_err(asked)?;
+        // SAFETY: both are alive; what the graph reads and writes is its track's.
+        unsafe { result::graph::launch(graph.cu_graph_exec(), stream.cu_stream()) }.map_err(asked)
     }
 }
 
@@ -236,7 +249,7 @@ impl Backend for Cuda {
     fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
         self.bind()?;
         // SAFETY: both are memory of this device that holds that many bytes.
-        unsafe { memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
+        unsafe { memcpy_dtod_async(to, from, bytes, self.streams.active().cu_stream()) }
             .map_err(|error| failed("copy on the device", error))
     }
 
@@ -313,8 +326,22 @@ impl Backend for Cuda {
         let graph = self.stream.end_capture(CUgraphInstantiate_flags(0));
         ended?;
         match graph.map_err(|error| failed("recording", error))? {
-            Some(graph) => Ok(Box::new(Captured(Mutex::new(graph)))),
+            Some(graph) => {
+                Ok(Box::new(Captured { graph: Mutex::new(graph), streams: Arc::clone(&self.streams) }))
+            }
             None => Err(failed("recording", "the device made no graph of it")),
         }
+    }
+
+    fn lane(&self) -> usize {
+        self.streams.lane()
+    }
+
+    fn beside(&self, lane: usize, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        self.streams.beside(lane, work)
+    }
+
+    fn join(&self) -> Result<()> {
+        self.streams.join()
     }
 }

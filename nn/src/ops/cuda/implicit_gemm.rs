@@ -23,7 +23,7 @@ pub(crate) fn fits(call: &Call) -> bool {
         && !call.linear
         && (shape.kernel, shape.stride) == (3, 1)
         && shape.width <= WIDEST
-        && [shape.channels_in, shape.channels_out].iter().all(|channels| channels % CHUNK == 0)
+        && [shape.channels_in, shape.channels_out].iter().all(|channels| channels.is_multiple_of(CHUNK))
 }
 
 /// The blocks that a product of `pixels` by `channels` for each member is cut into: the largest of which there are enough.
@@ -32,7 +32,7 @@ fn tiles(pixels: usize, channels: usize, members: usize) -> (usize, [usize; 3]) 
     let grid = |pixels_of, channels_of| [pixels.div_ceil(pixels_of), channels / channels_of, members];
     let is_enough = |grid: [usize; 3]| grid.iter().product::<usize>() >= BLOCKS;
     let [small, long, wide] = [grid(PIXELS, CHUNK), grid(2 * PIXELS, CHUNK), grid(PIXELS, 2 * CHUNK)];
-    if channels % (2 * CHUNK) == 0 && is_enough(wide) {
+    if channels.is_multiple_of(2 * CHUNK) && is_enough(wide) {
         (4, wide)
     } else if is_enough(long) {
         (2, long)

@@ -26,6 +26,8 @@ pub(crate) mod emulated;
 pub(crate) mod kernels;
 #[cfg(feature = "cuda")]
 pub(crate) mod memory;
+#[cfg(feature = "cuda")]
+pub(crate) mod streams;
 
 use backend::Element;
 
