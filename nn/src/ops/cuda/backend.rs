@@ -11,6 +11,11 @@ use crate::error::Result;
 pub(crate) const THREADS: usize = 256;
 /// Blocks of an elementwise launch at most: each block takes more than one part of a larger map.
 const BLOCKS: usize = 1 << 14;
+/// Blocks of a launch by columns at most: eight for each multiprocessor of an H100, so that a thread's table is worth its
+/// loads.
+const COLUMN_BLOCKS: usize = 8 * 132;
+/// Vectors that a thread by columns takes at least, before there are more blocks: what it has on the way at a time.
+const IN_FLIGHT: usize = 4;
 
 /// What a feature map's values are stored as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,6 +95,15 @@ impl Launch<'_> {
 /// Blocks for an elementwise kernel over `count` items.
 pub(crate) fn elementwise(count: usize) -> [usize; 3] {
     [count.div_ceil(THREADS).clamp(1, BLOCKS), 1, 1]
+}
+
+/// Blocks for a kernel whose threads keep to a vector column each (`Span` in prelude.cu), over `spans` spans of at most
+/// `count` vectors in `columns` columns.
+pub(crate) fn by_columns(count: usize, columns: usize, spans: usize) -> [usize; 3] {
+    let blocks = count.div_ceil(THREADS * IN_FLIGHT).clamp(1, COLUMN_BLOCKS.div_ceil(spans));
+    // The fewest blocks whose threads are a multiple of the columns.
+    let whole = columns >> columns.trailing_zeros().min(THREADS.trailing_zeros());
+    [blocks.next_multiple_of(whole), spans, 1]
 }
 
 /// A device, or what stands in for one in tests. Everything given to it runs in the order in which it was given.

@@ -1,6 +1,6 @@
 //! Convolutions: what is to be computed, and the kernels that do it where no library does.
 
-use super::backend::{Arg, Backend, Element, Launch, elementwise};
+use super::backend::{Arg, Backend, Element, Launch, by_columns, elementwise};
 use crate::error::Result;
 use crate::ops::cpu::geometry::ConvShape;
 
@@ -176,7 +176,7 @@ pub(crate) unsafe fn finish(backend: &dyn Backend, call: &Call) -> Result<()> {
         kernel: "finish_folded",
         lanes: Some(lanes),
         element: call.element,
-        grid: elementwise(count),
+        grid: by_columns(count, channels / lanes, 1),
         args: &args,
         bytes: 2 * call.rows() * call.output_len() * call.element.bytes() + call.skip_bytes(),
     };

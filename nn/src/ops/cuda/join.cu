@@ -3,25 +3,38 @@
 template <int V>
 __device__ void join(const act *z, const float *norm, const act *skip_from, const float *skip_norm, Skip skip, act *to,
                      unsigned count, unsigned columns, Groups of) {
-    EACH(index, count) {
-        unsigned column = index % columns, pixel = index / columns, group = group_of(pixel, of);
-        Norm<V> by(norm, group, of.groups, column, columns);
-        Floats<V> value = load<V>(z, index);
+    const int FLIGHT = 2;
+    Span span(count, columns, of);
+    Norm<V> by(norm, span.group, of.groups, span.column, columns);
+    Norm<V> other(skip_norm ? skip_norm : norm, span.group, of.groups, span.column, columns);
+    unsigned pixel = span.first_pixel;
+    for (unsigned index = span.first; index < span.end; index += FLIGHT * span.stride) {
+        Lanes<V> from[FLIGHT], more[FLIGHT];
 #pragma unroll
-        for (int v = 0; v < V; v++) value.at[v] = by.apply(v, value.at[v]);
-        if (skip_norm) {
-            Norm<V> other(skip_norm, group, of.groups, column, columns);
-            Floats<V> more = load<V>(skip_from, index);
-#pragma unroll
-            for (int v = 0; v < V; v++) value.at[v] += other.apply(v, more.at[v]);
-        } else if (skip_from) {
-            Floats<V> more = skip_at<V>(skip_from, skip, pixel, column, columns, of.pixels);
-#pragma unroll
-            for (int v = 0; v < V; v++) value.at[v] += more.at[v];
+        for (int u = 0; u < FLIGHT; u++) {
+            unsigned ahead = span.ahead(index, u), at = index + ahead * span.stride;
+            from[u] = fetch<V>(z, at);
+            if (skip_norm)
+                more[u] = fetch<V>(skip_from, at);
+            else if (skip_from)
+                more[u] = skip_at<V>(skip_from, skip, pixel + ahead * span.pixel_stride, span.column, of.pixels);
         }
+        pixel += FLIGHT * span.pixel_stride;
 #pragma unroll
-        for (int v = 0; v < V; v++) value.at[v] = relu(value.at[v]);
-        store<V>(to, index, value);
+        for (int u = 0; u < FLIGHT; u++) {
+            Floats<V> value = widened<V>(from[u]);
+#pragma unroll
+            for (int v = 0; v < V; v++) value.at[v] = by.apply(v, value.at[v]);
+            if (skip_norm) {
+#pragma unroll
+                for (int v = 0; v < V; v++) value.at[v] += other.apply(v, wide(more[u].at[v]));
+            } else if (skip_from) {
+                add<V>(value, more[u]);
+            }
+#pragma unroll
+            for (int v = 0; v < V; v++) value.at[v] = relu(value.at[v]);
+            if (span.has(index, u)) store<V>(to, index + u * span.stride, value);
+        }
     }
 }
 BY_LANES(join,
@@ -37,27 +50,40 @@ template <int V>
 __device__ void join_grad(act *grad, const act *next, Skip skip, unsigned next_columns, unsigned next_pixels,
                           const act *out, const act *z, const float *norm, float *parts, unsigned columns,
                           unsigned tile, Groups of) {
+    const int FLIGHT = 2;
     Part part(of, tile);
     bool inside = part.column < columns;
     Floats<V> sum = {}, product = {};
     if (inside) {
         Norm<V> by(norm, blockIdx.z, of.groups, part.column, columns);
-        for (unsigned index = part.start + part.lane; index < part.end; index += part.lanes) {
-            unsigned pixel = part.pixel(index, of), at = pixel * columns + part.column;
-            Floats<V> value = load<V>(grad, at), result = load<V>(out, at), before = load<V>(z, at);
-            if (next) {
-                Floats<V> more = skip_grad_at<V>(next, skip, pixel, part.column, next_columns, next_pixels);
+        for (Way way(part, part.start + part.lane); way.index < part.end;) {
+            Lanes<V> from[FLIGHT], from_out[FLIGHT], from_z[FLIGHT], more[FLIGHT];
+            unsigned at[FLIGHT], pixel = way.pixel;
+            bool has[FLIGHT];
 #pragma unroll
-                for (int v = 0; v < V; v++) value.at[v] += more.at[v];
+            for (int u = 0; u < FLIGHT; u++, way.go_on(part)) {
+                has[u] = way.index < part.end;
+                if (has[u]) pixel = way.pixel;
+                at[u] = pixel * columns + part.column;
+                from[u] = fetch<V>(grad, at[u]);
+                from_out[u] = fetch<V>(out, at[u]);
+                from_z[u] = fetch<V>(z, at[u]);
+                if (next) more[u] = skip_grad_at<V>(next, skip, pixel, part.column, next_columns, next_pixels);
             }
 #pragma unroll
-            for (int v = 0; v < V; v++) {
-                value.at[v] = result.at[v] > 0.0f ? value.at[v] : 0.0f;
-                float kept = wide(narrow(value.at[v]));
-                sum.at[v] += kept;
-                product.at[v] += kept * (before.at[v] - by.mean.at[v]);
+            for (int u = 0; u < FLIGHT; u++) {
+                if (!has[u]) break;
+                Floats<V> value = widened<V>(from[u]);
+                if (next) add<V>(value, more[u]);
+#pragma unroll
+                for (int v = 0; v < V; v++) {
+                    value.at[v] = wide(from_out[u].at[v]) > 0.0f ? value.at[v] : 0.0f;
+                    float kept = wide(narrow(value.at[v]));
+                    sum.at[v] += kept;
+                    product.at[v] += kept * (wide(from_z[u].at[v]) - by.mean.at[v]);
+                }
+                store<V>(grad, at[u], value);
             }
-            store<V>(grad, at, value);
         }
     }
     if (!parts) return;
@@ -66,11 +92,8 @@ __device__ void join_grad(act *grad, const act *next, Skip skip, unsigned next_c
     if (inside && part.lane == 0) {
         unsigned channels = columns * V;
         float *to = parts + ((blockIdx.z * gridDim.x + blockIdx.x) * 2) * channels + part.column * V;
-#pragma unroll
-        for (int v = 0; v < V; v++) {
-            to[v] = sum.at[v];
-            to[channels + v] = product.at[v];
-        }
+        put<V>(to, sum);
+        put<V>(to + channels, product);
     }
 }
 BY_LANES(join_grad,
@@ -84,14 +107,24 @@ BY_LANES(join_grad,
 template <int V>
 __device__ void spread(const act *grad, Skip skip, unsigned sum_columns, unsigned sum_pixels, act *to, unsigned count,
                        unsigned columns, unsigned accumulate) {
-    EACH(index, count) {
-        Floats<V> value = skip_grad_at<V>(grad, skip, index / columns, index % columns, sum_columns, sum_pixels);
-        if (accumulate) {
-            Floats<V> before = load<V>(to, index);
+    const int FLIGHT = 2;
+    Span span(count, columns, Groups{1, 1, 1, 1});
+    unsigned pixel = span.first_pixel;
+    for (unsigned index = span.first; index < span.end; index += FLIGHT * span.stride) {
+        Lanes<V> from[FLIGHT], before[FLIGHT];
 #pragma unroll
-            for (int v = 0; v < V; v++) value.at[v] += before.at[v];
+        for (int u = 0; u < FLIGHT; u++) {
+            unsigned ahead = span.ahead(index, u), place = pixel + ahead * span.pixel_stride;
+            from[u] = skip_grad_at<V>(grad, skip, place, span.column, sum_columns, sum_pixels);
+            if (accumulate) before[u] = fetch<V>(to, index + ahead * span.stride);
         }
-        store<V>(to, index, value);
+        pixel += FLIGHT * span.pixel_stride;
+#pragma unroll
+        for (int u = 0; u < FLIGHT; u++) {
+            Floats<V> value = widened<V>(from[u]);
+            if (accumulate) add<V>(value, before[u]);
+            if (span.has(index, u)) store<V>(to, index + u * span.stride, value);
+        }
     }
 }
 BY_LANES(spread,

@@ -1,7 +1,7 @@
 //! Launches of the batch norm: statistics and application forward; sums, coefficients and gradient backward.
 
-use super::backend::{Arena, Arg, Backend, Buffer, Element, Launch, THREADS, elementwise};
-use super::pointwise::{Map, Rows, Skip};
+use super::backend::{Arena, Arg, Backend, Buffer, Element, Launch, THREADS};
+use super::pointwise::{Map, Rows, Skip, each_vector};
 use crate::error::Result;
 
 /// Channels that a block of `batch_statistics` and `grad_coefficients` works on (`STATISTICS_TILE` in statistics.cu).
@@ -172,19 +172,7 @@ pub(crate) fn norm_relu(backend: &dyn Backend, rows: Rows, z: &Map, norm: &Norm,
         &[z.len() / lanes, z.shape.channels / lanes].map(Arg::from),
         &rows.args(z.pixels()),
     ];
-    let grid = elementwise(z.len() / lanes);
-    let args = args.concat();
-    // SAFETY: the kernel's own arguments; both maps have one shape.
-    unsafe {
-        backend.launch(&Launch {
-            kernel: "norm_relu",
-            lanes: Some(lanes),
-            element: z.element,
-            grid,
-            args: &args,
-            bytes: z.bytes() + to.bytes(),
-        })
-    }
+    each_vector(backend, "norm_relu", z, lanes, Some(rows), &args.concat(), z.bytes() + to.bytes())
 }
 
 /// Each part's sums of the gradient behind a norm, which counts where norm(z) > 0 if `masked`.
@@ -243,18 +231,8 @@ pub(crate) fn norm_grad(
         &[z.len() / lanes, z.shape.channels / lanes, usize::from(masked)].map(Arg::from),
         &rows.args(z.pixels()),
     ];
-    let (grid, args) = (elementwise(z.len() / lanes), args.concat());
-    // SAFETY: the kernel's own arguments; all maps have one shape.
-    unsafe {
-        backend.launch(&Launch {
-            kernel: "norm_grad",
-            lanes: Some(lanes),
-            element: z.element,
-            grid,
-            args: &args,
-            bytes: grad.bytes() + z.bytes() + raw.map_or(0, Map::bytes) + to.bytes(),
-        })
-    }
+    let bytes = grad.bytes() + z.bytes() + raw.map_or(0, Map::bytes) + to.bytes();
+    each_vector(backend, "norm_grad", z, lanes, Some(rows), &args.concat(), bytes)
 }
 
 /// A kernel that sees no feature map.

@@ -6,19 +6,33 @@
 template <int V>
 __device__ void grad_sums(const act *grad, const act *z, const float *norm, float *parts, unsigned columns,
                           unsigned tile, unsigned masked, Groups of) {
+    const int FLIGHT = 4;
     Part part(of, tile);
     bool inside = part.column < columns;
     Floats<V> sum = {}, product = {};
     if (inside) {
         Norm<V> by(norm, blockIdx.z, of.groups, part.column, columns);
-        for (unsigned index = part.start + part.lane; index < part.end; index += part.lanes) {
-            unsigned at = part.pixel(index, of) * columns + part.column;
-            Floats<V> value = load<V>(grad, at), before = load<V>(z, at);
+        unsigned at = 0;
+        for (Way way(part, part.start + part.lane); way.index < part.end;) {
+            Lanes<V> from[FLIGHT], from_z[FLIGHT];
+            bool has[FLIGHT];
 #pragma unroll
-            for (int v = 0; v < V; v++) {
-                float kept = !masked || by.apply(v, before.at[v]) > 0.0f ? value.at[v] : 0.0f;
-                sum.at[v] += kept;
-                product.at[v] += kept * (before.at[v] - by.mean.at[v]);
+            for (int u = 0; u < FLIGHT; u++, way.go_on(part)) {
+                has[u] = way.index < part.end;
+                if (has[u]) at = way.pixel * columns + part.column;
+                from[u] = fetch<V>(grad, at);
+                from_z[u] = fetch<V>(z, at);
+            }
+#pragma unroll
+            for (int u = 0; u < FLIGHT; u++) {
+                if (!has[u]) break;
+                Floats<V> value = widened<V>(from[u]), before = widened<V>(from_z[u]);
+#pragma unroll
+                for (int v = 0; v < V; v++) {
+                    float kept = !masked || by.apply(v, before.at[v]) > 0.0f ? value.at[v] : 0.0f;
+                    sum.at[v] += kept;
+                    product.at[v] += kept * (before.at[v] - by.mean.at[v]);
+                }
             }
         }
     }
@@ -27,11 +41,8 @@ __device__ void grad_sums(const act *grad, const act *z, const float *norm, floa
     if (inside && part.lane == 0) {
         unsigned channels = columns * V;
         float *to = parts + ((blockIdx.z * gridDim.x + blockIdx.x) * 2) * channels + part.column * V;
-#pragma unroll
-        for (int v = 0; v < V; v++) {
-            to[v] = sum.at[v];
-            to[channels + v] = product.at[v];
-        }
+        put<V>(to, sum);
+        put<V>(to + channels, product);
     }
 }
 BY_LANES(grad_sums,
@@ -76,30 +87,40 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-// to = the norm's gradient + raw, the gradient by a map: `grad` (behind the norm) or `raw` may be null, `offsets` is
-// where the statistics are constants.
+// to = the norm's gradient + raw, the gradient by a map: `raw` may be null, `offsets` is where the statistics are constants.
 template <int V>
 __device__ void norm_grad(const act *grad, const act *z, const float *norm, const float *offsets, const act *raw,
                           act *to, unsigned count, unsigned columns, unsigned masked, Groups of) {
-    EACH(index, count) {
-        unsigned column = index % columns, group = group_of(index / columns, of), channels = columns * V;
-        Norm<V> by(norm, group, of.groups, column, columns);
-        Floats<V> value = load<V>(grad, index), before = load<V>(z, index);
+    const int FLIGHT = 2;
+    Span span(count, columns, of);
+    Norm<V> by(norm, span.group, of.groups, span.column, columns);
+    Floats<V> offset = {}, slope = {};
+    if (offsets) {
+        const float *from = offsets + span.group * columns * V + span.column * V;
+        offset = row<V>(from);
+        slope = row<V>(from + of.groups * columns * V);
+    }
+    for (unsigned index = span.first; index < span.end; index += FLIGHT * span.stride) {
+        Lanes<V> from[FLIGHT], from_z[FLIGHT], more[FLIGHT];
 #pragma unroll
-        for (int v = 0; v < V; v++) {
-            float kept = !masked || by.apply(v, before.at[v]) > 0.0f ? value.at[v] : 0.0f;
-            if (offsets) {
-                const float *of_channel = offsets + group * channels + column * V + v;
-                kept -= of_channel[0] + (before.at[v] - by.mean.at[v]) * of_channel[of.groups * channels];
+        for (int u = 0; u < FLIGHT; u++) {
+            unsigned at = index + span.ahead(index, u) * span.stride;
+            from[u] = fetch<V>(grad, at);
+            from_z[u] = fetch<V>(z, at);
+            if (raw) more[u] = fetch<V>(raw, at);
+        }
+#pragma unroll
+        for (int u = 0; u < FLIGHT; u++) {
+            Floats<V> value = widened<V>(from[u]), before = widened<V>(from_z[u]);
+#pragma unroll
+            for (int v = 0; v < V; v++) {
+                float kept = !masked || by.apply(v, before.at[v]) > 0.0f ? value.at[v] : 0.0f;
+                if (offsets) kept -= offset.at[v] + (before.at[v] - by.mean.at[v]) * slope.at[v];
+                value.at[v] = by.scale.at[v] * kept;
             }
-            value.at[v] = by.scale.at[v] * kept;
+            if (raw) add<V>(value, more[u]);
+            if (span.has(index, u)) store<V>(to, index + u * span.stride, value);
         }
-        if (raw) {
-            Floats<V> more = load<V>(raw, index);
-#pragma unroll
-            for (int v = 0; v < V; v++) value.at[v] += more.at[v];
-        }
-        store<V>(to, index, value);
     }
 }
 BY_LANES(norm_grad,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::backend::{Arena, Arg, Backend, Buffer, Element, Launch, elementwise};
+use super::backend::{Arena, Arg, Backend, Buffer, Element, Launch, by_columns, elementwise};
 use super::norm::{Norm, Parts};
 use crate::engine::graph::Feature;
 use crate::error::{Error, Result};
@@ -19,6 +19,14 @@ pub(crate) struct Rows {
 impl Rows {
     pub(crate) fn count(&self) -> usize {
         self.members * self.batch
+    }
+
+    /// How many sets of neighbouring rows have norm tables of their own, and how many rows the largest has.
+    fn spans(&self) -> (usize, usize) {
+        match self.groups {
+            1 => (1, self.count()),
+            groups => (self.members * groups, self.batch.div_ceil(groups)),
+        }
     }
 
     /// The last arguments of kernels that know of groups.
@@ -115,18 +123,28 @@ impl Skip<'_> {
     }
 }
 
-/// An elementwise kernel over `count` items of `map`'s type.
-fn each(
+/// An elementwise kernel over `map`'s values.
+fn each(backend: &dyn Backend, kernel: &'static str, map: &Map, args: &[Arg], bytes: usize) -> Result<()> {
+    let grid = elementwise(map.len());
+    // SAFETY: every caller passes the kernel's own arguments, over maps whose shapes it has checked.
+    unsafe { backend.launch(&Launch { kernel, lanes: None, element: map.element, grid, args, bytes }) }
+}
+
+/// A kernel by columns over `map`'s vectors of `lanes` channels; `norms` are the rows where it reads a norm's table.
+pub(crate) fn each_vector(
     backend: &dyn Backend,
     kernel: &'static str,
     map: &Map,
-    lanes: Option<usize>,
+    lanes: usize,
+    norms: Option<Rows>,
     args: &[Arg],
     bytes: usize,
 ) -> Result<()> {
-    let grid = elementwise(map.len() / lanes.unwrap_or(1));
+    let columns = map.shape.channels / lanes;
+    let (spans, rows) = norms.map_or((1, map.rows), |rows| rows.spans());
+    let grid = by_columns(rows * map.pixels() * columns, columns, spans);
     // SAFETY: every caller passes the kernel's own arguments, over maps whose shapes it has checked.
-    unsafe { backend.launch(&Launch { kernel, lanes, element: map.element, grid, args, bytes }) }
+    unsafe { backend.launch(&Launch { kernel, lanes: Some(lanes), element: map.element, grid, args, bytes }) }
 }
 
 /// The network's input: (images - mean) / std, channels last.
@@ -140,7 +158,7 @@ pub(crate) fn image_in(
     let sizes = [to.len(), to.shape.channels, to.pixels()].map(Arg::from);
     let args =
         [&[Arg::At(images), Arg::At(mean.at()), Arg::At(std.at()), Arg::At(to.at())][..], &sizes].concat();
-    each(backend, "image_in", to, None, &args, to.len() * 4 + to.bytes())
+    each(backend, "image_in", to, &args, to.len() * 4 + to.bytes())
 }
 
 /// The gradient by the images (f32, planar) from that by the input of every row: each image's rows are added up.
@@ -154,21 +172,21 @@ pub(crate) fn image_grad(
     let count = grads.len() / grads.rows * images;
     let sizes = [count, grads.shape.channels, grads.pixels(), grads.rows / images].map(Arg::from);
     let args = [&[Arg::At(grads.at()), Arg::At(std.at()), Arg::At(to)][..], &sizes].concat();
-    each(backend, "image_grad", grads, None, &args, grads.bytes() + count * 4)
+    each(backend, "image_grad", grads, &args, grads.bytes() + count * 4)
 }
 
 /// A map as f32, planar.
 pub(crate) fn map_out(backend: &dyn Backend, map: &Map, to: u64) -> Result<()> {
     let sizes = [map.len(), map.shape.channels, map.pixels()].map(Arg::from);
     let args = [&[Arg::At(map.at()), Arg::At(to)][..], &sizes].concat();
-    each(backend, "map_out", map, None, &args, map.bytes() + map.len() * 4)
+    each(backend, "map_out", map, &args, map.bytes() + map.len() * 4)
 }
 
 /// A map from f32, planar.
 pub(crate) fn map_in(backend: &dyn Backend, from: u64, to: &Map) -> Result<()> {
     let sizes = [to.len(), to.shape.channels, to.pixels()].map(Arg::from);
     let args = [&[Arg::At(from), Arg::At(to.at())][..], &sizes].concat();
-    each(backend, "map_in", to, None, &args, to.bytes() + to.len() * 4)
+    each(backend, "map_in", to, &args, to.bytes() + to.len() * 4)
 }
 
 /// z += shortcut.
@@ -177,7 +195,7 @@ pub(crate) fn add_skip(backend: &dyn Backend, z: &Map, skip: Skip<'_>) -> Result
     let (from, shape) = skip.args(z, lanes);
     let sizes = [z.len() / lanes, z.shape.channels / lanes, z.pixels()].map(Arg::from);
     let args = [&[Arg::At(z.at()), from][..], &shape, &sizes].concat();
-    each(backend, "add_skip", z, Some(lanes), &args, 2 * z.bytes() + skip.bytes())
+    each_vector(backend, "add_skip", z, lanes, None, &args, 2 * z.bytes() + skip.bytes())
 }
 
 /// to = relu(norm(z) + shortcut).
@@ -203,7 +221,8 @@ pub(crate) fn join(
         &sizes,
         &rows.args(z.pixels()),
     ];
-    each(backend, "join", z, Some(lanes), &args.concat(), z.bytes() + skip.bytes() + to.bytes())
+    let bytes = z.bytes() + skip.bytes() + to.bytes();
+    each_vector(backend, "join", z, lanes, Some(rows), &args.concat(), bytes)
 }
 
 /// In place: grad = (grad + what the next block's shortcut hands back) where out > 0, and the sums of the norm's gradient
@@ -249,7 +268,7 @@ pub(crate) fn spread(backend: &dyn Backend, grad: &Map, to: &Map, accumulate: bo
         &sizes,
     ];
     let bytes = grad.bytes() + (1 + usize::from(accumulate)) * to.bytes();
-    each(backend, "spread", to, Some(lanes), &args.concat(), bytes)
+    each_vector(backend, "spread", to, lanes, None, &args.concat(), bytes)
 }
 
 /// Channels that a block of `pool` works on (`POOL_TILE` in pool.cu).
@@ -281,5 +300,5 @@ pub(crate) fn pool_grad(backend: &dyn Backend, grad: &Map, to: &Map, accumulate:
     let sizes = [to.len(), to.shape.channels, to.pixels(), usize::from(accumulate)].map(Arg::from);
     let args = [&[Arg::At(grad.at()), Arg::At(to.at())][..], &sizes].concat();
     let bytes = grad.bytes() + (1 + usize::from(accumulate)) * to.bytes();
-    each(backend, "pool_grad", to, None, &args, bytes)
+    each(backend, "pool_grad", to, &args, bytes)
 }

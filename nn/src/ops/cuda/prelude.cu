@@ -23,14 +23,28 @@ __device__ inline float relu(float value) { return value < 0.0f ? 0.0f : value; 
 
 // V neighbouring channels, read and written as one.
 template <int V> struct alignas(V * sizeof(act)) Lanes { act at[V]; };
-template <int V> struct Floats { float at[V]; };
+// The same as floats; in tables too, where they are read and written 16 bytes at a time.
+template <int V> struct alignas(V % 4 == 0 ? 16 : 4) Floats { float at[V]; };
 
-template <int V> __device__ inline Floats<V> load(const act *from, unsigned vector) {
-    Lanes<V> lanes = reinterpret_cast<const Lanes<V> *>(from)[vector];
+// Several loads on their way at a time stay `Lanes` until they are there: half the registers where an `act` is half a float.
+template <int V> __device__ inline Lanes<V> fetch(const act *from, unsigned vector) {
+    return reinterpret_cast<const Lanes<V> *>(from)[vector];
+}
+
+template <int V> __device__ inline Floats<V> widened(const Lanes<V> &lanes) {
     Floats<V> floats;
 #pragma unroll
     for (int v = 0; v < V; v++) floats.at[v] = wide(lanes.at[v]);
     return floats;
+}
+
+template <int V> __device__ inline Floats<V> load(const act *from, unsigned vector) {
+    return widened<V>(fetch<V>(from, vector));
+}
+
+template <int V> __device__ inline void add(Floats<V> &to, const Lanes<V> &lanes) {
+#pragma unroll
+    for (int v = 0; v < V; v++) to.at[v] += wide(lanes.at[v]);
 }
 
 template <int V> __device__ inline void store(act *to, unsigned vector, const Floats<V> &floats) {
@@ -40,7 +54,16 @@ template <int V> __device__ inline void store(act *to, unsigned vector, const Fl
     reinterpret_cast<Lanes<V> *>(to)[vector] = lanes;
 }
 
-// Every vector of a launch: grid-stride.
+// V floats of a table.
+template <int V> __device__ inline Floats<V> row(const float *from) {
+    return *reinterpret_cast<const Floats<V> *>(from);
+}
+
+template <int V> __device__ inline void put(float *to, const Floats<V> &floats) {
+    *reinterpret_cast<Floats<V> *>(to) = floats;
+}
+
+// Every value of a launch: grid-stride.
 #define EACH(index, count)                                                                                              \
     for (unsigned index = blockIdx.x * blockDim.x + threadIdx.x; index < (count); index += gridDim.x * blockDim.x)
 
@@ -62,19 +85,44 @@ __device__ inline unsigned group_of(unsigned pixel, Groups of) {
     return ((image + 1) * of.groups - 1) / of.batch;
 }
 
+// The vectors of a map that a thread works on: those of one column of a span, `stride` vectors apart, several of them on
+// their way from memory at a time. A span is what has one table: all rows, or where there are groups the rows of one member
+// in one group, which are neighbours. Grid: (blocks of a span, spans); the threads of a span are a multiple of `columns`.
+struct Span {
+    unsigned group, column, first, end, stride, first_pixel, pixel_stride;
+    __device__ Span(unsigned count, unsigned columns, Groups of) {
+        unsigned start = 0;
+        group = 0;
+        end = count;
+        if (of.groups > 1) {
+            unsigned image = of.pixels * columns, member = blockIdx.y / of.groups * of.batch;
+            group = blockIdx.y % of.groups;
+            start = (member + group * of.batch / of.groups) * image;
+            end = (member + (group + 1) * of.batch / of.groups) * image;
+        }
+        unsigned thread = blockIdx.x * THREADS + threadIdx.x;
+        column = thread % columns;
+        first = start + thread;
+        first_pixel = first / columns;
+        stride = gridDim.x * THREADS;
+        pixel_stride = stride / columns;
+    }
+    // Whether `index` is followed by `u` vectors.
+    __device__ bool has(unsigned index, int u) const { return u == 0 || index + u * stride < end; }
+    // Vectors that may be gone on by: `u`, or none where the span ends before that.
+    __device__ unsigned ahead(unsigned index, int u) const { return has(index, u) ? u : 0; }
+};
+
 // A norm's table holds `groups` rows of `channels` floats of each of mean, scale, shift and inverse deviation; its
-// gradient's table of each of offset and slope.
+// gradient's table of each of offset and slope. Tables begin at multiples of 16 bytes.
 template <int V> struct Norm {
     Floats<V> mean, scale, shift;
     __device__ Norm(const float *table, unsigned group, unsigned groups, unsigned column, unsigned columns) {
         unsigned channels = columns * V;
         const float *from = table + group * channels + column * V;
-#pragma unroll
-        for (int v = 0; v < V; v++) {
-            mean.at[v] = from[v];
-            scale.at[v] = from[groups * channels + v];
-            shift.at[v] = from[2 * groups * channels + v];
-        }
+        mean = row<V>(from);
+        scale = row<V>(from + groups * channels);
+        shift = row<V>(from + 2 * groups * channels);
     }
     __device__ float apply(int v, float z) const { return (z - mean.at[v]) * scale.at[v] + shift.at[v]; }
 };
@@ -86,49 +134,68 @@ struct Skip {
 };
 
 template <int V>
-__device__ inline Floats<V> skip_at(const act *from, Skip skip, unsigned pixel, unsigned column, unsigned columns,
-                                    unsigned pixels) {
-    Floats<V> zero = {};
+__device__ inline Lanes<V> skip_at(const act *from, Skip skip, unsigned pixel, unsigned column, unsigned pixels) {
+    Lanes<V> zero = {};
     if (column >= skip.columns) return zero;
-    if (skip.stride == 1) return load<V>(from, pixel * skip.columns + column);
+    if (skip.stride == 1) return fetch<V>(from, pixel * skip.columns + column);
     unsigned row = pixel / pixels, place = pixel % pixels;
     unsigned y = place / skip.width * skip.stride, x = place % skip.width * skip.stride;
-    return load<V>(from, (row * skip.from_pixels + y * skip.from_width + x) * skip.columns + column);
+    return fetch<V>(from, (row * skip.from_pixels + y * skip.from_width + x) * skip.columns + column);
 }
 
 // Its transpose: what a pixel of the larger, thinner map gets from the gradient of the sum. `skip.columns` are those of
 // the larger map, `skip.width` and `columns` of the sum, `skip.from_*` of the larger map.
 template <int V>
-__device__ inline Floats<V> skip_grad_at(const act *grad, Skip skip, unsigned pixel, unsigned column, unsigned columns,
+__device__ inline Lanes<V> skip_grad_at(const act *grad, Skip skip, unsigned pixel, unsigned column, unsigned columns,
                                          unsigned pixels) {
-    if (skip.stride == 1) return load<V>(grad, pixel * columns + column);
-    Floats<V> zero = {};
+    if (skip.stride == 1) return fetch<V>(grad, pixel * columns + column);
+    Lanes<V> zero = {};
     unsigned row = pixel / skip.from_pixels, place = pixel % skip.from_pixels;
     unsigned y = place / skip.from_width, x = place % skip.from_width;
     if (y % skip.stride != 0 || x % skip.stride != 0) return zero;
-    return load<V>(grad, (row * pixels + y / skip.stride * skip.width + x / skip.stride) * columns + column);
+    return fetch<V>(grad, (row * pixels + y / skip.stride * skip.width + x / skip.stride) * columns + column);
+}
+
+// The first of `count` pixels that belongs to the `part`-th of `parts`, of which there are below 2^16: count * part / parts.
+__device__ inline unsigned part_start(unsigned count, unsigned part, unsigned parts) {
+    return count / parts * part + count % parts * part / parts;
 }
 
 // The part of a group's pixels that a block sums: `blockIdx.x` of `gridDim.x` parts of group `blockIdx.z`. Threads form
-// `tile` columns (a power of two) by THREADS / tile pixels; `blockIdx.y` counts tiles of columns.
+// `tile` columns (a power of two) by THREADS / tile pixels; `blockIdx.y` counts tiles of columns. A group's pixels are its
+// `run` pixels of each member one after the other, which lie `gap` pixels apart.
 struct Part {
-    unsigned first_image, images, start, end, column, lane, lanes;
+    unsigned start, end, column, lane, lanes, first, run, gap;
     __device__ Part(Groups of, unsigned tile) {
-        unsigned group = blockIdx.z;
-        first_image = group * of.batch / of.groups;
-        images = (group + 1) * of.batch / of.groups - first_image;
+        unsigned group = blockIdx.z, first_image = group * of.batch / of.groups;
+        unsigned images = (group + 1) * of.batch / of.groups - first_image;
         unsigned count = images * of.members * of.pixels;
-        start = (unsigned)((unsigned long long)count * blockIdx.x / gridDim.x);
-        end = (unsigned)((unsigned long long)count * (blockIdx.x + 1) / gridDim.x);
+        start = part_start(count, blockIdx.x, gridDim.x);
+        end = part_start(count, blockIdx.x + 1, gridDim.x);
         column = blockIdx.y * tile + threadIdx.x % tile;
         lane = threadIdx.x / tile;
         lanes = THREADS / tile;
+        first = first_image * of.pixels;
+        run = max(images * of.pixels, 1u);
+        gap = (of.batch - images) * of.pixels;
     }
-    // The place among all rows' pixels of a group's pixel.
-    __device__ unsigned pixel(unsigned index, Groups of) const {
-        if (of.groups == 1) return index;
-        unsigned per_member = images * of.pixels;
-        return (index / per_member * of.batch + first_image) * of.pixels + index % per_member;
+};
+
+// A way through a part, from the group's pixel `index` on: that pixel's place among all rows' pixels, and how many pixels of
+// its run are left, it included.
+struct Way {
+    unsigned index, pixel;
+    int left;
+    __device__ Way(const Part &part, unsigned from) : index(from) {
+        unsigned runs = index / part.run;
+        pixel = part.first + index + runs * part.gap;
+        left = (int)(part.run - (index - runs * part.run));
+    }
+    // To the thread's next pixel.
+    __device__ void go_on(const Part &part) {
+        index += part.lanes;
+        pixel += part.lanes;
+        for (left -= (int)part.lanes; left <= 0; left += (int)part.run) pixel += part.gap;
     }
 };
 

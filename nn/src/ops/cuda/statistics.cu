@@ -4,31 +4,44 @@
 template <int V>
 __device__ void moments(act *z, const act *skip_from, Skip skip, float *parts, unsigned columns, unsigned tile,
                         Groups of) {
+    const int FLIGHT = 4;
     Part part(of, tile);
     bool inside = part.column < columns;
     Floats<V> pivot = {}, sum = {}, square = {};
-    auto read = [&](unsigned index) {
-        unsigned pixel = part.pixel(index, of);
-        Floats<V> value = load<V>(z, pixel * columns + part.column);
-        if (skip_from) {
-            Floats<V> more = skip_at<V>(skip_from, skip, pixel, part.column, columns, of.pixels);
-#pragma unroll
-            for (int v = 0; v < V; v++) value.at[v] += more.at[v];
-        }
-        return value;
-    };
-    if (inside && part.start < part.end) pivot = read(part.start);
+    if (inside && part.start < part.end) {
+        unsigned pixel = Way(part, part.start).pixel;
+        pivot = load<V>(z, pixel * columns + part.column);
+        if (skip_from) add<V>(pivot, skip_at<V>(skip_from, skip, pixel, part.column, of.pixels));
+    }
     // The pixel that all lanes measure from is read before lane 0 writes it.
     __syncthreads();
     if (inside) {
-        for (unsigned index = part.start + part.lane; index < part.end; index += part.lanes) {
-            Floats<V> value = read(index);
-            if (skip_from) store<V>(z, part.pixel(index, of) * columns + part.column, value);
+        for (Way way(part, part.start + part.lane); way.index < part.end;) {
+            Lanes<V> from[FLIGHT], more[FLIGHT];
+            unsigned at[FLIGHT], pixel = way.pixel;
+            bool has[FLIGHT];
 #pragma unroll
-            for (int v = 0; v < V; v++) {
-                float distance = wide(narrow(value.at[v])) - pivot.at[v];
-                sum.at[v] += distance;
-                square.at[v] += distance * distance;
+            for (int u = 0; u < FLIGHT; u++, way.go_on(part)) {
+                has[u] = way.index < part.end;
+                if (has[u]) pixel = way.pixel;
+                at[u] = pixel * columns + part.column;
+                from[u] = fetch<V>(z, at[u]);
+                if (skip_from) more[u] = skip_at<V>(skip_from, skip, pixel, part.column, of.pixels);
+            }
+#pragma unroll
+            for (int u = 0; u < FLIGHT; u++) {
+                if (!has[u]) break;
+                Floats<V> value = widened<V>(from[u]);
+                if (skip_from) {
+                    add<V>(value, more[u]);
+                    store<V>(z, at[u], value);
+                }
+#pragma unroll
+                for (int v = 0; v < V; v++) {
+                    float distance = wide(narrow(value.at[v])) - pivot.at[v];
+                    sum.at[v] += distance;
+                    square.at[v] += distance * distance;
+                }
             }
         }
     }
@@ -40,9 +53,11 @@ __device__ void moments(act *z, const act *skip_from, Skip skip, float *parts, u
         float *to = parts + ((blockIdx.z * gridDim.x + blockIdx.x) * 2) * channels + part.column * V;
 #pragma unroll
         for (int v = 0; v < V; v++) {
-            to[v] = pivot.at[v] + sum.at[v] / count;
-            to[channels + v] = relu(square.at[v] - sum.at[v] * sum.at[v] / count);
+            square.at[v] = relu(square.at[v] - sum.at[v] * sum.at[v] / count);
+            sum.at[v] = pivot.at[v] + sum.at[v] / count;
         }
+        put<V>(to, sum);
+        put<V>(to + channels, square);
     }
 }
 BY_LANES(moments,
@@ -55,12 +70,24 @@ BY_LANES(moments,
 // z += shortcut, where no statistics are wanted.
 template <int V>
 __device__ void add_skip(act *z, const act *skip_from, Skip skip, unsigned count, unsigned columns, unsigned pixels) {
-    EACH(index, count) {
-        Floats<V> value = load<V>(z, index);
-        Floats<V> more = skip_at<V>(skip_from, skip, index / columns, index % columns, columns, pixels);
+    const int FLIGHT = 4;
+    Span span(count, columns, Groups{pixels, 1, 1, 1});
+    unsigned pixel = span.first_pixel;
+    for (unsigned index = span.first; index < span.end; index += FLIGHT * span.stride) {
+        Lanes<V> from[FLIGHT], more[FLIGHT];
 #pragma unroll
-        for (int v = 0; v < V; v++) value.at[v] += more.at[v];
-        store<V>(z, index, value);
+        for (int u = 0; u < FLIGHT; u++) {
+            unsigned ahead = span.ahead(index, u);
+            from[u] = fetch<V>(z, index + ahead * span.stride);
+            more[u] = skip_at<V>(skip_from, skip, pixel + ahead * span.pixel_stride, span.column, pixels);
+        }
+        pixel += FLIGHT * span.pixel_stride;
+#pragma unroll
+        for (int u = 0; u < FLIGHT; u++) {
+            Floats<V> value = widened<V>(from[u]);
+            add<V>(value, more[u]);
+            if (span.has(index, u)) store<V>(z, index + u * span.stride, value);
+        }
     }
 }
 BY_LANES(add_skip,
@@ -76,8 +103,7 @@ struct PartMoments {
     double pixels, mean, squares;
     __device__ PartMoments(const float *parts, unsigned group, unsigned part, unsigned part_count, unsigned count,
                            unsigned channels, unsigned c) {
-        unsigned start = (unsigned)((unsigned long long)count * part / part_count);
-        unsigned end = (unsigned)((unsigned long long)count * (part + 1) / part_count);
+        unsigned start = part_start(count, part, part_count), end = part_start(count, part + 1, part_count);
         const float *from = parts + ((group * part_count + part) * 2) * channels + c;
         pixels = (double)(end - start);
         mean = start < end ? (double)from[0] : 0.0;

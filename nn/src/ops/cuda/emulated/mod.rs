@@ -3,6 +3,7 @@
 //! Evidence that the kernels compute what they should and keep within their memory, on machines without a device. It says
 //! nothing of speed or of races between warps; `ptx` asks NVIDIA's compilers what they make of the text.
 
+mod columns;
 mod convolutions;
 mod kernels;
 mod losses;
