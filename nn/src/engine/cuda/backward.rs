@@ -9,7 +9,8 @@ use crate::engine::graph::{Conv, FeatureId, Graph, Join, Node, NormId, Pool, Res
 use crate::error::{Error, Result};
 use crate::ops::cuda::backend::{Arena, Backend, Buffer};
 use crate::ops::cuda::convolution::{Call, Pass};
-use crate::ops::cuda::norm::{self, Parts};
+use crate::ops::cuda::norm::{self, Grads};
+use crate::ops::cuda::parts::Parts;
 use crate::ops::cuda::pointwise::{self, Map};
 use crate::ops::cuda::weights;
 
@@ -144,8 +145,9 @@ impl Walk<'_> {
         self.saved.batch_statistics || self.wanted.params
     }
 
-    /// From the parts' sums, what the norm's gradient needs, and the gradients of gamma and beta.
-    fn coefficients(&mut self, index: NormId, parts: &Parts) -> Result<()> {
+    /// Where the sums over the gradient of norm `index` go: what its gradient by the map needs, and the gradients of gamma and
+    /// beta.
+    fn grads(&mut self, index: NormId) -> Result<Grads> {
         let norm = &self.graph.norms[index];
         let rows = self.saved.rows;
         let offsets = match self.saved.batch_statistics {
@@ -153,11 +155,10 @@ impl Walk<'_> {
             false => None,
         };
         let of = |place: usize| float_at(self.memory.grad_params, place);
-        let grads = if self.wanted.params { (of(norm.gamma), of(norm.beta)) } else { (0, 0) };
-        let to = offsets.as_ref().map_or(0, Buffer::at);
-        norm::grad_coefficients(self.backend(), rows, parts, &self.saved.norms.get(index), grads, to)?;
+        let (gamma, beta) = if self.wanted.params { (of(norm.gamma), of(norm.beta)) } else { (0, 0) };
+        let grads = Grads { gamma, beta, offsets: offsets.as_ref().map_or(0, Buffer::at) };
         self.offsets[index] = offsets;
-        Ok(())
+        Ok(grads)
     }
 
     /// The sums over a gradient behind norm `index` of `feature`.
@@ -165,12 +166,12 @@ impl Walk<'_> {
         if !self.needs_sums() {
             return Ok(());
         }
-        let Some(grad) = &self.normed[feature] else { return Ok(()) };
+        let Some(grad) = self.normed[feature].clone() else { return Ok(()) };
+        let grads = self.grads(index)?;
         let (z, rows) = (self.feature(feature)?, self.saved.rows);
-        let parts = Parts::new(self.arena, z, rows)?;
+        let parts = Parts::new(self.arena, &self.on.counters, z, rows)?;
         let norm = self.saved.norms.get(index);
-        norm::grad_sums(self.backend(), rows, grad, z, &norm, masked, &parts)?;
-        self.coefficients(index, &parts)
+        norm::grad_sums(self.backend(), rows, &grad, z, &norm, masked, &parts, grads)
     }
 
     fn conv(&mut self, index: usize, conv: &Conv) -> Result<()> {
@@ -250,17 +251,14 @@ impl Walk<'_> {
     fn join(&mut self, join: &Join) -> Result<()> {
         let Some(grad) = self.raw[join.out].clone() else { return Ok(()) };
         let rows = self.saved.rows;
+        let sums = if self.needs_sums() { Some(self.grads(join.norm)?) } else { None };
         let next = self.graph.skip_user(join.out).and_then(|next| self.raw[next.out].as_ref());
         let out = self.feature(join.out)?;
         // Of a folded norm nothing is summed, so that it does not matter what is read.
         let z = self.saved.features[join.feature].as_ref().unwrap_or(out);
-        let parts = Parts::new(self.arena, z, rows)?;
+        let parts = Parts::new(self.arena, &self.on.counters, z, rows)?;
         let norm = self.saved.norms.get(join.norm);
-        let wanted = self.needs_sums();
-        pointwise::join_grad(self.backend(), rows, &grad, next, out, z, &norm, &parts, wanted)?;
-        if wanted {
-            self.coefficients(join.norm, &parts)?;
-        }
+        pointwise::join_grad(self.backend(), rows, &grad, next, out, z, &norm, &parts, sums)?;
         if let Some(Residual::Normed(f, norm)) = join.residual {
             self.normed[f] = Some(grad);
             self.sum(f, norm, false)?;

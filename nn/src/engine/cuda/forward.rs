@@ -8,7 +8,8 @@ use crate::engine::norm::{EPSILON, MOMENTUM};
 use crate::error::{Error, Result};
 use crate::ops::cuda::backend::{Arena, Backend};
 use crate::ops::cuda::convolution::{Call, Epilogue, Pass};
-use crate::ops::cuda::norm::{self, Parts, Places};
+use crate::ops::cuda::norm::{self, Places};
+use crate::ops::cuda::parts::Parts;
 use crate::ops::cuda::pointwise::{self, Map, Rows, Skip};
 
 /// A pass on its way.
@@ -201,8 +202,7 @@ impl Walk<'_> {
             };
         };
         let norm = &self.graph.norms[index];
-        let parts = Parts::new(self.arena, map, rows)?;
-        norm::moments(backend, rows, map, skip, &parts)?;
+        let parts = Parts::new(self.arena, &self.on.counters, map, rows)?;
         let places = Places {
             gamma: float_at(self.params, norm.gamma),
             beta: float_at(self.params, norm.beta),
@@ -210,7 +210,8 @@ impl Walk<'_> {
                 .follow
                 .then(|| [norm.running_mean, norm.running_var].map(|first| self.on.running.float(first))),
         };
-        norm::batch_statistics(backend, rows, &parts, places, &self.norms.get(index), (EPSILON, MOMENTUM))
+        let constants = (EPSILON, MOMENTUM);
+        norm::moments(backend, rows, map, skip, &parts, places, &self.norms.get(index), constants)
     }
 
     /// Gives back the maps that no later node reads.

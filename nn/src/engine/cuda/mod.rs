@@ -29,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::ops::cuda::backend::{Arena, Buffer, Element};
 use crate::ops::cuda::convolution::{Call, Pass};
 use crate::ops::cuda::norm::{self, Norm, table_len};
+use crate::ops::cuda::parts::Counters;
 use crate::ops::cuda::pointwise::{Map, Rows};
 use crate::ops::cuda::weights::Layers;
 use crate::precision::Precision;
@@ -50,6 +51,7 @@ pub(crate) struct OnDevice {
     /// First packed weight of each node, among those of its kind.
     packed_at: Vec<usize>,
     folds: Folds,
+    counters: Counters,
     tracks: Tracks,
 }
 
@@ -88,23 +90,21 @@ struct Norms {
     buffer: Buffer,
     /// First float of each norm's table.
     places: Vec<usize>,
-    channels: Vec<usize>,
 }
 
 impl Norms {
     fn new(arena: &Arena, graph: &Graph, groups: usize) -> Result<Self> {
-        let channels: Vec<usize> = graph.norms.iter().map(|norm| norm.channels).collect();
         let mut places = Vec::new();
         let mut total = 0;
-        for &channels in &channels {
+        for norm in &graph.norms {
             places.push(total);
-            total += table_len(channels, groups);
+            total += table_len(norm.channels, groups);
         }
-        Ok(Self { buffer: arena.floats(total)?, places, channels })
+        Ok(Self { buffer: arena.floats(total)?, places })
     }
 
     fn get(&self, norm: usize) -> Norm {
-        Norm { table: self.buffer.float(self.places[norm]), channels: self.channels[norm] }
+        Norm { table: self.buffer.float(self.places[norm]) }
     }
 }
 
@@ -131,6 +131,7 @@ impl OnDevice {
             linear: Layers::new(&arena, &linear, members, Element::F32)?,
             packed_at,
             folds: Folds::new(&arena, graph)?,
+            counters: Counters::new(arena.clone()),
             tracks: Tracks::default(),
             arena,
         })

@@ -48,9 +48,10 @@ BY_LANES(join,
 // grad * (z - mean). `next` may be null; `next_columns` and `next_pixels` are those of the next block's sum.
 template <int V>
 __device__ void join_grad(act *grad, const act *next, Skip skip, unsigned next_columns, unsigned next_pixels,
-                          const act *out, const act *z, const float *norm, float *parts, unsigned columns,
-                          unsigned tile, Groups of) {
+                          const act *out, const act *z, const float *norm, Sums sums, unsigned tile,
+                          Groups of, NormGrads grads) {
     const int FLIGHT = 2;
+    unsigned columns = sums.channels / V;
     Part part(of, tile);
     bool inside = part.column < columns;
     Floats<V> sum = {}, product = {};
@@ -86,22 +87,22 @@ __device__ void join_grad(act *grad, const act *next, Skip skip, unsigned next_c
             }
         }
     }
-    if (!parts) return;
+    if (!sums.parts) return;
     sum_lanes<V>(sum, tile);
     sum_lanes<V>(product, tile);
-    if (inside && part.lane == 0) {
-        unsigned channels = columns * V;
-        float *to = parts + ((blockIdx.z * gridDim.x + blockIdx.x) * 2) * channels + part.column * V;
-        put<V>(to, sum);
-        put<V>(to + channels, product);
-    }
+    if (inside && part.lane == 0) sums.write<V>(part.column * V, sum, product);
+    if (!sums.are_all_parts()) return;
+    unsigned first = blockIdx.y * tile * V;
+    grad_coefficients<V % 4 == 0 ? 4 : 1>(sums, first, min(first + tile * V, sums.channels), of, grads);
 }
 BY_LANES(join_grad,
          (act *grad, const act *next, unsigned skip_columns, unsigned skip_stride, unsigned next_width, unsigned width,
           unsigned next_columns, unsigned next_pixels, const act *out, const act *z, const float *norm, float *parts,
-          unsigned columns, unsigned tile, unsigned pixels, unsigned batch, unsigned members, unsigned groups),
+          unsigned *counters, unsigned channels, unsigned tile, unsigned pixels, unsigned batch, unsigned members,
+          unsigned groups, float *gamma, float *beta, float *offsets),
          (grad, next, Skip{skip_columns, skip_stride, next_width, width, pixels}, next_columns, next_pixels, out, z,
-          norm, parts, columns, tile, Groups{pixels, batch, members, groups}))
+          norm, Sums{parts, counters, channels}, tile, Groups{pixels, batch, members, groups},
+          NormGrads{norm, gamma, beta, offsets}))
 
 // to = (accumulate ? to : 0) + what a shortcut hands back to its map, from the gradient of the sum.
 template <int V>

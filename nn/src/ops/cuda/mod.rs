@@ -9,6 +9,7 @@ pub(crate) mod convolution;
 pub(crate) mod draws;
 pub(crate) mod implicit_gemm;
 pub(crate) mod norm;
+pub(crate) mod parts;
 pub(crate) mod pointwise;
 pub(crate) mod rows;
 pub(crate) mod sgd;
@@ -36,9 +37,7 @@ use backend::Element;
 fn kind_of(kernel: &str) -> crate::profile::Kind {
     use crate::profile::Kind;
     match kernel {
-        "moments" | "batch_statistics" | "running_statistics" | "grad_sums" | "grad_coefficients" => {
-            Kind::Statistics
-        }
+        "moments" | "running_statistics" | "grad_sums" => Kind::Statistics,
         "pack_weights" | "fold_norms" | "weight_grads" | "s_grads" | "r_grads" | "bias_grad" => Kind::Weights,
         "direct_forward" | "gemm_forward" | "gemm_folded" => Kind::Forward,
         "direct_data" | "gemm_data" => Kind::GradInput,
@@ -106,9 +105,10 @@ pub(crate) fn source(element: Element) -> String {
         include_str!("prelude.cu"),
         include_str!("image.cu"),
         include_str!("norm_relu.cu"),
+        include_str!("parts.cu"),
         include_str!("statistics.cu"),
-        include_str!("join.cu"),
         include_str!("norm_grad.cu"),
+        include_str!("join.cu"),
         include_str!("pool.cu"),
         include_str!("weights.cu"),
         include_str!("fold.cu"),

@@ -2,11 +2,64 @@
 // offset = mean of g and slope = mean of g * (z - mean) over the variance. With `masked` the gradient g counts where
 // norm(z) > 0; the masked gradient is never written.
 
+// What the sums become: the gradients of gamma and beta where their addresses are not null; offset and slope where the
+// statistics are the batch's (`offsets` not null). `table` is the norm's.
+struct NormGrads {
+    const float *table;
+    float *gamma, *beta, *offsets;
+};
+
+// From the parts' sums of the channels `first` .. `end` in this block's group, and then from all groups'.
+template <int W>
+__device__ void grad_coefficients(const Sums &sums, unsigned first, unsigned end, Groups of, const NormGrads &grads) {
+    unsigned group = blockIdx.z, lane = threadIdx.x / SETS, channels = sums.channels;
+    unsigned images = (group + 1) * of.batch / of.groups - group * of.batch / of.groups;
+    double count = (double)(images * of.members * of.pixels);
+    double *totals = sums.of_group(group);
+    for (unsigned base = first; base < end; base += SETS * W) {
+        unsigned c = base + threadIdx.x % SETS * W, parts = c < end ? gridDim.x : 0;
+        Doubles<W> sum = {}, product = {};
+        for (unsigned part = lane; part < parts; part += PART_LANES) {
+            Floats<W> of_sum = row<W>(sums.of_part(part) + c);
+            Floats<W> of_product = row<W>(sums.of_part(part) + channels + c);
+#pragma unroll
+            for (int w = 0; w < W; w++) {
+                sum.at[w] += (double)of_sum.at[w];
+                product.at[w] += (double)of_product.at[w];
+            }
+        }
+        sum_doubles<W>(sum, SETS);
+        sum_doubles<W>(product, SETS);
+        if (lane < W && c < end) {
+            c += lane;
+            double own_sum = own<W>(sum, lane), own_product = own<W>(product, lane);
+            double inverse = (double)grads.table[(3 * of.groups + group) * channels + c];
+            totals[c] = own_product * inverse;
+            totals[channels + c] = own_sum;
+            if (grads.offsets) {
+                grads.offsets[group * channels + c] = (float)(own_sum / count);
+                grads.offsets[(of.groups + group) * channels + c] = (float)(own_product * inverse * inverse / count);
+            }
+        }
+    }
+    if (!grads.gamma || !sums.are_all_groups()) return;
+    for (unsigned c = first + threadIdx.x; c < end; c += THREADS) {
+        double gamma = 0.0, beta = 0.0;
+        for (unsigned other = 0; other < of.groups; other++) {
+            gamma += sums.of_group(other)[c];
+            beta += sums.of_group(other)[channels + c];
+        }
+        grads.gamma[c] = (float)gamma;
+        grads.beta[c] = (float)beta;
+    }
+}
+
 // Each part's sums of g and of g * (z - mean).
 template <int V>
-__device__ void grad_sums(const act *grad, const act *z, const float *norm, float *parts, unsigned columns,
-                          unsigned tile, unsigned masked, Groups of) {
+__device__ void grad_sums(const act *grad, const act *z, const float *norm, Sums sums, unsigned tile,
+                          unsigned masked, Groups of, NormGrads grads) {
     const int FLIGHT = 4;
+    unsigned columns = sums.channels / V;
     Part part(of, tile);
     bool inside = part.column < columns;
     Floats<V> sum = {}, product = {};
@@ -38,54 +91,17 @@ __device__ void grad_sums(const act *grad, const act *z, const float *norm, floa
     }
     sum_lanes<V>(sum, tile);
     sum_lanes<V>(product, tile);
-    if (inside && part.lane == 0) {
-        unsigned channels = columns * V;
-        float *to = parts + ((blockIdx.z * gridDim.x + blockIdx.x) * 2) * channels + part.column * V;
-        put<V>(to, sum);
-        put<V>(to + channels, product);
-    }
+    if (inside && part.lane == 0) sums.write<V>(part.column * V, sum, product);
+    if (!sums.are_all_parts()) return;
+    unsigned first = blockIdx.y * tile * V;
+    grad_coefficients<V % 4 == 0 ? 4 : 1>(sums, first, min(first + tile * V, sums.channels), of, grads);
 }
 BY_LANES(grad_sums,
-         (const act *grad, const act *z, const float *norm, float *parts, unsigned columns, unsigned tile,
-          unsigned masked, unsigned pixels, unsigned batch, unsigned members, unsigned groups),
-         (grad, z, norm, parts, columns, tile, masked, Groups{pixels, batch, members, groups}))
-
-// The gradients of gamma and beta (where wanted) and, where the statistics are the batch's (`offsets` not null), offset
-// and slope, from the parts' sums. Grid: tiles of channels.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    grad_coefficients(const float *parts, const float *table, float *grad_gamma, float *grad_beta, float *offsets,
-                      unsigned channels, unsigned part_count, unsigned pixels, unsigned batch, unsigned members,
-                      unsigned groups) {
-    unsigned c = blockIdx.x * STATISTICS_TILE + threadIdx.x % STATISTICS_TILE;
-    double gamma = 0.0, beta = 0.0;
-    for (unsigned group = 0; group < groups; group++) {
-        double sum = 0.0, product = 0.0;
-        if (c < channels) {
-            for (unsigned part = threadIdx.x / STATISTICS_TILE; part < part_count;
-                 part += THREADS / STATISTICS_TILE) {
-                const float *from = parts + ((group * part_count + part) * 2) * channels + c;
-                sum += (double)from[0];
-                product += (double)from[channels];
-            }
-        }
-        sum = sum_doubles(sum, STATISTICS_TILE);
-        product = sum_doubles(product, STATISTICS_TILE);
-        if (c >= channels) continue;
-        double inverse = (double)table[(3 * groups + group) * channels + c];
-        gamma += product * inverse;
-        beta += sum;
-        if (offsets && threadIdx.x < STATISTICS_TILE) {
-            unsigned images = (group + 1) * batch / groups - group * batch / groups;
-            double count = (double)(images * members * pixels);
-            offsets[group * channels + c] = (float)(sum / count);
-            offsets[(groups + group) * channels + c] = (float)(product * inverse * inverse / count);
-        }
-    }
-    if (threadIdx.x < STATISTICS_TILE && c < channels && grad_gamma) {
-        grad_gamma[c] = (float)gamma;
-        grad_beta[c] = (float)beta;
-    }
-}
+         (const act *grad, const act *z, const float *norm, float *parts, unsigned *counters, unsigned channels,
+          unsigned tile, unsigned masked, unsigned pixels, unsigned batch, unsigned members, unsigned groups,
+          float *gamma, float *beta, float *offsets),
+         (grad, z, norm, Sums{parts, counters, channels}, tile, masked, Groups{pixels, batch, members, groups},
+          NormGrads{norm, gamma, beta, offsets}))
 
 // to = the norm's gradient + raw, the gradient by a map: `raw` may be null, `offsets` is where the statistics are constants.
 template <int V>

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::backend::{Arena, Arg, Backend, Buffer, Element, Launch, by_columns, elementwise};
-use super::norm::{Norm, Parts};
+use super::norm::{Grads, Norm};
+use super::parts::Parts;
 use crate::engine::graph::Feature;
 use crate::error::{Error, Result};
 
@@ -225,8 +226,8 @@ pub(crate) fn join(
     each_vector(backend, "join", z, lanes, Some(rows), &args.concat(), bytes)
 }
 
-/// In place: grad = (grad + what the next block's shortcut hands back) where out > 0, and the sums of the norm's gradient
-/// in `parts`, where they are wanted.
+/// In place: grad = (grad + what the next block's shortcut hands back) where out > 0, and the sums over the norm's gradient,
+/// where they are wanted.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn join_grad(
     backend: &dyn Backend,
@@ -237,7 +238,7 @@ pub(crate) fn join_grad(
     z: &Map,
     norm: &Norm,
     parts: &Parts,
-    wanted: bool,
+    sums: Option<Grads>,
 ) -> Result<()> {
     let lanes = grad.lanes(&next.map(|next| next.shape.channels).into_iter().collect::<Vec<_>>());
     let (address, [columns, stride, next_width, width, _], next_columns, next_pixels) = match next {
@@ -249,12 +250,12 @@ pub(crate) fn join_grad(
     let args = [
         &[Arg::At(grad.at()), Arg::At(address), columns, stride, next_width, width][..],
         &[next_columns.into(), next_pixels.into(), Arg::At(out.at()), Arg::At(z.at()), Arg::At(norm.table)],
-        &[Arg::At(if wanted { parts.at() } else { 0 }), (grad.shape.channels / lanes).into()],
-        &[parts.tile(lanes).into()],
+        &sums.map_or(parts.no_args(lanes), |_| parts.args(lanes)),
         &rows.args(grad.pixels()),
+        &sums.unwrap_or(Grads { gamma: 0, beta: 0, offsets: 0 }).args(),
     ];
-    let read = next.map_or(0, Map::bytes) + out.bytes() + if wanted { z.bytes() } else { 0 };
-    parts.launch(backend, "join_grad", grad.element, lanes, rows, &args.concat(), 2 * grad.bytes() + read)
+    let read = next.map_or(0, Map::bytes) + out.bytes() + sums.map_or(0, |_| z.bytes());
+    parts.launch(backend, "join_grad", grad.element, lanes, &args.concat(), 2 * grad.bytes() + read)
 }
 
 /// to = (accumulate ? to : 0) + what a shortcut from `to`'s map hands back, from the gradient of the sum.

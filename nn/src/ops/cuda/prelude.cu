@@ -162,49 +162,6 @@ __device__ inline Lanes<V> skip_grad_at(const act *grad, Skip skip, unsigned pix
     return fetch<V>(grad, (row * pixels + y / skip.stride * skip.width + x / skip.stride) * columns + column);
 }
 
-// The first of `count` pixels that belongs to the `part`-th of `parts`, of which there are below 2^16: count * part / parts.
-__device__ inline unsigned part_start(unsigned count, unsigned part, unsigned parts) {
-    return count / parts * part + count % parts * part / parts;
-}
-
-// The part of a group's pixels that a block sums: `blockIdx.x` of `gridDim.x` parts of group `blockIdx.z`. Threads form
-// `tile` columns (a power of two) by THREADS / tile pixels; `blockIdx.y` counts tiles of columns. A group's pixels are its
-// `run` pixels of each member one after the other, which lie `gap` pixels apart.
-struct Part {
-    unsigned start, end, column, lane, lanes, first, run, gap;
-    __device__ Part(Groups of, unsigned tile) {
-        unsigned group = blockIdx.z, first_image = group * of.batch / of.groups;
-        unsigned images = (group + 1) * of.batch / of.groups - first_image;
-        unsigned count = images * of.members * of.pixels;
-        start = part_start(count, blockIdx.x, gridDim.x);
-        end = part_start(count, blockIdx.x + 1, gridDim.x);
-        column = blockIdx.y * tile + threadIdx.x % tile;
-        lane = threadIdx.x / tile;
-        lanes = THREADS / tile;
-        first = first_image * of.pixels;
-        run = max(images * of.pixels, 1u);
-        gap = (of.batch - images) * of.pixels;
-    }
-};
-
-// A way through a part, from the group's pixel `index` on: that pixel's place among all rows' pixels, and how many pixels of
-// its run are left, it included.
-struct Way {
-    unsigned index, pixel;
-    int left;
-    __device__ Way(const Part &part, unsigned from) : index(from) {
-        unsigned runs = index / part.run;
-        pixel = part.first + index + runs * part.gap;
-        left = (int)(part.run - (index - runs * part.run));
-    }
-    // To the thread's next pixel.
-    __device__ void go_on(const Part &part) {
-        index += part.lanes;
-        pixel += part.lanes;
-        for (left -= (int)part.lanes; left <= 0; left += (int)part.run) pixel += part.gap;
-    }
-};
-
 // Adds `values` up over the lanes of a block, always in the same order; lane 0 has the sum.
 template <int V> __device__ inline void sum_lanes(Floats<V> &values, unsigned tile) {
     __shared__ float sums[THREADS * V];
@@ -224,15 +181,29 @@ template <int V> __device__ inline void sum_lanes(Floats<V> &values, unsigned ti
     for (int v = 0; v < V; v++) values.at[v] = sums[v * THREADS + threadIdx.x];
 }
 
-// The same for one double a thread, over all threads with the same remainder by `tile`.
-__device__ inline double sum_doubles(double value, unsigned tile) {
-    __shared__ double sums[THREADS];
+// The same for doubles, over all threads with the same remainder by `tile`; all of them have the sum.
+template <int W> struct Doubles { double at[W]; };
+
+template <int W> __device__ inline void sum_doubles(Doubles<W> &values, unsigned tile) {
+    __shared__ double sums[THREADS * W];
     __syncthreads();
-    sums[threadIdx.x] = value;
+#pragma unroll
+    for (int w = 0; w < W; w++) sums[w * THREADS + threadIdx.x] = values.at[w];
     for (unsigned half = THREADS / 2; half >= tile; half /= 2) {
         __syncthreads();
-        if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+        if (threadIdx.x < half) {
+#pragma unroll
+            for (int w = 0; w < W; w++)
+                sums[w * THREADS + threadIdx.x] += sums[w * THREADS + threadIdx.x + half];
+        }
     }
     __syncthreads();
-    return sums[threadIdx.x % tile];
+#pragma unroll
+    for (int w = 0; w < W; w++) values.at[w] = sums[w * THREADS + threadIdx.x % tile];
+}
+
+__device__ inline double sum_doubles(double value, unsigned tile) {
+    Doubles<1> values = {{value}};
+    sum_doubles<1>(values, tile);
+    return values.at[0];
 }

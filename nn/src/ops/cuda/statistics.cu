@@ -1,10 +1,79 @@
 // Statistics of a feature map for its batch norm: each part's mean and squared distances from it, then all parts'
-// together in double (Chan, Golub, LeVeque 1979). Sums are taken relative to a part's first pixel, so that they do not
-// cancel. The pass that sums also adds the shortcut that ends a pre-activation block.
+// together in double (Chan, Golub, LeVeque 1979).
+
+// What a batch norm's statistics become: its table; the running statistics move with those of group 0, the variance as the
+// unbiased one, where their addresses are not null.
+struct BatchNorm {
+    const float *gamma, *beta;
+    float *running_mean, *running_var, *table;
+    double epsilon, momentum;
+
+    __device__ void follow(unsigned c, double mean, double variance, double count) const {
+        double unbiased = variance * count / (count > 1.0 ? count - 1.0 : 1.0);
+        running_mean[c] = (float)((double)running_mean[c] * (1.0 - momentum) + mean * momentum);
+        running_var[c] = (float)((double)running_var[c] * (1.0 - momentum) + unbiased * momentum);
+    }
+    __device__ void write(unsigned group, unsigned groups, unsigned c, unsigned channels, double mean,
+                          double variance) const {
+        double inverse = 1.0 / sqrt(variance + epsilon);
+        float *to = table + group * channels + c;
+        to[0] = (float)mean;
+        to[groups * channels] = (float)((double)gamma[c] * inverse);
+        to[2 * groups * channels] = beta[c];
+        to[3 * groups * channels] = (float)inverse;
+    }
+};
+
+// From the parts' sums of the channels `first` .. `end` in this block's group.
+template <int W>
+__device__ void batch_statistics(const Sums &sums, unsigned first, unsigned end, Groups of, const BatchNorm &norm) {
+    unsigned group = blockIdx.z, lane = threadIdx.x / SETS, set = threadIdx.x % SETS;
+    unsigned count = ((group + 1) * of.batch / of.groups - group * of.batch / of.groups) * of.members * of.pixels;
+    // There are no more parts than threads.
+    __shared__ double pixels[THREADS];
+    if (threadIdx.x < gridDim.x)
+        pixels[threadIdx.x] = (double)(part_start(count, threadIdx.x + 1, gridDim.x) -
+                                       part_start(count, threadIdx.x, gridDim.x));
+    __shared__ double means[SETS * W];
+    __syncthreads();
+    for (unsigned base = first; base < end; base += SETS * W) {
+        unsigned c = base + set * W, parts = c < end ? gridDim.x : 0;
+        Doubles<W> mean = {}, variance = {};
+        for (unsigned part = lane; part < parts; part += PART_LANES) {
+            Floats<W> of_part = row<W>(sums.of_part(part) + c);
+#pragma unroll
+            for (int w = 0; w < W; w++) mean.at[w] += (double)of_part.at[w] * pixels[part];
+        }
+        sum_doubles<W>(mean, SETS);
+        if (lane < W) means[set * W + lane] = own<W>(mean, lane) / (double)count;
+        __syncthreads();
+#pragma unroll
+        for (int w = 0; w < W; w++) mean.at[w] = means[set * W + w];
+        for (unsigned part = lane; part < parts; part += PART_LANES) {
+            Floats<W> of_part = row<W>(sums.of_part(part) + c);
+            Floats<W> squares = row<W>(sums.of_part(part) + sums.channels + c);
+#pragma unroll
+            for (int w = 0; w < W; w++) {
+                double away = (double)of_part.at[w] - mean.at[w];
+                variance.at[w] += (double)squares.at[w] + away * away * pixels[part];
+            }
+        }
+        sum_doubles<W>(variance, SETS);
+        if (lane < W && c < end) {
+            double own_mean = own<W>(mean, lane), own_variance = own<W>(variance, lane) / (double)count;
+            if (group == 0 && norm.running_mean) norm.follow(c + lane, own_mean, own_variance, (double)count);
+            norm.write(group, of.groups, c + lane, sums.channels, own_mean, own_variance);
+        }
+    }
+}
+
+// Sums are taken relative to a part's first pixel, so that they do not cancel. The pass that sums also adds the shortcut
+// that ends a pre-activation block.
 template <int V>
-__device__ void moments(act *z, const act *skip_from, Skip skip, float *parts, unsigned columns, unsigned tile,
-                        Groups of) {
+__device__ void moments(act *z, const act *skip_from, Skip skip, Sums sums, unsigned tile, Groups of,
+                        BatchNorm norm) {
     const int FLIGHT = 4;
+    unsigned columns = sums.channels / V;
     Part part(of, tile);
     bool inside = part.column < columns;
     Floats<V> pivot = {}, sum = {}, square = {};
@@ -49,23 +118,25 @@ __device__ void moments(act *z, const act *skip_from, Skip skip, float *parts, u
     sum_lanes<V>(square, tile);
     if (inside && part.lane == 0) {
         float count = (float)max(part.end - part.start, 1u);
-        unsigned channels = columns * V;
-        float *to = parts + ((blockIdx.z * gridDim.x + blockIdx.x) * 2) * channels + part.column * V;
 #pragma unroll
         for (int v = 0; v < V; v++) {
             square.at[v] = relu(square.at[v] - sum.at[v] * sum.at[v] / count);
             sum.at[v] = pivot.at[v] + sum.at[v] / count;
         }
-        put<V>(to, sum);
-        put<V>(to + channels, square);
+        sums.write<V>(part.column * V, sum, square);
     }
+    if (!sums.are_all_parts()) return;
+    unsigned first = blockIdx.y * tile * V;
+    batch_statistics<V % 4 == 0 ? 4 : 1>(sums, first, min(first + tile * V, sums.channels), of, norm);
 }
 BY_LANES(moments,
          (act *z, const act *skip_from, unsigned skip_columns, unsigned skip_stride, unsigned width,
-          unsigned from_width, unsigned from_pixels, float *parts, unsigned columns, unsigned tile, unsigned pixels,
-          unsigned batch, unsigned members, unsigned groups),
-         (z, skip_from, Skip{skip_columns, skip_stride, width, from_width, from_pixels}, parts, columns, tile,
-          Groups{pixels, batch, members, groups}))
+          unsigned from_width, unsigned from_pixels, float *parts, unsigned *counters, unsigned channels, unsigned tile,
+          unsigned pixels, unsigned batch, unsigned members, unsigned groups, const float *gamma, const float *beta,
+          float *running_mean, float *running_var, float *table, double epsilon, double momentum),
+         (z, skip_from, Skip{skip_columns, skip_stride, width, from_width, from_pixels},
+          Sums{parts, counters, channels}, tile, Groups{pixels, batch, members, groups},
+          BatchNorm{gamma, beta, running_mean, running_var, table, epsilon, momentum}))
 
 // z += shortcut, where no statistics are wanted.
 template <int V>
@@ -94,59 +165,6 @@ BY_LANES(add_skip,
          (act *z, const act *skip_from, unsigned skip_columns, unsigned skip_stride, unsigned width,
           unsigned from_width, unsigned from_pixels, unsigned count, unsigned columns, unsigned pixels),
          (z, skip_from, Skip{skip_columns, skip_stride, width, from_width, from_pixels}, count, columns, pixels))
-
-// Channels that a block of the second steps works on.
-#define STATISTICS_TILE 8u
-
-// What a part of a group sums up to; no pixels where there are more parts than pixels.
-struct PartMoments {
-    double pixels, mean, squares;
-    __device__ PartMoments(const float *parts, unsigned group, unsigned part, unsigned part_count, unsigned count,
-                           unsigned channels, unsigned c) {
-        unsigned start = part_start(count, part, part_count), end = part_start(count, part + 1, part_count);
-        const float *from = parts + ((group * part_count + part) * 2) * channels + c;
-        pixels = (double)(end - start);
-        mean = start < end ? (double)from[0] : 0.0;
-        squares = start < end ? (double)from[channels] : 0.0;
-    }
-};
-
-// The norm's table from the parts; group 0 moves the running statistics, the variance as the unbiased one, where their
-// addresses are not null.
-// Grid: (tiles of channels, groups).
-extern "C" __global__ void __launch_bounds__(THREADS)
-    batch_statistics(const float *parts, const float *gamma, const float *beta, float *running_mean, float *running_var,
-                     float *table, unsigned channels, unsigned part_count, unsigned pixels, unsigned batch,
-                     unsigned members, unsigned groups, double epsilon, double momentum) {
-    unsigned group = blockIdx.y;
-    unsigned c = blockIdx.x * STATISTICS_TILE + threadIdx.x % STATISTICS_TILE;
-    unsigned images = (group + 1) * batch / groups - group * batch / groups;
-    unsigned count = images * members * pixels;
-    double mean = 0.0, variance = 0.0;
-    unsigned first = c < channels ? threadIdx.x / STATISTICS_TILE : part_count;
-    for (unsigned part = first; part < part_count; part += THREADS / STATISTICS_TILE) {
-        PartMoments of(parts, group, part, part_count, count, channels, c);
-        mean += of.mean * of.pixels;
-    }
-    mean = sum_doubles(mean, STATISTICS_TILE) / (double)count;
-    for (unsigned part = first; part < part_count; part += THREADS / STATISTICS_TILE) {
-        PartMoments of(parts, group, part, part_count, count, channels, c);
-        variance += of.squares + (of.mean - mean) * (of.mean - mean) * of.pixels;
-    }
-    variance = sum_doubles(variance, STATISTICS_TILE) / (double)count;
-    if (threadIdx.x >= STATISTICS_TILE || c >= channels) return;
-    if (group == 0 && running_mean) {
-        double unbiased = variance * (double)count / (double)(count > 1 ? count - 1 : 1);
-        running_mean[c] = (float)((double)running_mean[c] * (1.0 - momentum) + mean * momentum);
-        running_var[c] = (float)((double)running_var[c] * (1.0 - momentum) + unbiased * momentum);
-    }
-    double inverse = 1.0 / sqrt(variance + epsilon);
-    float *to = table + group * channels + c;
-    to[0] = (float)mean;
-    to[groups * channels] = (float)((double)gamma[c] * inverse);
-    to[2 * groups * channels] = beta[c];
-    to[3 * groups * channels] = (float)inverse;
-}
 
 // Every norm's table from the running statistics, in one group. `norms` holds for each norm: channels, and the places of
 // gamma and beta among the parameters, of the running mean and variance among the buffers, of the table. Grid: norms.

@@ -136,7 +136,7 @@ fn norms_by_columns() {
             let backend = arena.backend();
             let maps = [&z, &grad, &raw].map(|values| case.map(&arena, values));
             let buffers = [&tables[0], &tables[1]].map(|values| arena.values(values).unwrap());
-            let [by, other] = [0, 1].map(|index| Norm { table: buffers[index].at(), channels });
+            let [by, other] = [0, 1].map(|index| Norm { table: buffers[index].at() });
             let offsets_at = arena.values(&offsets).unwrap();
             let to = case.map(&arena, &vec![0.0; case.len()]);
 

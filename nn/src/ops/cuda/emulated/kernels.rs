@@ -8,7 +8,8 @@ use random::{Draws, Stream};
 use super::Emulated;
 use crate::engine::graph::Feature;
 use crate::ops::cuda::backend::{Arena, Element};
-use crate::ops::cuda::norm::{self, Norm, Parts, Places, table_len};
+use crate::ops::cuda::norm::{self, Norm, Places, table_len};
+use crate::ops::cuda::parts::{Counters, Parts};
 use crate::ops::cuda::pointwise::{self, Map, Rows, Skip};
 use crate::ops::cuda::{draws, sgd};
 
@@ -82,16 +83,16 @@ fn statistics_do_not_cancel() {
         let backend = arena.backend();
         let z = map(&arena, &values, (channels, 30, 30), rows.count());
         let norm_table = arena.floats(table_len(channels, rows.groups)).unwrap();
-        let norm = Norm { table: norm_table.at(), channels };
+        let norm = Norm { table: norm_table.at() };
         let constants = [1.0, 0.0, 0.0, 1.0].map(|value| arena.values(&vec![value; channels]).unwrap());
-        let parts = Parts::new(&arena, &z, rows).unwrap();
-        norm::moments(backend, rows, &z, Skip::None, &parts).unwrap();
+        let counters = Counters::new(arena.clone());
+        let parts = Parts::new(&arena, &counters, &z, rows).unwrap();
         let places = Places {
             gamma: constants[0].at(),
             beta: constants[1].at(),
             running: Some([constants[2].at(), constants[3].at()]),
         };
-        norm::batch_statistics(backend, rows, &parts, places, &norm, (0.0, 1.0)).unwrap();
+        norm::moments(backend, rows, &z, Skip::None, &parts, places, &norm, (0.0, 1.0)).unwrap();
         let table = norm_table.read(table_len(channels, rows.groups)).unwrap();
         for group in 0..rows.groups {
             let images = group * rows.batch / rows.groups..(group + 1) * rows.batch / rows.groups;

@@ -8,6 +8,7 @@ mod convolutions;
 mod kernels;
 mod losses;
 mod ptx;
+mod sums;
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::{BTreeMap, HashMap};

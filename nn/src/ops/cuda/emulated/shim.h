@@ -1,6 +1,6 @@
 // CUDA C as C++ on the host: a block's threads run one after the other, each until it waits for others or ends. Threads that
 // never wait share one stack; those that wait keep theirs. Threads (and blocks) run in rising or falling order, so that a
-// result that depends on the order shows.
+// result that depends on the order shows; of blocks that fall it is the last index that falls first.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -194,6 +194,9 @@ static void run(const unsigned *grid, const unsigned *threads, unsigned memory, 
     for (uint64_t index = 0; index < blocks; index++) {
         uint64_t at = reverse ? blocks - 1 - index : index;
         m.block_index = {(unsigned)(at % grid[0]), (unsigned)(at / grid[0] % grid[1]), (unsigned)(at / grid[0] / grid[1])};
+        if (reverse)
+            m.block_index = {(unsigned)(at / grid[2] / grid[1]), (unsigned)(at / grid[2] % grid[1]),
+                             (unsigned)(at % grid[2])};
         block(m);
     }
 }
@@ -293,6 +296,9 @@ template <class T> static T *dynamic_shared() {
     }
 
 static inline void __syncthreads() { host::pause(host::AT_BLOCK); }
+// Threads and blocks run one after the other.
+static inline void __threadfence() {}
+static inline unsigned atomicInc(unsigned *at, unsigned last) { return std::exchange(*at, *at >= last ? 0 : *at + 1); }
 template <class T> static T __shfl_xor_sync(unsigned, T value, int mask, int = 32) {
     return host::exchange(value, host::machine->thread % warpSize ^ mask);
 }
