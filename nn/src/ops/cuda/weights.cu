@@ -70,21 +70,36 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-// The gradient of s: a block for each member and output channel.
+// Output channels, of all members, that a block of s_grads works on.
+#define S_TILE (THREADS / 32)
+
+// The gradient of s: a warp for each member and output channel. A thread has several sums of its own, which are added up as
+// those of so many threads would be.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    s_grads(const Layer *layers, const Work *work, const float *params, const act *packed, float *grads) {
+    s_grads(const Layer *layers, const Work *work, const float *params, const act *packed, float *grads,
+            unsigned members) {
     Work mine = work[blockIdx.x];
     Layer layer = layers[mine.layer];
-    unsigned m = mine.part / layer.out, o = mine.part % layer.out, count = layer.taps * layer.in;
-    const act *from = packed + layer.packed + mine.part * count;
-    double sum = 0.0;
-    for (unsigned index = threadIdx.x; index < count; index += THREADS) {
-        unsigned i = index % layer.in, tap = index / layer.in;
-        float weight = params[layer.weight + (o * layer.in + i) * layer.taps + tap];
-        sum += (double)(wide(from[index]) * weight) * (double)params[layer.r + m * layer.in + i];
+    unsigned channel = mine.part * S_TILE + threadIdx.x / 32;
+    if (channel >= members * layer.out) return;
+    unsigned m = channel / layer.out, o = channel % layer.out, count = layer.taps * layer.in;
+    const act *from = packed + layer.packed + channel * count;
+    const int OWN = 8;
+    double sums[OWN] = {};
+    for (unsigned first = threadIdx.x % 32; first < count; first += 32 * OWN) {
+#pragma unroll
+        for (int own = 0; own < OWN; own++) {
+            unsigned index = first + 32 * own, i = index % layer.in, tap = index / layer.in;
+            if (index >= count) break;
+            float weight = params[layer.weight + (o * layer.in + i) * layer.taps + tap];
+            sums[own] += (double)(wide(from[index]) * weight) * (double)params[layer.r + m * layer.in + i];
+        }
     }
-    sum = sum_doubles(sum, 1);
-    if (threadIdx.x == 0) grads[layer.s + mine.part] = (float)sum;
+#pragma unroll
+    for (int half = OWN / 2; half > 0; half /= 2)
+        for (int own = 0; own < half; own++) sums[own] += sums[own + half];
+    for (int half = 16; half > 0; half /= 2) sums[0] += __shfl_xor_sync(0xffffffffu, sums[0], half);
+    if (threadIdx.x % 32 == 0) grads[layer.s + channel] = (float)sums[0];
 }
 
 // Input channels that a block of r_grads works on.

@@ -1,12 +1,14 @@
 //! Launches that bring all layers' weights into the convolutions' order, and their gradients back.
 
-use super::backend::{Arena, Arg, Backend, Buffer, Element, Launch};
+use super::backend::{Arena, Arg, Backend, Buffer, Element, Launch, THREADS};
 use crate::error::Result;
 
 /// No such parameter (`NONE` in weights.cu).
 const NONE: u32 = u32::MAX;
 /// Elements that a block works on (`SPAN` in weights.cu).
 const SPAN: usize = 1024;
+/// Output channels that a block of `s_grads` works on (`S_TILE` in weights.cu).
+const S_TILE: usize = THREADS / 32;
 /// Input channels that a block of `r_grads` works on (`R_TILE` in weights.cu).
 const R_TILE: usize = 32;
 
@@ -80,7 +82,7 @@ impl Layers {
             table: arena.words(&words)?,
             pack: Work::new(arena, layers, |layer| (layer.len() * members).div_ceil(SPAN))?,
             weight: Work::new(arena, layers, |layer| layer.len().div_ceil(SPAN))?,
-            s: Work::new(arena, layers, |layer| fast(layer, members * layer.out))?,
+            s: Work::new(arena, layers, |layer| fast(layer, (members * layer.out).div_ceil(S_TILE)))?,
             r: Work::new(arena, layers, |layer| fast(layer, members * layer.input.div_ceil(R_TILE)))?,
             plain_len: layers.iter().map(Layer::len).sum(),
             packed_len: layers.iter().map(|layer| layer.len() * members).sum(),
@@ -113,8 +115,9 @@ impl Layers {
         grads: u64,
     ) -> Result<()> {
         let args = [Arg::At(params), Arg::At(packed.at()), Arg::At(grads)];
-        self.launch(backend, "weight_grads", &self.weight, &[&args[..], &[self.members.into()]].concat())?;
-        self.launch(backend, "s_grads", &self.s, &args)?;
+        let all = [&args[..], &[self.members.into()]].concat();
+        self.launch(backend, "weight_grads", &self.weight, &all)?;
+        self.launch(backend, "s_grads", &self.s, &all)?;
         self.launch(backend, "r_grads", &self.r, &args)
     }
 
