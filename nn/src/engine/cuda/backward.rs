@@ -3,7 +3,7 @@
 //! As on the CPU a map's gradient has up to two parts: `normed`, which arrives behind its norm (before that norm's ReLU is
 //! taken into account), and `raw`, which arrives directly.
 
-use super::{OnDevice, Saved, Weights, float_at};
+use super::{OnDevice, Saved, float_at};
 use crate::engine::backward::Wanted;
 use crate::engine::graph::{Conv, FeatureId, Graph, Join, Node, NormId, Pool, Residual, Source};
 use crate::error::{Error, Result};
@@ -30,7 +30,6 @@ struct Walk<'a> {
     saved: &'a Saved,
     memory: Memory,
     wanted: Wanted,
-    weights: Weights,
     /// Gradients by the packed weights, where wanted.
     grads: Option<[Buffer; 2]>,
     normed: Vec<Option<Map>>,
@@ -64,10 +63,6 @@ impl OnDevice {
             saved,
             memory,
             wanted,
-            weights: match &saved.folded {
-                Some(weights) => weights.clone(),
-                None => self.weights(arena, memory.params, None)?,
-            },
             grads,
             normed: empty(),
             raw: empty(),
@@ -178,7 +173,7 @@ impl Walk<'_> {
         let Some(grad) = self.gradient(conv.out)? else { return Ok(()) };
         let linear = conv.bias.is_some();
         let (graph, rows) = (self.graph, self.saved.rows);
-        let call = Call { output: grad.at(), ..self.on.call(graph, index, conv, rows, &self.weights) };
+        let call = Call { output: grad.at(), ..self.on.call(graph, index, conv, rows, &self.saved.weights) };
         if let Some(grads) = &self.grads {
             let Some(input) = &self.saved.inputs[index] else {
                 return Err(Error::State(

@@ -6,7 +6,7 @@ use crate::engine::forward::Request;
 use crate::engine::graph::{Conv, FeatureId, Graph, Join, Node, NormId, Pool, Residual, Source};
 use crate::engine::norm::{EPSILON, MOMENTUM};
 use crate::error::{Error, Result};
-use crate::ops::cuda::backend::{Arena, Backend};
+use crate::ops::cuda::backend::{Arena, Backend, Buffer};
 use crate::ops::cuda::convolution::{Call, Epilogue, Pass};
 use crate::ops::cuda::norm::{self, Places};
 use crate::ops::cuda::parts::Parts;
@@ -83,8 +83,7 @@ impl OnDevice {
         }
         pointwise::map_out(walk.backend(), walk.feature(graph.output())?, output)?;
         let Walk { features, norms, weights, .. } = walk;
-        let folded = weights.biases.is_some().then_some(weights);
-        Ok(request.keep.then_some(Saved { rows, features, inputs, norms, batch_statistics, folded }))
+        Ok(request.keep.then_some(Saved { rows, features, inputs, norms, batch_statistics, weights }))
     }
 }
 
@@ -156,7 +155,7 @@ impl Walk<'_> {
     }
 
     fn epilogue(&self, fold: Fold) -> Result<Epilogue> {
-        let biases = self.weights.biases.as_ref().map_or(0, |biases| biases.at());
+        let biases = self.weights.biases.as_ref().map_or(0, Buffer::at);
         let skip = fold.skip.map(|f| self.feature(f)).transpose()?;
         let bias = biases + (fold.bias * self.on.element(false).bytes()) as u64;
         Ok(Epilogue { bias, skip: skip.map_or(0, Map::at) })

@@ -73,16 +73,14 @@ pub(crate) struct Saved {
     norms: Norms,
     /// Whether the statistics are the batch's own.
     batch_statistics: bool,
-    /// The weights with the folded norms, where those are.
-    folded: Option<Weights>,
+    weights: Weights,
 }
 
 /// Both kinds' weights as the convolutions read them: those over maps, and those of classifiers.
-#[derive(Clone)]
 struct Weights {
-    packed: Arc<[Buffer; 2]>,
+    packed: [Buffer; 2],
     /// Biases of the folded norms, where there are any.
-    biases: Option<Arc<Buffer>>,
+    biases: Option<Buffer>,
 }
 
 /// The tables of all norms in one pass.
@@ -213,7 +211,7 @@ impl OnDevice {
             layers.pack(arena.backend(), params, tables, &packed)?;
             Ok::<_, Error>(packed)
         };
-        let packed = Arc::new([pack(&self.maps)?, pack(&self.linear)?]);
+        let packed = [pack(&self.maps)?, pack(&self.linear)?];
         if norms.is_none() || self.folds.count == 0 {
             return Ok(Weights { packed, biases: None });
         }
@@ -221,7 +219,7 @@ impl OnDevice {
         let biases = arena.take(self.folds.bias_len * element.bytes())?;
         let (words, count) = (&self.folds.words, self.folds.count);
         norm::fold_norms(arena.backend(), words, count, tables, (biases.at(), element))?;
-        Ok(Weights { packed, biases: Some(Arc::new(biases)) })
+        Ok(Weights { packed, biases: Some(biases) })
     }
 
     /// A convolution of this network, without its maps.
