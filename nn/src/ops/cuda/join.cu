@@ -88,8 +88,7 @@ __device__ void join_grad(act *grad, const act *next, Skip skip, unsigned next_c
         }
     }
     if (!sums.parts) return;
-    sum_lanes<V>(sum, tile);
-    sum_lanes<V>(product, tile);
+    sum_lanes<V>(sum, product, tile);
     if (inside && part.lane == 0) sums.write<V>(part.column * V, sum, product);
     if (!sums.are_all_parts()) return;
     unsigned first = blockIdx.y * tile * V;

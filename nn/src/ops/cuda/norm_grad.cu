@@ -89,8 +89,7 @@ __device__ void grad_sums(const act *grad, const act *z, const float *norm, Sums
             }
         }
     }
-    sum_lanes<V>(sum, tile);
-    sum_lanes<V>(product, tile);
+    sum_lanes<V>(sum, product, tile);
     if (inside && part.lane == 0) sums.write<V>(part.column * V, sum, product);
     if (!sums.are_all_parts()) return;
     unsigned first = blockIdx.y * tile * V;

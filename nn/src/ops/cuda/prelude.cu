@@ -181,6 +181,22 @@ template <int V> __device__ inline void sum_lanes(Floats<V> &values, unsigned ti
     for (int v = 0; v < V; v++) values.at[v] = sums[v * THREADS + threadIdx.x];
 }
 
+// The same for two sums at a time.
+template <int V> __device__ inline void sum_lanes(Floats<V> &first, Floats<V> &second, unsigned tile) {
+    Floats<2 * V> both;
+#pragma unroll
+    for (int v = 0; v < V; v++) {
+        both.at[v] = first.at[v];
+        both.at[V + v] = second.at[v];
+    }
+    sum_lanes<2 * V>(both, tile);
+#pragma unroll
+    for (int v = 0; v < V; v++) {
+        first.at[v] = both.at[v];
+        second.at[v] = both.at[V + v];
+    }
+}
+
 // The same for doubles, over all threads with the same remainder by `tile`; all of them have the sum.
 template <int W> struct Doubles { double at[W]; };
 

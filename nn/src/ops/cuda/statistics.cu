@@ -114,8 +114,7 @@ __device__ void moments(act *z, const act *skip_from, Skip skip, Sums sums, unsi
             }
         }
     }
-    sum_lanes<V>(sum, tile);
-    sum_lanes<V>(square, tile);
+    sum_lanes<V>(sum, square, tile);
     if (inside && part.lane == 0) {
         float count = (float)max(part.end - part.start, 1u);
 #pragma unroll

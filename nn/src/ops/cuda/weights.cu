@@ -9,29 +9,53 @@ struct Layer {
     unsigned weight, s, r, packed, out, in, taps, norm;
 };
 #define NONE 0xffffffffu
-// Elements that a block of the elementwise kernels works on.
-#define SPAN 1024u
 
 // A block's work: which layer, and which part of it.
 struct Work {
     unsigned layer, part;
 };
 
+// Pairs of an output and an input channel that a block of the elementwise kernels works on: a thread has every other tap of
+// one.
+#define PAIRS (THREADS / 2)
+
+struct Pair {
+    unsigned at, o, i, first_tap;
+    __device__ Pair(const Layer &layer, unsigned part) {
+        at = part * PAIRS + threadIdx.x % PAIRS;
+        o = at / layer.in;
+        i = at % layer.in;
+        first_tap = threadIdx.x / PAIRS;
+    }
+    __device__ bool is_in(const Layer &layer) const { return o < layer.out; }
+    // Its places among the parameters and among a member's packed weights.
+    __device__ unsigned parameter(const Layer &layer, unsigned tap) const {
+        return layer.weight + at * layer.taps + tap;
+    }
+    __device__ unsigned packed(const Layer &layer, unsigned m, unsigned tap) const {
+        return layer.packed + ((m * layer.out + o) * layer.taps + tap) * layer.in + i;
+    }
+    // What a member of a BatchEnsemble has the weight times.
+    __device__ float scale(const Layer &layer, unsigned m, const float *params) const {
+        return params[layer.s + m * layer.out + o] * params[layer.r + m * layer.in + i];
+    }
+};
+
 extern "C" __global__ void __launch_bounds__(THREADS)
-    pack_weights(const Layer *layers, const Work *work, const float *params, const float *norms, act *packed,
+    pack_weights(const Layer *layers, const Work *work, const float *params, const float *norms, act *__restrict__ packed,
                  unsigned members) {
     Work mine = work[blockIdx.x];
     Layer layer = layers[mine.layer];
-    unsigned each = layer.out * layer.taps * layer.in, count = each * members;
-    for (unsigned index = mine.part * SPAN + threadIdx.x; index < min((mine.part + 1) * SPAN, count);
-         index += THREADS) {
-        unsigned i = index % layer.in, tap = index / layer.in % layer.taps;
-        unsigned o = index / layer.in / layer.taps % layer.out, m = index / each;
-        float value = params[layer.weight + (o * layer.in + i) * layer.taps + tap];
-        if (layer.s != NONE) value *= params[layer.s + m * layer.out + o] * params[layer.r + m * layer.in + i];
-        // The scales follow the means in a table of one group.
-        if (norms && layer.norm != NONE) value *= norms[layer.norm + layer.out + o];
-        packed[layer.packed + index] = narrow(value);
+    Pair pair(layer, mine.part);
+    if (!pair.is_in(layer)) return;
+    for (unsigned m = 0; m < members; m++) {
+        float scale = layer.s != NONE ? pair.scale(layer, m, params) : 1.0f;
+        for (unsigned tap = pair.first_tap; tap < layer.taps; tap += THREADS / PAIRS) {
+            float value = params[pair.parameter(layer, tap)] * scale;
+            // The scales follow the means in a table of one group.
+            if (norms && layer.norm != NONE) value *= norms[layer.norm + layer.out + pair.o];
+            packed[pair.packed(layer, m, tap)] = narrow(value);
+        }
     }
 }
 
@@ -52,21 +76,20 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 // The gradient of W, in the parameters' order.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    weight_grads(const Layer *layers, const Work *work, const float *params, const act *packed, float *grads,
-                 unsigned members) {
+    weight_grads(const Layer *layers, const Work *work, const float *params, const act *packed,
+                 float *__restrict__ grads, unsigned members) {
     Work mine = work[blockIdx.x];
     Layer layer = layers[mine.layer];
-    unsigned each = layer.out * layer.taps * layer.in;
-    for (unsigned index = mine.part * SPAN + threadIdx.x; index < min((mine.part + 1) * SPAN, each);
-         index += THREADS) {
-        unsigned i = index % layer.in, tap = index / layer.in % layer.taps, o = index / layer.in / layer.taps;
+    Pair pair(layer, mine.part);
+    if (!pair.is_in(layer)) return;
+    for (unsigned tap = pair.first_tap; tap < layer.taps; tap += THREADS / PAIRS) {
         float sum = 0.0f;
         for (unsigned m = 0; m < members; m++) {
-            float value = wide(packed[layer.packed + m * each + index]);
-            if (layer.s != NONE) value *= params[layer.s + m * layer.out + o] * params[layer.r + m * layer.in + i];
+            float value = wide(packed[pair.packed(layer, m, tap)]);
+            if (layer.s != NONE) value *= pair.scale(layer, m, params);
             sum += value;
         }
-        grads[layer.weight + (o * layer.in + i) * layer.taps + tap] = sum;
+        grads[pair.parameter(layer, tap)] = sum;
     }
 }
 

@@ -5,8 +5,8 @@ use crate::error::Result;
 
 /// No such parameter (`NONE` in weights.cu).
 const NONE: u32 = u32::MAX;
-/// Elements that a block works on (`SPAN` in weights.cu).
-const SPAN: usize = 1024;
+/// Pairs of an output and an input channel that a block works on (`PAIRS` in weights.cu).
+const PAIRS: usize = THREADS / 2;
 /// Output channels that a block of `s_grads` works on (`S_TILE` in weights.cu).
 const S_TILE: usize = THREADS / 32;
 /// Input channels that a block of `r_grads` works on (`R_TILE` in weights.cu).
@@ -61,8 +61,7 @@ pub(crate) struct Layers {
     element: Element,
     members: usize,
     table: Buffer,
-    pack: Work,
-    weight: Work,
+    pairs: Work,
     s: Work,
     r: Work,
     /// Weights before the members' scales.
@@ -80,8 +79,7 @@ impl Layers {
             element,
             members,
             table: arena.words(&words)?,
-            pack: Work::new(arena, layers, |layer| (layer.len() * members).div_ceil(SPAN))?,
-            weight: Work::new(arena, layers, |layer| layer.len().div_ceil(SPAN))?,
+            pairs: Work::new(arena, layers, |layer| (layer.out * layer.input).div_ceil(PAIRS))?,
             s: Work::new(arena, layers, |layer| fast(layer, (members * layer.out).div_ceil(S_TILE)))?,
             r: Work::new(arena, layers, |layer| fast(layer, members * layer.input.div_ceil(R_TILE)))?,
             plain_len: layers.iter().map(Layer::len).sum(),
@@ -103,7 +101,7 @@ impl Layers {
     /// where that is folded. 0 folds none.
     pub(crate) fn pack(&self, backend: &dyn Backend, params: u64, norms: u64, packed: &Buffer) -> Result<()> {
         let args = [Arg::At(params), Arg::At(norms), Arg::At(packed.at()), self.members.into()];
-        self.launch(backend, "pack_weights", &self.pack, &args)
+        self.launch(backend, "pack_weights", &self.pairs, &args)
     }
 
     /// The gradients of W, s and r of every layer from those of the packed weights.
@@ -116,7 +114,7 @@ impl Layers {
     ) -> Result<()> {
         let args = [Arg::At(params), Arg::At(packed.at()), Arg::At(grads)];
         let all = [&args[..], &[self.members.into()]].concat();
-        self.launch(backend, "weight_grads", &self.weight, &all)?;
+        self.launch(backend, "weight_grads", &self.pairs, &all)?;
         self.launch(backend, "s_grads", &self.s, &all)?;
         self.launch(backend, "r_grads", &self.r, &args)
     }
