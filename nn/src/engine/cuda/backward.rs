@@ -164,7 +164,7 @@ impl Walk<'_> {
         let Some(grad) = self.normed[feature].clone() else { return Ok(()) };
         let grads = self.grads(index)?;
         let (z, rows) = (self.feature(feature)?, self.saved.rows);
-        let parts = Parts::new(self.arena, &self.on.counters, z, rows)?;
+        let parts = Parts::new(self.arena, z, rows)?;
         let norm = self.saved.norms.get(index);
         norm::grad_sums(self.backend(), rows, &grad, z, &norm, masked, &parts, grads)
     }
@@ -251,7 +251,7 @@ impl Walk<'_> {
         let out = self.feature(join.out)?;
         // Of a folded norm nothing is summed, so that it does not matter what is read.
         let z = self.saved.features[join.feature].as_ref().unwrap_or(out);
-        let parts = Parts::new(self.arena, &self.on.counters, z, rows)?;
+        let parts = Parts::new(self.arena, z, rows)?;
         let norm = self.saved.norms.get(join.norm);
         pointwise::join_grad(self.backend(), rows, &grad, next, out, z, &norm, &parts, sums)?;
         if let Some(Residual::Normed(f, norm)) = join.residual {

@@ -201,7 +201,7 @@ impl Walk<'_> {
             };
         };
         let norm = &self.graph.norms[index];
-        let parts = Parts::new(self.arena, &self.on.counters, map, rows)?;
+        let parts = Parts::new(self.arena, map, rows)?;
         let places = Places {
             gamma: float_at(self.params, norm.gamma),
             beta: float_at(self.params, norm.beta),

@@ -29,7 +29,6 @@ use crate::error::{Error, Result};
 use crate::ops::cuda::backend::{Arena, Buffer, Element};
 use crate::ops::cuda::convolution::{Call, Pass};
 use crate::ops::cuda::norm::{self, Norm, table_len};
-use crate::ops::cuda::parts::Counters;
 use crate::ops::cuda::pointwise::{Map, Rows};
 use crate::ops::cuda::weights::Layers;
 use crate::precision::Precision;
@@ -51,7 +50,6 @@ pub(crate) struct OnDevice {
     /// First packed weight of each node, among those of its kind.
     packed_at: Vec<usize>,
     folds: Folds,
-    counters: Counters,
     tracks: Tracks,
 }
 
@@ -129,7 +127,6 @@ impl OnDevice {
             linear: Layers::new(&arena, &linear, members, Element::F32)?,
             packed_at,
             folds: Folds::new(&arena, graph)?,
-            counters: Counters::new(arena.clone()),
             tracks: Tracks::default(),
             arena,
         })

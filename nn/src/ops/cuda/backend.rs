@@ -177,6 +177,8 @@ struct Pool {
     /// Whether a buffer may be larger than what was asked for.
     is_exact: bool,
     free: Mutex<BTreeMap<usize, Vec<u64>>>,
+    /// Bytes and address of all counters, each longer than those before, which recordings may still name.
+    counters: Mutex<Vec<(usize, u64)>>,
 }
 
 impl Drop for Pool {
@@ -185,19 +187,22 @@ impl Drop for Pool {
         for (bytes, addresses) in free {
             addresses.into_iter().for_each(|address| self.backend.free(address, bytes));
         }
+        for (bytes, address) in self.counters.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            self.backend.free(address, bytes);
+        }
     }
 }
 
 impl Arena {
     pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
-        Self(Arc::new(Pool { backend, is_exact: false, free: Mutex::default() }))
+        Self(Arc::new(Pool { backend, is_exact: false, free: Mutex::default(), counters: Mutex::default() }))
     }
 
     /// Memory of the same device that is shared with nobody. The same requests a second time need nothing of the device:
     /// each is given a buffer of just its length.
     pub(crate) fn private(&self) -> Self {
         let backend = Arc::clone(&self.0.backend);
-        Self(Arc::new(Pool { backend, is_exact: true, free: Mutex::default() }))
+        Self(Arc::new(Pool { backend, is_exact: true, free: Mutex::default(), counters: Mutex::default() }))
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
@@ -218,6 +223,32 @@ impl Arena {
             None => (self.0.backend.allocate(bytes)?, bytes),
         };
         Ok(Buffer { address, bytes, arena: self.clone() })
+    }
+
+    /// The address of at least `count` counters of the blocks of a launch, for which those that come last do the rest. Every
+    /// launch finds them at 0 and leaves them so. All launches on this arena's memory share them, which are one after the
+    /// other: what runs beside other work has an arena of its own.
+    pub(crate) fn counters(&self, count: usize) -> Result<u64> {
+        let bytes = (4 * count).next_power_of_two().max(256);
+        let mut counters = self.0.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, address)) = counters.last().filter(|(len, _)| *len >= bytes) {
+            return Ok(*address);
+        }
+        let address = self.0.backend.allocate(bytes)?;
+        self.0.backend.upload(&vec![0; bytes], address)?;
+        counters.push((bytes, address));
+        Ok(address)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn counter_bytes(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        for (bytes, address) in &*self.0.counters.lock().unwrap_or_else(PoisonError::into_inner) {
+            let mut counters = vec![0; *bytes];
+            self.0.backend.download(*address, &mut counters).unwrap();
+            all.extend(counters);
+        }
+        all
     }
 
     /// A buffer of `count` floats.

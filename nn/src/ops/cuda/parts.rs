@@ -1,7 +1,5 @@
 //! How sums over a map are cut.
 
-use std::sync::{Mutex, PoisonError};
-
 use super::backend::{Arena, Arg, Backend, Buffer, Element, Launch, THREADS};
 use super::pointwise::{Map, Rows};
 use crate::error::Result;
@@ -12,39 +10,6 @@ const COLUMNS: usize = 32;
 const PARTS: usize = THREADS;
 /// Pixels that a thread sums at least, before there are more parts.
 const PIXELS_A_THREAD: usize = 8;
-
-/// Counters of the blocks of a launch, for which those that have come last do the rest. Every launch finds them at 0 and
-/// leaves them so; all launches of a network are one after the other and share them.
-pub(crate) struct Counters {
-    arena: Arena,
-    /// Each longer than the one before it, which recordings may still name.
-    all: Mutex<Vec<(usize, Buffer)>>,
-}
-
-impl Counters {
-    pub(crate) fn new(arena: Arena) -> Self {
-        Self { arena, all: Mutex::default() }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn values(&self) -> Vec<u32> {
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().flat_map(|(len, counters)| counters.read(*len).unwrap()).map(f32::to_bits).collect()
-    }
-
-    /// The address of at least `count` counters.
-    fn at(&self, count: usize) -> Result<u64> {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, counters)) = all.last().filter(|(len, _)| *len >= count) {
-            return Ok(counters.at());
-        }
-        let len = count.next_power_of_two().max(64);
-        let counters = self.arena.words(&vec![0; len])?;
-        let address = counters.at();
-        all.push((len, counters));
-        Ok(address)
-    }
-}
 
 /// Partial sums of a map on the way to its norm's statistics, or to its norm's gradient (`Sums` in parts.cu). The cut depends
 /// on the map's shape alone, so the sums have one order.
@@ -57,14 +22,14 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    pub(crate) fn new(arena: &Arena, counters: &Counters, map: &Map, rows: Rows) -> Result<Self> {
+    pub(crate) fn new(arena: &Arena, map: &Map, rows: Rows) -> Result<Self> {
         let (channels, groups) = (map.shape.channels, rows.groups);
         let lanes = THREADS / tile(channels, 4);
         let pixels = (rows.count() / groups).max(1) * map.pixels();
         let count = (pixels / (lanes * PIXELS_A_THREAD)).clamp(1, PARTS);
         // Of each part two floats a channel, of each group two doubles.
         let buffer = arena.floats(2 * channels * (count + 2) * groups)?;
-        let counters = counters.at(tiles(channels, 1) * (groups + 1))?;
+        let counters = arena.counters(tiles(channels, 1) * (groups + 1))?;
         Ok(Self { buffer, counters, channels, count, groups })
     }
 

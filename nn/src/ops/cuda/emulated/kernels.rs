@@ -9,7 +9,7 @@ use super::Emulated;
 use crate::engine::graph::Feature;
 use crate::ops::cuda::backend::{Arena, Element};
 use crate::ops::cuda::norm::{self, Norm, Places, table_len};
-use crate::ops::cuda::parts::{Counters, Parts};
+use crate::ops::cuda::parts::Parts;
 use crate::ops::cuda::pointwise::{self, Map, Rows, Skip};
 use crate::ops::cuda::{draws, sgd};
 
@@ -85,8 +85,7 @@ fn statistics_do_not_cancel() {
         let norm_table = arena.floats(table_len(channels, rows.groups)).unwrap();
         let norm = Norm { table: norm_table.at() };
         let constants = [1.0, 0.0, 0.0, 1.0].map(|value| arena.values(&vec![value; channels]).unwrap());
-        let counters = Counters::new(arena.clone());
-        let parts = Parts::new(&arena, &counters, &z, rows).unwrap();
+        let parts = Parts::new(&arena, &z, rows).unwrap();
         let places = Places {
             gamma: constants[0].at(),
             beta: constants[1].at(),

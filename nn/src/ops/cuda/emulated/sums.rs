@@ -8,7 +8,7 @@ use super::kernels::{devices, normals};
 use crate::engine::graph::Feature;
 use crate::ops::cuda::backend::{Arena, Buffer, Element};
 use crate::ops::cuda::norm::{self, Grads, Norm, Places, table_len};
-use crate::ops::cuda::parts::{Counters, Parts};
+use crate::ops::cuda::parts::Parts;
 use crate::ops::cuda::pointwise::{self, Map, Rows, Skip};
 
 /// Beside those of other kernels: several tiles of columns, of which the last is not full; as many parts as there can be.
@@ -57,17 +57,16 @@ fn blank(arena: &Arena, len: usize) -> Buffer {
 }
 
 /// Runs every case twice on one set of counters, in both orders of threads: the same bits each time, and no counter left.
-fn on_shared_counters(mut run: impl FnMut(&Arena, &Counters, &Case, &mut Draws) -> Vec<f32>) {
+fn on_shared_counters(mut run: impl FnMut(&Arena, &Case, &mut Draws) -> Vec<f32>) {
     let mut seen: Option<Vec<Vec<u32>>> = None;
     for arena in devices() {
-        let counters = Counters::new(arena.clone());
         let mut found = Vec::new();
         for case in all_cases() {
             let draws = || Stream::new(17, "sums").draws(0, case.len() as u64);
-            let first = run(&arena, &counters, &case, &mut draws());
-            let second = run(&arena, &counters, &case, &mut draws());
+            let first = run(&arena, &case, &mut draws());
+            let second = run(&arena, &case, &mut draws());
             assert_eq!(bits(&first), bits(&second), "a second launch; {case:?}");
-            assert!(counters.values().iter().all(|counter| *counter == 0), "{case:?}");
+            assert!(arena.counter_bytes().iter().all(|byte| *byte == 0), "{case:?}");
             found.push(bits(&first));
         }
         assert_eq!(*seen.get_or_insert_with(|| found.clone()), found, "the order of threads changes bits");
@@ -76,7 +75,7 @@ fn on_shared_counters(mut run: impl FnMut(&Arena, &Counters, &Case, &mut Draws) 
 
 #[test]
 fn statistics() {
-    on_shared_counters(|arena, counters, case, draws| {
+    on_shared_counters(|arena, case, draws| {
         let Case { element, shape, rows } = *case;
         let channels = shape.channels;
         let z = stored(element, &normals(draws, case.len()));
@@ -88,7 +87,7 @@ fn statistics() {
             let [gamma_at, beta_at, mean_at, var_at] =
                 [&gamma, &beta, &mean, &var].map(|values| arena.values(values).unwrap());
             let table = blank(arena, table_len(channels, rows.groups));
-            let parts = Parts::new(arena, counters, &map, rows).unwrap();
+            let parts = Parts::new(arena, &map, rows).unwrap();
             let running = follow.then(|| [mean_at.at(), var_at.at()]);
             let places = Places { gamma: gamma_at.at(), beta: beta_at.at(), running };
             let from = if has_skip { Skip::Map(&more) } else { Skip::None };
@@ -194,7 +193,7 @@ impl Sums {
 
 #[test]
 fn gradients_behind_a_norm() {
-    on_shared_counters(|arena, counters, case, draws| {
+    on_shared_counters(|arena, case, draws| {
         let Case { element, shape, rows } = *case;
         let [z, grad] = [(); 2].map(|()| stored(element, &normals(draws, case.len())));
         let table = normals(draws, table_len(shape.channels, rows.groups));
@@ -211,7 +210,7 @@ fn gradients_behind_a_norm() {
             let norm = Norm { table: table_at.at() };
             let found = Sums::new(arena, case);
             let grads = found.grads(with_params, with_offsets);
-            let parts = Parts::new(arena, counters, &maps[0], rows).unwrap();
+            let parts = Parts::new(arena, &maps[0], rows).unwrap();
             norm::grad_sums(arena.backend(), rows, &maps[0], &maps[1], &norm, masked, &parts, grads).unwrap();
             let kept = |at: usize| {
                 let normed = (z[at] - entry(0, at)) * entry(1, at) + entry(2, at);
@@ -227,7 +226,7 @@ fn gradients_behind_a_norm() {
 /// The gradient of what comes after a block, of nothing, of a map of its shape, and of one of half the extent.
 #[test]
 fn gradients_of_a_block() {
-    on_shared_counters(|arena, counters, case, draws| {
+    on_shared_counters(|arena, case, draws| {
         let Case { element, shape, rows } = *case;
         let Feature { channels, height, width } = shape;
         let half = Feature { channels: 2 * channels, height: height / 2, width: width / 2 };
@@ -243,7 +242,7 @@ fn gradients_of_a_block() {
             let norm = Norm { table: table_at.at() };
             let found = Sums::new(arena, case);
             let grads = found.grads(wanted, wanted);
-            let parts = Parts::new(arena, counters, &to[0], rows).unwrap();
+            let parts = Parts::new(arena, &to[0], rows).unwrap();
             let more: Option<&Map> = next.map(|next: usize| &maps[next]);
             let sums = wanted.then_some(grads);
             let backend = arena.backend();
@@ -269,4 +268,17 @@ fn gradients_of_a_block() {
         }
         all
     });
+}
+
+/// What is recorded runs beside other work, in an arena of its own: counters are never shared by what runs at one time.
+#[test]
+fn an_arena_has_counters_of_its_own() {
+    for arena in devices() {
+        let first = arena.counters(3).unwrap();
+        assert_eq!(arena.counters(64).unwrap(), first);
+        assert_ne!(arena.private().counters(3).unwrap(), first);
+        let more = arena.counters(65).unwrap();
+        assert_ne!(more, first);
+        assert_eq!(arena.counters(3).unwrap(), more);
+    }
 }
