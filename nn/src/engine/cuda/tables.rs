@@ -4,6 +4,9 @@ use super::fold;
 use crate::engine::graph::{Graph, Node};
 use crate::ops::cuda::weights::Layer;
 
+/// Where a layer's packed weights may begin, in values: kernels and cuDNN read 16 bytes at a time.
+const ALIGNED: usize = 64;
+
 /// The layers over maps, the classifiers, and each node's first packed weight among those of its kind (0 for nodes that
 /// have none).
 pub(super) fn layers(graph: &Graph) -> (Vec<Layer>, Vec<Layer>, Vec<usize>) {
@@ -25,7 +28,7 @@ pub(super) fn layers(graph: &Graph) -> (Vec<Layer>, Vec<Layer>, Vec<usize>) {
             taps: shape.kernel * shape.kernel,
             norm: fold.map(|fold| tables[fold.norm]),
         };
-        *total += layer.len() * members;
+        *total = (*total + layer.len() * members).next_multiple_of(ALIGNED);
         to.push(layer);
         layer.packed
     });

@@ -19,7 +19,7 @@ use crate::network::{Mode, Network};
 use crate::ops::cuda::backend::{Arena, Buffer};
 use crate::ops::cuda::emulated::Emulated;
 use crate::precision::Precision;
-use crate::spec::NetworkSpec;
+use crate::spec::{Family, NetworkSpec, Shortcut};
 use small::{normals, values, wide};
 
 /// What one training pass gives.
@@ -264,6 +264,13 @@ fn passes_in_bf16() {
             assert_eq!(check(&spec, 4, Mode::Eval, 3, coarse), Ok(()), "{family:?} {shortcut:?}");
         }
     }
+}
+
+/// Layers whose weights do not fill whole vectors, before one whose weights are read by vectors.
+#[test]
+fn weights_begin_where_vectors_do() {
+    let spec = NetworkSpec { in_planes: 4, ..small::spec(Family::ResNet, Shortcut::Identity, 3, 8) };
+    assert_eq!(check(&spec, 16, Mode::Train { groups: 1 }, 3, (Precision::Bf16, 0.05)), Ok(()));
 }
 
 /// Single layers, whose inputs come tiled, with every kernel size and stride: output and all gradients.

@@ -296,8 +296,8 @@ __device__ inline void read_depth(unsigned (&to)[4], const unsigned *tile, const
 }
 #endif
 
-// Each part's sums, (parts, members, O, 9, I) in f32: a block for every gridDim.x-th run of PIXELS pixels (x), CHUNK output by
-// CHUNK input channels (y) and member (z).
+// Each part's sums, (parts, members, O, 9, I) in f32: a block for CHUNK output by CHUNK input channels (x), every gridDim.y-th
+// run of PIXELS pixels (y) and member (z).
 extern "C" __global__ void __launch_bounds__(THREADS)
     gemm_filter(const act *x, const act *grad, float *parts, unsigned x_rows, unsigned batch, unsigned in, unsigned out,
                 unsigned height, unsigned width) {
@@ -308,12 +308,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     __shared__ float totals[FILTER_VALUES];
     unsigned *pixels = pixel_memory[0].at, *grads = grad_memory[0].at;
     unsigned area = height * width, member = blockIdx.z, warp = threadIdx.x / 32u;
-    unsigned o = blockIdx.y / (in / CHUNK) * CHUNK, i = blockIdx.y % (in / CHUNK) * CHUNK;
+    unsigned o = blockIdx.x / (in / CHUNK) * CHUNK, i = blockIdx.x % (in / CHUNK) * CHUNK;
     Maps of_x = {in, height, width, batch * area}, of_grad = {out, height, width, batch * area};
     x += (unsigned long long)(member * batch % x_rows) * area * in;
     grad += (unsigned long long)member * batch * area * out;
     float sums[9][2][4] = {};
-    for (unsigned first = blockIdx.x * PIXELS; first < of_x.count; first += gridDim.x * PIXELS) {
+    for (unsigned first = blockIdx.y * PIXELS; first < of_x.count; first += gridDim.y * PIXELS) {
         __syncthreads();
         if (threadIdx.x < PIXELS) inside_memory[threadIdx.x] = (unsigned short)taps_inside(first + threadIdx.x, of_x);
         load_pixels<FILTER_STRIDE>(x, of_x, i, (int)first - (int)width - 1, PIXELS + 2u * width + 2u, zero, pixels);
@@ -358,7 +358,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         }
     }
     __syncthreads();
-    float *to = parts + (unsigned long long)(blockIdx.x * gridDim.z + member) * out * 9u * in;
+    float *to = parts + (unsigned long long)(blockIdx.y * gridDim.z + member) * out * 9u * in;
     for (unsigned index = threadIdx.x; index < FILTER_VALUES; index += THREADS)
         to[(o * 9u + index / CHUNK) * in + i + index % CHUNK] = totals[index];
 }

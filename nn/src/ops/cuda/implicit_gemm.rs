@@ -80,7 +80,7 @@ pub(crate) unsafe fn run(arena: &Arena, call: &Call) -> Result<()> {
             let count = call.members * call.weights();
             let sums = arena.floats(parts * count)?;
             let start = [input, output, Arg::At(sums.at()), call.input_rows.into()];
-            launch("gemm_filter", None, [parts, pairs, call.members], &[&start, &sizes], call.bytes())?;
+            launch("gemm_filter", None, [pairs, parts, call.members], &[&start, &sizes], call.bytes())?;
             let args = [Arg::At(sums.at()), weight, parts.into(), count.into()];
             launch("gemm_filter_sum", None, [count / SUM_TILE, 1, 1], &[&args], 0)
         }

@@ -282,7 +282,7 @@ pub(crate) fn pool(backend: &dyn Backend, rows: Rows, z: &Map, norm: Option<&Nor
         &[z.shape.channels.into()],
         &rows.args(z.pixels()),
     ];
-    let grid = [z.shape.channels.div_ceil(POOL_TILE), z.rows, 1];
+    let grid = [z.rows, z.shape.channels.div_ceil(POOL_TILE), 1];
     // SAFETY: the kernel's own arguments; `to` holds a value for each row and channel of `z`.
     unsafe {
         backend.launch(&Launch {

@@ -1,11 +1,11 @@
 // Mean over the pixels of each row and channel, of relu(norm(z)) where `norm` is not null. Pooled features are float
-// whatever the maps are stored in. Threads: tiles of POOL_TILE channels by pixels; grid: (tiles, rows).
+// whatever the maps are stored in. Threads: tiles of POOL_TILE channels by pixels; grid: (rows, tiles).
 #define POOL_TILE 32u
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     pool(const act *z, const float *norm, float *to, unsigned channels, unsigned pixels, unsigned batch,
          unsigned members, unsigned groups) {
-    unsigned row = blockIdx.y, c = blockIdx.x * POOL_TILE + threadIdx.x % POOL_TILE;
+    unsigned row = blockIdx.x, c = blockIdx.y * POOL_TILE + threadIdx.x % POOL_TILE;
     float sum = 0.0f;
     if (c < channels) {
         const act *from = z + row * pixels * channels + c;

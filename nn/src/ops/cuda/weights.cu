@@ -149,13 +149,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (threadIdx.x < R_TILE && i < layer.in) grads[layer.r + m * layer.in + i] = (float)sum;
 }
 
-// The gradient of a bias (sets, channels): the sum of each set's consecutive rows of `grad` (rows, channels). Grid: (sets,
-// channels).
+// The gradient of a bias (sets, channels): the sum of each set's consecutive rows of `grad` (rows, channels). Grid:
+// (channels, sets).
 extern "C" __global__ void __launch_bounds__(THREADS)
     bias_grad(const float *grad, float *to, unsigned rows, unsigned channels) {
-    const float *from = grad + blockIdx.x * rows * channels + blockIdx.y;
+    const float *from = grad + blockIdx.y * rows * channels + blockIdx.x;
     double sum = 0.0;
     for (unsigned row = threadIdx.x; row < rows; row += THREADS) sum += (double)from[row * channels];
     sum = sum_doubles(sum, 1);
-    if (threadIdx.x == 0) to[blockIdx.x * channels + blockIdx.y] = (float)sum;
+    if (threadIdx.x == 0) to[blockIdx.y * channels + blockIdx.x] = (float)sum;
 }

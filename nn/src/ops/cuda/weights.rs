@@ -66,12 +66,12 @@ pub(crate) struct Layers {
     r: Work,
     /// Weights before the members' scales.
     plain_len: usize,
-    /// Packed weights, of all members.
+    /// Packed weights, of all members, and the gaps between layers.
     pub(crate) packed_len: usize,
 }
 
 impl Layers {
-    /// Sends the tables to the device. `layers` lie one after the other in the packed weights, each with all members.
+    /// Sends the tables to the device. `layers` lie behind one another in the packed weights, each with all members.
     pub(crate) fn new(arena: &Arena, layers: &[Layer], members: usize, element: Element) -> Result<Self> {
         let fast = |layer: &Layer, parts: usize| if layer.fast.is_some() { parts } else { 0 };
         let words: Vec<u32> = layers.iter().flat_map(Layer::words).collect();
@@ -83,7 +83,7 @@ impl Layers {
             s: Work::new(arena, layers, |layer| fast(layer, (members * layer.out).div_ceil(S_TILE)))?,
             r: Work::new(arena, layers, |layer| fast(layer, members * layer.input.div_ceil(R_TILE)))?,
             plain_len: layers.iter().map(Layer::len).sum(),
-            packed_len: layers.iter().map(|layer| layer.len() * members).sum(),
+            packed_len: layers.iter().map(|layer| layer.packed + layer.len() * members).max().unwrap_or(0),
         })
     }
 
@@ -150,7 +150,7 @@ pub(crate) fn bias_grad(
         kernel: "bias_grad",
         lanes: None,
         element: Element::F32,
-        grid: [sets, channels, 1],
+        grid: [channels, sets, 1],
         args: &args,
         bytes: sets * (rows + 1) * channels * 4,
     };
