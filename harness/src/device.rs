@@ -156,6 +156,14 @@ pub fn release(device: &Device) {
     let _ = device;
 }
 
+/// Closes a device that nothing is left on; the CPU stays.
+pub fn close(device: Device) {
+    #[cfg(feature = "cuda")]
+    nn::cuda::close(device);
+    #[cfg(not(feature = "cuda"))]
+    drop(device);
+}
+
 /// Whether a device had too little memory, by the names that CUDA, cuBLAS and cuDNN have for that.
 pub fn is_out_of_memory(error: &anyhow::Error) -> bool {
     let names = ["OUT_OF_MEMORY", "ALLOC_FAILED", "ALLOCATION_FAILED"];

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Context;
 
 use crate::config::Resolved;
-use crate::device::Chosen;
+use crate::device::{self, Chosen};
 use crate::plan::schedule::schedule;
 use crate::plan::{Estimate, Plan, Run, duration};
 use crate::train::room::Most;
@@ -28,7 +28,9 @@ impl Opened {
         let all = spread.devices.iter().map(|name| spread.open(name));
         let all: Vec<Chosen> = all.collect::<anyhow::Result<_>>()?;
         let reasons = all.iter().map(|chosen| chosen.reason.as_str()).collect::<Vec<_>>().join("; ");
-        let first = all.into_iter().next().context("no device is named")?;
+        let mut all = all.into_iter();
+        let first = all.next().context("no device is named")?;
+        all.for_each(|other| device::close(other.device));
         Ok(Self { first, reasons })
     }
 }

@@ -70,9 +70,11 @@ where
             for (index, name) in spread.devices.iter().enumerate() {
                 let worker = move || {
                     let _panic = EndsOthers;
-                    let worked = spread
-                        .open(name)
-                        .and_then(|chosen| work(board, index, &Session { device: &chosen, ..*session }));
+                    let worked = spread.open(name).and_then(|chosen| {
+                        let worked = work(board, index, &Session { device: &chosen, ..*session });
+                        device::close(chosen.device);
+                        worked
+                    });
                     if let Err(error) = worked {
                         // Of a signal or the time the others hear themselves, at a better moment.
                         let concerns_all = !error.is::<Interrupted>();

@@ -86,6 +86,7 @@ fn tests() -> Vec<(String, Test)> {
         add(format!("fresh_process::{name}"), Box::new(|| methods::fresh_process(name)));
         add(format!("recorded::{name}"), Box::new(|| methods::recorded(name)));
     }
+    add("recorded::beside_others".to_owned(), Box::new(methods::recorded_beside_others));
     for (name, shape) in losses::shapes() {
         add(format!("losses::{name}"), Box::new(move || losses::losses(shape)));
     }

@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor};
 use libtest_mimic::Failed;
@@ -114,8 +115,34 @@ pub(crate) fn recorded(method: &str) -> Result<(), Failed> {
         if nn::cuda::replays() == before {
             return Err("no pass was recorded".into());
         }
+        if nn::cuda::refusals() > 0 {
+            return Err(format!("{} passes could not be recorded", nn::cuda::refusals()).into());
+        }
     }
     elsewhere(method, Some(("DIVKD_CUDA_GRAPHS", "off")))
+}
+
+/// Devices that another thread opens and closes meanwhile spoil no recording.
+pub(crate) fn recorded_beside_others() -> Result<(), Failed> {
+    const TIMES: usize = 5;
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                harness::device::close(harness::device::choose("cuda:0", "f32")?.device);
+            }
+            anyhow::Ok(())
+        });
+        let trained: Result<Vec<Trained>, Failed> = (0..TIMES).map(|_| on_device("teacher", None)).collect();
+        is_over.store(true, Ordering::Relaxed);
+        opening.join().map_err(|_| "the other thread panicked")?.map_err(failed)?;
+        trained?.windows(2).try_for_each(|pair| pair[0].has_the_bits_of(&pair[1]))
+    })?;
+    #[cfg(feature = "cuda")]
+    if nn::cuda::refusals() > 0 {
+        return Err(format!("{} recordings were spoilt", nn::cuda::refusals()).into());
+    }
+    Ok(())
 }
 
 /// The same steps, here and in a process with one more variable in its environment.

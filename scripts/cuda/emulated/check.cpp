@@ -1,10 +1,12 @@
 // That the emulated device shows what is wrong: each line of output is a property that held; the first that does not
 // ends the program. Link with the emulated libcuda.
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <csignal>
+#include <thread>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,6 +14,7 @@ extern "C" {
 int cuInit(unsigned);
 int cuDevicePrimaryCtxRetain(uintptr_t *, int);
 int cuCtxSetCurrent(uintptr_t);
+int cuCtxSynchronize();
 int cuStreamCreate(void **, unsigned);
 int cuStreamSynchronize(void *);
 int cuStreamBeginCapture_v2(void *, int);
@@ -26,6 +29,7 @@ int cuMemFreeAsync(uint64_t, void *);
 int cuMemsetD8Async(uint64_t, unsigned char, size_t, void *);
 int cuMemcpyDtoDAsync_v2(uint64_t, uint64_t, size_t, void *);
 int cuModuleLoadData(void **, const void *);
+int cuModuleUnload(void *);
 int cuModuleGetFunction(void **, void *, const char *);
 int cuLaunchKernel(void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **,
                    void **);
@@ -122,10 +126,42 @@ int main() {
     cuStreamSynchronize(one);
     hold(at(w) == 3, "two streams wait for each other in turn");
 
+    // The same, while another thread runs whatever is there.
+    std::atomic<bool> is_over = false;
+    std::thread impatient([&] {
+        cuCtxSetCurrent(1);
+        while (!is_over) cuCtxSynchronize();
+    });
+    alarm(60);
+    for (int turn = 1; turn <= 100000; turn++) {
+        cuEventCreate(&event, 0);
+        cuEventCreate(&back, 0);
+        cuMemsetD8Async(v, turn % 100, 4, one);
+        cuEventRecord(event, one);
+        cuStreamWaitEvent(other, event, 0);
+        cuMemcpyDtoDAsync_v2(y, v, 4, other);
+        cuEventRecord(back, other);
+        cuStreamWaitEvent(one, back, 0);
+        cuMemcpyDtoDAsync_v2(w, y, 4, one);
+        if (turn % 100) continue;
+        cuStreamSynchronize(one);
+        if (at(w) != 0) hold(false, "two threads run two streams that wait for each other");
+    }
+    alarm(0);
+    is_over = true;
+    impatient.join();
+    hold(true, "two threads run two streams that wait for each other");
+
     void *graph = nullptr, *made = nullptr;
     cuStreamBeginCapture_v2(one, 1);
     hold(cuStreamSynchronize(one) == 900 && cuStreamEndCapture(one, &graph) == 901 && !graph,
          "to wait spoils a capture");
+    cuStreamBeginCapture_v2(one, 1);
+    std::thread([] {
+        cuCtxSetCurrent(1);
+        cuModuleUnload(nullptr);
+    }).join();
+    hold(cuStreamEndCapture(one, &graph) == 901 && !graph, "so does a thread that changes the device");
     cuStreamBeginCapture_v2(one, 1);
     cuMemsetD8Async(x, 2, 4, one);
     hold(cuStreamEndCapture(one, &graph) == 0 && cuGraphInstantiateWithFlags(&made, graph, 0) == 0, "work is captured");

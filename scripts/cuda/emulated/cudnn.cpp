@@ -233,8 +233,8 @@ extern "C" {
 
 size_t cudnnGetVersion() { return 91900; }
 const char *cudnnGetErrorString(int status) { return status == NOT_SUPPORTED ? "not supported" : "an emulated error"; }
-int cudnnCreate(Handle **made) { return *made = new Handle, OK; }
-int cudnnDestroy(Handle *handle) { return delete handle, OK; }
+int cudnnCreate(Handle **made) { return *made = new Handle, emulated_disturb(); }
+int cudnnDestroy(Handle *handle) { return delete handle, emulated_disturb(); }
 int cudnnSetStream(Handle *handle, void *stream) { return handle->stream = stream, OK; }
 
 int cudnnCreateTensorDescriptor(Tensor **made) { return *made = new Tensor, OK; }

@@ -56,7 +56,7 @@ struct Event {
 
 // Guards all of the state below; open while work runs.
 std::mutex state;
-std::condition_variable a_stream_is_free;
+std::condition_variable progress;
 struct Lock : std::unique_lock<std::mutex> {
     Lock() : unique_lock(state) {}
 };
@@ -76,9 +76,12 @@ int devices() {
 void run(Lock &lock, const std::shared_ptr<Stream> &stream, const Event *until = nullptr) {
     auto me = std::this_thread::get_id();
     if (stream->runner == me) return;
-    a_stream_is_free.wait(lock, [&] { return stream->runner == std::thread::id(); });
+    auto is_done = [&] { return until && !until->pending; };
+    // Who runs it may wait for a stream that this thread runs, once the event is over.
+    progress.wait(lock, [&] { return stream->runner == std::thread::id() || is_done(); });
+    if (is_done()) return;
     stream->runner = me;
-    while (!stream->queue.empty() && !(until && !until->pending)) {
+    while (!stream->queue.empty() && !is_done()) {
         Work work = std::move(stream->queue.front());
         stream->queue.pop_front();
         lock.unlock();
@@ -87,7 +90,7 @@ void run(Lock &lock, const std::shared_ptr<Stream> &stream, const Event *until =
         lock.lock();
     }
     stream->runner = {};
-    a_stream_is_free.notify_all();
+    progress.notify_all();
 }
 
 void run_all(Lock &lock) {
@@ -185,6 +188,13 @@ int emulated_enqueue(void *handle, Work work) {
 
 int emulated_spoil() {
     Lock lock;
+    return spoil();
+}
+
+int emulated_disturb() {
+    Lock lock;
+    for (auto &stream : streams)
+        if (stream->capture && stream->device == device()) stream->invalidated = true;
     return spoil();
 }
 
@@ -371,6 +381,7 @@ int cuEventRecord(void *handle, void *stream) {
         Lock lock;
         event->time = std::chrono::steady_clock::now();
         event->pending = false;
+        progress.notify_all();
     });
 }
 int cuEventSynchronize(void *handle) {

@@ -11,6 +11,8 @@ using Work = std::function<void()>;
 int emulated_enqueue(void *stream, Work work);
 // What a call answers that waits for the device: an error where the calling thread records a graph, which that spoils.
 int emulated_spoil();
+// The same of a call that changes the device as a whole: it spoils what any thread records there.
+int emulated_disturb();
 // Counts a call of that name by the host.
 void emulated_count(const char *name);
 // A number from the environment.

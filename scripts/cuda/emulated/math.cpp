@@ -42,8 +42,8 @@ template <class T> struct Product {
 
 extern "C" {
 
-int cublasCreate_v2(Handle **made) { return *made = new Handle, 0; }
-int cublasDestroy_v2(Handle *handle) { return delete handle, 0; }
+int cublasCreate_v2(Handle **made) { return *made = new Handle, emulated_disturb(); }
+int cublasDestroy_v2(Handle *handle) { return delete handle, emulated_disturb(); }
 int cublasSetStream_v2(Handle *handle, void *stream) { return handle->stream = stream, 0; }
 int cublasGemmStridedBatchedEx(Handle *handle, int ta, int tb, int m, int n, int k, const void *alpha, const void *a,
                                int type_a, int lda, long long stride_a, const void *b, int type_b, int ldb,
@@ -78,8 +78,8 @@ int cublasDgemmStridedBatched(Handle *handle, int ta, int tb, int m, int n, int 
     return emulated_enqueue(handle->stream, [=] { product.run(); });
 }
 
-int curandCreateGenerator(void **made, int) { return *made = new int, 0; }
-int curandDestroyGenerator(int *generator) { return delete generator, 0; }
+int curandCreateGenerator(void **made, int) { return *made = new int, emulated_disturb(); }
+int curandDestroyGenerator(int *generator) { return delete generator, emulated_disturb(); }
 int curandSetPseudoRandomGeneratorSeed(void *, unsigned long long) { return 0; }
 int curandSetStream(void *, void *) { return 0; }
 

@@ -102,6 +102,7 @@ int cuMemPoolSetAttribute(void *pool, int attribute, void *value) {
     if (attribute != 8 || to != 0) return INVALID_VALUE;
     return of->high = of->used, OK;
 }
+int cuMemPoolTrimTo(void *, size_t) { return OK; }
 int cuMemPoolGetAttribute(void *pool, int attribute, void *value) {
     Lock lock(state);
     auto *of = static_cast<Pool *>(pool);

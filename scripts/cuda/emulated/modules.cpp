@@ -111,13 +111,13 @@ bool emulated_command(const char *command, std::string &output) {
 extern "C" {
 
 int cuModuleLoadData(void **made, const void *image) {
-    if (int status = emulated_spoil()) return status;
+    if (int status = emulated_disturb()) return status;
     std::lock_guard<std::mutex> lock(state);
     auto module = std::make_unique<Module>();
     if (int status = load(static_cast<const char *>(image), *module)) return status;
     return *made = module.release(), OK;
 }
-int cuModuleUnload(void *) { return OK; }
+int cuModuleUnload(void *) { return emulated_disturb(); }
 int cuModuleGetFunction(void **found, void *handle, const char *name) {
     std::lock_guard<std::mutex> lock(state);
     auto *module = static_cast<Module *>(handle);

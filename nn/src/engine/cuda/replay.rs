@@ -22,13 +22,25 @@ const LONG: u64 = 4_000_000_000;
 /// Tracks that a network keeps.
 const MOST: usize = 8;
 
+/// Passes of a kind after which recording it is given up. It is tried after the first, second, fourth and so on, for what other
+/// threads do may spoil it.
+const PATIENCE: u32 = 1 << 10;
+
 /// Recordings that this process has launched.
 static REPLAYS: AtomicU64 = AtomicU64::new(0);
+/// Recordings that failed.
+static REFUSALS: AtomicU64 = AtomicU64::new(0);
 
 /// How many recorded passes this process has launched as a whole.
 #[cfg_attr(not(feature = "cuda"), expect(unreachable_pub, reason = "public with CUDA"))]
 pub fn replays() -> u64 {
     REPLAYS.load(Ordering::Relaxed)
+}
+
+/// How many recordings of passes have failed in this process: such a pass is launched a kernel at a time.
+#[cfg_attr(not(feature = "cuda"), expect(unreachable_pub, reason = "public with CUDA"))]
+pub fn refusals() -> u64 {
+    REFUSALS.load(Ordering::Relaxed)
 }
 
 fn replay(recording: &dyn Recording) -> Result<()> {
@@ -74,8 +86,8 @@ struct Backward {
 enum Stage {
     /// It never ran.
     New,
-    /// It ran once, and its memory is reserved.
-    Seen,
+    /// It ran so many times, so that its memory is reserved.
+    Seen(u32),
     /// It is launched as a whole.
     Recorded(Box<dyn Recording>),
     /// It cannot be recorded.
@@ -96,23 +108,38 @@ impl Stage {
     ) -> Result<()> {
         match self {
             Stage::Recorded(recording) => replay(&**recording),
-            Stage::Seen if is_fixed => match backend.record(work) {
+            Stage::Seen(passes) if is_fixed && passes.is_power_of_two() => match backend.record(work) {
                 Ok(recording) => {
                     replay(&*recording)?;
                     *self = Stage::Recorded(recording);
                     Ok(())
                 }
-                Err(_) => {
-                    *self = Stage::Refused;
-                    work()
+                Err(error) => {
+                    // An error of the work itself is one here.
+                    work()?;
+                    if *passes == 1 {
+                        let error = error.to_string();
+                        let what = error.lines().next().unwrap_or_default();
+                        eprintln!("a network's pass runs a kernel at a time for now, more slowly: {what}");
+                    }
+                    REFUSALS.fetch_add(1, Ordering::Relaxed);
+                    *self = if *passes < PATIENCE { Stage::Seen(*passes + 1) } else { Stage::Refused };
+                    Ok(())
                 }
             },
             Stage::New => {
                 work()?;
-                *self = Stage::Seen;
+                *self = Stage::Seen(1);
                 Ok(())
             }
-            Stage::Seen | Stage::Refused => work(),
+            Stage::Seen(passes) => {
+                work()?;
+                if is_fixed {
+                    *passes += 1;
+                }
+                Ok(())
+            }
+            Stage::Refused => work(),
         }
     }
 }
@@ -146,6 +173,16 @@ impl Tracks {
         };
         tracks.push(Arc::clone(&track));
         Ok(Some(track))
+    }
+}
+
+impl Drop for Track {
+    /// Its memory is given back behind what its lane was given.
+    fn drop(&mut self) {
+        if self.lane.is_some() {
+            // A device that fails here fails in what is asked for next.
+            let _ = self.arena.backend().join();
+        }
     }
 }
 

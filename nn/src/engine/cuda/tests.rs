@@ -385,6 +385,7 @@ fn recorded_passes() {
             }
             // Two passes a step forward and back, of which the first of each kind is not recorded.
             assert!(replay::replays() >= before + 4 * (STEPS - 1), "nothing was recorded");
+            assert_eq!(replay::refusals(), 0);
         }
     }
 }

@@ -156,7 +156,6 @@ pub(crate) trait Backend: Send + Sync {
     }
 
     /// What is given from now on runs behind all that runs beside.
-    #[cfg(feature = "cuda")]
     fn join(&self) -> Result<()> {
         Ok(())
     }
@@ -203,6 +202,15 @@ impl Arena {
     pub(crate) fn private(&self) -> Self {
         let backend = Arc::clone(&self.0.backend);
         Self(Arc::new(Pool { backend, is_exact: true, free: Mutex::default(), counters: Mutex::default() }))
+    }
+
+    /// Gives back all memory that nobody has on loan.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn trim(&self) {
+        let free = std::mem::take(&mut *self.0.free.lock().unwrap_or_else(PoisonError::into_inner));
+        for (bytes, addresses) in free {
+            addresses.into_iter().for_each(|address| self.0.backend.free(address, bytes));
+        }
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {

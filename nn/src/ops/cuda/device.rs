@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::CudaDevice;
 use candle_core::cuda::DeviceId;
 use candle_core::cuda::cudarc::driver::result::{
     self, memcpy_dtod_async, memcpy_dtoh_async, memcpy_htod_async,
@@ -14,6 +13,8 @@ use candle_core::cuda::cudarc::driver::{
     CudaContext, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, LaunchConfig, PushKernelArg,
 };
 use candle_core::cuda::cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
+use candle_core::cuda::kernels::{AFFINE, BINARY, FILL, REDUCE, UNARY};
+use candle_core::{CudaDevice, Device};
 
 use super::backend::{Arena, Backend, Launch, Recording, THREADS};
 use super::convolution::Call;
@@ -21,7 +22,8 @@ use super::convolution::Call;
 use super::cudnn::Way;
 use super::implicit_gemm;
 use super::kernels::Kernels;
-use super::memory::keep_freed_memory;
+use super::memory::{give_back, keep_freed_memory};
+use super::quiet;
 use super::streams::Streams;
 use super::{Element, kind_of, source};
 use crate::error::{Error, Result};
@@ -36,30 +38,71 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The devices in use.
+/// The devices in use. They are not dropped at the end of the process: where a device has failed, its libraries panic as they
+/// close.
 static OPEN: Mutex<Vec<(DeviceId, Arena)>> = Mutex::new(Vec::new());
 
-/// The memory and kernels of candle's device, opened on its first use and shared by all networks on it.
+fn find(device: &CudaDevice) -> Option<Arena> {
+    lock(&OPEN).iter().find(|(id, _)| *id == device.id()).map(|(_, arena)| arena.clone())
+}
+
+/// The memory and kernels of candle's device, shared by all networks on it. Those of a device that was not opened by
+/// [`open_with`] are opened on its first use.
 ///
 /// # Errors
 /// Where the kernels do not compile for the device, or its libraries do not open.
 pub(crate) fn arena(device: &CudaDevice) -> Result<Arena> {
-    let mut open = lock(&OPEN);
-    if let Some((_, arena)) = open.iter().find(|(id, _)| *id == device.id()) {
-        return Ok(arena.clone());
+    if let Some(arena) = find(device) {
+        return Ok(arena);
     }
-    let arena = Arena::new(Arc::new(Cuda::new(device, Kernels::asked()?)?));
-    open.push((device.id(), arena.clone()));
+    let kernels = Kernels::asked()?;
+    let _nobody_records = quiet::alone();
+    match find(device) {
+        Some(arena) => Ok(arena),
+        None => prepare(device, kernels),
+    }
+}
+
+/// While nobody records.
+fn prepare(device: &CudaDevice, kernels: Kernels) -> Result<Arena> {
+    load_candles_kernels(device)?;
+    let arena = Arena::new(Arc::new(Cuda::new(device, kernels)?));
+    lock(&OPEN).push((device.id(), arena.clone()));
     Ok(arena)
 }
 
-/// The same with a choice of its kernels; the device must not have been in use.
+/// Opens device `ordinal` and compiles the kernels for it. The device belongs to the thread that opens it.
 ///
 /// # Errors
-/// As [`arena`].
-pub(crate) fn prepare(device: &CudaDevice, kernels: Kernels) -> Result<()> {
-    let arena = Arena::new(Arc::new(Cuda::new(device, kernels)?));
-    lock(&OPEN).push((device.id(), arena));
+/// Where there is no driver or no such device, where a library is missing, or the kernels do not compile.
+pub fn open(ordinal: usize) -> Result<Device> {
+    open_with(ordinal, Kernels::asked()?)
+}
+
+/// [`open`] with a choice of what computes convolutions, whatever `DIVKD_CUDA_CONVOLUTIONS` says.
+///
+/// # Errors
+/// As there.
+pub fn open_with(ordinal: usize, kernels: Kernels) -> Result<Device> {
+    let _nobody_records = quiet::alone();
+    // A stream that the default one, which libraries may use, does not wait for.
+    let device = Device::new_cuda_with_stream(ordinal)?;
+    prepare(device.as_cuda_device()?, kernels)?;
+    Ok(device)
+}
+
+/// Loads those that training runs now, and not when they are first run, which may be while another thread records.
+fn load_candles_kernels(device: &CudaDevice) -> Result<()> {
+    let one_of_each = [
+        ("affine_f32", &AFFINE),
+        ("badd_f32", &BINARY),
+        ("const_set_f32", &FILL),
+        ("fast_sum_f32", &REDUCE),
+        ("usqr_f32", &UNARY),
+    ];
+    for (kernel, module) in one_of_each {
+        device.get_or_load_func(kernel, module)?;
+    }
     Ok(())
 }
 
@@ -83,12 +126,32 @@ pub fn count() -> usize {
     CudaContext::device_count().map_or(0, |count| usize::try_from(count).unwrap_or(0))
 }
 
-/// Gives back the memory that is kept for the next step on `device`, once the networks on it are gone. Its next use opens
-/// it anew.
+/// Gives back the memory that is kept for the next step on `device`.
 pub fn release(device: &CudaDevice) {
-    // Where what runs has failed, that was reported; kernels in flight need their modules.
-    let _ = device.cuda_stream().synchronize();
-    lock(&OPEN).retain(|(id, _)| *id != device.id());
+    let Some(arena) = find(device) else { return };
+    arena.trim();
+    let stream = device.cuda_stream();
+    // Where the device has failed, that was reported.
+    if stream.synchronize().is_ok() {
+        let _ = give_back(stream.context());
+    }
+}
+
+/// Closes a device that nothing is left on: its memory, kernels and libraries.
+pub fn close(device: Device) {
+    let Device::Cuda(cuda) = &device else { return };
+    let _nobody_records = quiet::alone();
+    if cuda.cuda_stream().synchronize().is_err() {
+        // It has failed, which was reported, and so would everything that would be done to close it.
+        return std::mem::forget(device);
+    }
+    release(cuda);
+    let closed = {
+        let mut open = lock(&OPEN);
+        let place = open.iter().position(|(id, _)| *id == cuda.id());
+        place.map(|place| open.remove(place))
+    };
+    drop((closed, device));
 }
 
 /// A kernel's name, its lanes and its element.
@@ -96,6 +159,8 @@ type FunctionKey = (&'static str, Option<usize>, Element);
 
 /// candle's device with the compiled kernels.
 struct Cuda {
+    /// Kept open as long as this is.
+    _device: CudaDevice,
     /// The main one of the streams.
     stream: Arc<CudaStream>,
     streams: Arc<Streams>,
@@ -126,6 +191,7 @@ impl Cuda {
             context.load_module(ptx).map_err(|error| failed("loading the kernels", error))
         };
         Ok(Self {
+            _device: device.clone(),
             modules: [module(Element::F32)?, module(Element::Bf16)?],
             functions: Mutex::default(),
             memory: Mutex::default(),
@@ -254,6 +320,9 @@ impl Backend for Cuda {
     }
 
     fn upload(&self, bytes: &[u8], to: u64) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         self.bind()?;
         // SAFETY: `to` is memory of this device that holds that many bytes; the driver has copied pageable memory away when
         // the call returns.
@@ -281,7 +350,7 @@ impl Backend for Cuda {
             return unsafe { super::convolution::direct(self, call) };
         }
         self.bind()?;
-        match self.convolutions.way(arena, call)? {
+        match self.convolutions.way(arena, call, self.is_recording.load(Ordering::Relaxed))? {
             Way::Library(plan) => {
                 let kind = call.pass.kind();
                 // SAFETY: the caller's.
@@ -317,6 +386,7 @@ impl Backend for Cuda {
     }
 
     fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
+        let _recording = quiet::recording();
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(|error| failed("recording", error))?;
         self.is_recording.store(true, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 /// What computes the convolutions that both cuDNN and kernels of this crate can: those over maps that are 3x3 and of stride 1,
 /// in TF32 and bf16, on tensor cores of Ampere or later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kernels {
     /// Whichever is faster: measured for each shape when it is first met.
     Fastest,

@@ -3,7 +3,7 @@
 use candle_core::cuda::cudarc::driver::CudaContext;
 use candle_core::cuda::cudarc::driver::sys::{
     CUmemPool_attribute_enum as Attribute, CUmemoryPool, cuDeviceGetDefaultMemPool, cuMemPoolGetAttribute,
-    cuMemPoolSetAttribute,
+    cuMemPoolSetAttribute, cuMemPoolTrimTo,
 };
 
 use super::device::failed;
@@ -32,6 +32,13 @@ pub(super) fn forget_peak(context: &CudaContext) -> Result<()> {
 /// Without this the device's pool gives freed memory back at each synchronisation, and asks for it anew.
 pub(super) fn keep_freed_memory(context: &CudaContext) -> Result<()> {
     set(context, Attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, u64::MAX)
+}
+
+/// Gives what is free back to the device, for other processes too.
+pub(super) fn give_back(context: &CudaContext) -> Result<()> {
+    context.bind_to_thread().map_err(|error| failed("memory pool", error))?;
+    // SAFETY: the pool is the device's own.
+    unsafe { cuMemPoolTrimTo(pool(context)?, 0) }.result().map_err(|error| failed("memory pool", error))
 }
 
 fn set(context: &CudaContext, attribute: Attribute, mut value: u64) -> Result<()> {

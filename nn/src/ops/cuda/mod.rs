@@ -28,6 +28,8 @@ pub(crate) mod kernels;
 #[cfg(feature = "cuda")]
 pub(crate) mod memory;
 #[cfg(feature = "cuda")]
+mod quiet;
+#[cfg(feature = "cuda")]
 pub(crate) mod streams;
 
 use backend::Element;
@@ -118,6 +120,7 @@ pub(crate) fn source(element: Element) -> String {
         include_str!("sgd.cu"),
         include_str!("philox.cu"),
         include_str!("augment.cu"),
+        include_str!("hold.cu"),
     ];
     parts.concat()
 }

@@ -18,7 +18,7 @@ use crate::ops::cpu::geometry::ConvShape;
 /// Bytes of workspace that an algorithm may ask for.
 const WORKSPACE: usize = 1 << 30;
 /// Algorithms that cuDNN is asked about at most, of each kind.
-const ALGORITHMS: usize = 8;
+const ALGORITHMS: usize = 16;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Algorithm {
@@ -43,7 +43,7 @@ pub(in crate::ops::cuda) struct Plan {
     shapes: Shapes,
     conv: cudnnConvolutionDescriptor_t,
     algorithm: Algorithm,
-    pub workspace: usize,
+    workspace: usize,
     /// Whether cuDNN does the epilogue too.
     pub is_fused: bool,
 }
@@ -180,6 +180,11 @@ impl Plan {
             plans.splice(0..0, fused);
         }
         Ok(plans)
+    }
+
+    /// Bytes to take for its workspace: powers of two, so that calls of unlike needs have one in turn.
+    pub(super) fn workspace_room(&self) -> usize {
+        self.workspace.next_power_of_two()
     }
 
     /// Launches a call, a member after the other, but for an epilogue that is not fused.

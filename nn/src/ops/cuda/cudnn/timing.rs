@@ -1,27 +1,31 @@
-//! Which of the ways to compute a convolution is the fastest.
+//! Which of the ways to compute a convolution run, and how long they take.
 
 use std::sync::Arc;
 
-use candle_core::cuda::cudarc::cudnn::result::CudnnError;
 use candle_core::cuda::cudarc::cudnn::sys::cudnnHandle_t;
 use candle_core::cuda::cudarc::driver::CudaStream;
 use candle_core::cuda::cudarc::driver::sys::CUevent_flags;
 
-use super::super::backend::{Arena, Buffer};
+use super::super::backend::{Arena, Arg, Buffer, Launch};
 use super::super::convolution::{self, Call, Epilogue};
 use super::super::device::failed;
 use super::super::implicit_gemm;
-use super::plan::{Memory, Plan};
+use super::is_out_of_memory;
+use super::plan::{Answer, Plan};
 use crate::error::Result;
 
-/// Runs that a time is measured over.
-const REPETITIONS: usize = 4;
+/// Runs that a time is measured over, of which the least of some rounds counts.
+const RUNS: usize = 2;
+const ROUNDS: usize = 3;
+/// Cycles for which the device is held up before: about a millisecond, in which the host launches the runs.
+const HELD: u64 = 2_000_000;
 
 /// Runs a call in memory that nobody reads.
 pub(super) struct Timer<'a> {
     handle: cudnnHandle_t,
     stream: &'a Arc<CudaStream>,
-    arena: &'a Arena,
+    /// Memory that is given back afterwards.
+    arena: Arena,
     call: Call,
     _buffers: [Buffer; 4],
 }
@@ -30,15 +34,15 @@ impl<'a> Timer<'a> {
     pub(super) fn new(
         handle: cudnnHandle_t,
         stream: &'a Arc<CudaStream>,
-        arena: &'a Arena,
+        arena: &Arena,
         call: &Call,
     ) -> Result<Self> {
-        let (private, bytes) = (arena.private(), call.element.bytes());
+        let (arena, bytes) = (arena.private(), call.element.bytes());
         let buffers = [
-            private.take(call.rows().max(call.input_rows) * call.input_len() * bytes)?,
-            private.take(call.members * call.weights() * bytes)?,
-            private.take(call.rows() * call.output_len() * bytes)?,
-            private.take(call.shape.channels_out * bytes)?,
+            arena.take(call.rows().max(call.input_rows) * call.input_len() * bytes)?,
+            arena.take(call.members * call.weights() * bytes)?,
+            arena.take(call.rows() * call.output_len() * bytes)?,
+            arena.take(call.shape.channels_out * bytes)?,
         ];
         let [input, weight, output, bias] = [0, 1, 2, 3].map(|index| buffers[index].at());
         let epilogue = call
@@ -49,75 +53,91 @@ impl<'a> Timer<'a> {
         Ok(Self { handle, stream, arena, call, _buffers: buffers })
     }
 
-    /// The first of `plans` that runs where the choice `is_fixed`, else the fastest; one that does the epilogue too before
-    /// any that does not. `None` where none runs.
-    pub(super) fn choose(&self, plans: &[Plan], is_fixed: bool) -> Result<Option<Plan>> {
-        for plans in plans.chunk_by(|a, b| a.is_fused == b.is_fused) {
-            let mut best: Option<(f32, Plan)> = None;
-            for plan in plans {
-                // The first run may load the algorithm's code.
-                if self.of_one_member(plan, 1)?.is_none() {
-                    continue;
-                }
-                if is_fixed {
-                    return Ok(Some(*plan));
-                }
-                let Some(time) = self.of_one_member(plan, REPETITIONS)? else { continue };
-                if best.is_none_or(|(least, _)| time < least) {
-                    best = Some((time, *plan));
-                }
-            }
-            if let Some((_, plan)) = best {
-                return Ok(Some(plan));
+    /// The first of `plans` that runs.
+    pub(super) fn first(&self, plans: &[Plan]) -> Result<Option<Plan>> {
+        for plan in plans {
+            if self.runs(plan)? {
+                return Ok(Some(*plan));
             }
         }
         Ok(None)
     }
 
-    /// Milliseconds of the whole call by cuDNN, a member after the other, and by the kernels for tensor cores.
-    pub(super) fn compare(&self, plan: &Plan) -> Result<[f32; 2]> {
-        let call = &self.call;
-        let workspace = self.arena.private().take(plan.workspace)?;
-        let library = || {
-            // SAFETY: the scratch memory is of the call's sizes.
-            unsafe {
-                plan.run_members(self.handle, call, workspace.at())
-                    .map_err(|error| failed("timing cuDNN", error))?;
-                if plan.is_fused { Ok(()) } else { convolution::finish(self.arena.backend(), call) }
+    /// The fastest of `plans`, and its milliseconds for the whole call, a member after the other.
+    pub(super) fn fastest(&self, plans: &[Plan]) -> Result<Option<(f32, Plan)>> {
+        let mut best: Option<(f32, Plan)> = None;
+        for plan in plans {
+            // The first run may load the algorithm's code.
+            if !self.runs(plan)? {
+                continue;
             }
-        };
-        // SAFETY: as above; the caller has seen that the call fits.
-        let own = || unsafe { implicit_gemm::run(self.arena, call) };
-        // The first run of each may load its code.
-        library()?;
-        own()?;
-        Ok([self.milliseconds(REPETITIONS, library)??, self.milliseconds(REPETITIONS, own)??])
-    }
-
-    /// Time of `count` runs for one member; `None` where cuDNN refuses the plan after all.
-    fn of_one_member(&self, plan: &Plan, count: usize) -> Result<Option<f32>> {
-        let workspace = self.arena.private().take(plan.workspace)?;
-        let memory = Memory::of(&self.call, 0);
-        // SAFETY: the scratch memory is of the call's sizes.
-        let run = || unsafe { plan.run(self.handle, &memory, workspace.at()) };
-        Ok(self.milliseconds::<CudnnError>(count, run)?.ok())
-    }
-
-    /// Time of `count` runs, or why one of them failed.
-    fn milliseconds<E>(
-        &self,
-        count: usize,
-        mut run: impl FnMut() -> std::result::Result<(), E>,
-    ) -> Result<std::result::Result<f32, E>> {
-        let asked = |error| failed("timing convolutions", error);
-        let flags = Some(CUevent_flags::CU_EVENT_DEFAULT);
-        let start = self.stream.record_event(flags).map_err(asked)?;
-        for _ in 0..count {
-            if let Err(error) = run() {
-                return Ok(Err(error));
+            let time =
+                self.milliseconds(|| self.run(plan)?.map_err(|error| failed("timing cuDNN", error)))?;
+            if best.is_none_or(|(least, _)| time < least) {
+                best = Some((time, *plan));
             }
         }
-        let end = self.stream.record_event(flags).map_err(asked)?;
-        start.elapsed_ms(&end).map(Ok).map_err(asked)
+        Ok(best)
+    }
+
+    /// Milliseconds of the whole call by the kernels for tensor cores, which it must fit.
+    pub(super) fn own(&self) -> Result<f32> {
+        // SAFETY: the scratch memory is of the call's sizes.
+        let run = || unsafe { implicit_gemm::run(&self.arena, &self.call) };
+        // The first run may load its code.
+        run()?;
+        self.milliseconds(run)
+    }
+
+    /// Whether cuDNN computes this plan after all.
+    ///
+    /// # Errors
+    /// Where memory is missing, which says nothing of the plan.
+    fn runs(&self, plan: &Plan) -> Result<bool> {
+        match self.run(plan)? {
+            Ok(()) => Ok(true),
+            Err(error) if is_out_of_memory(error) => Err(failed("trying cuDNN's algorithms", error)),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// The whole call by cuDNN.
+    fn run(&self, plan: &Plan) -> Result<Answer<()>> {
+        let workspace = self.arena.take(plan.workspace_room())?;
+        // SAFETY: the scratch memory is of the call's sizes.
+        let answer = unsafe { plan.run_members(self.handle, &self.call, workspace.at()) };
+        if answer.is_ok() && !plan.is_fused {
+            // SAFETY: as above.
+            unsafe { convolution::finish(self.arena.backend(), &self.call)? };
+        }
+        Ok(answer)
+    }
+
+    /// The least time of a run. The host gives the device all runs of a round while that is held up, so that how long the
+    /// host takes for them is not counted: passes of small networks are recorded, and launched without it.
+    fn milliseconds(&self, run: impl Fn() -> Result<()>) -> Result<f32> {
+        let asked = |error| failed("timing convolutions", error);
+        let flags = Some(CUevent_flags::CU_EVENT_DEFAULT);
+        let mut least = f32::INFINITY;
+        for _ in 0..ROUNDS {
+            let args = [Arg::Long(HELD)];
+            let hold = Launch {
+                kernel: "hold",
+                lanes: None,
+                element: self.call.element,
+                grid: [1, 1, 1],
+                args: &args,
+                bytes: 0,
+            };
+            // SAFETY: the kernel touches no memory.
+            unsafe { self.arena.backend().launch(&hold)? };
+            let start = self.stream.record_event(flags).map_err(asked)?;
+            for _ in 0..RUNS {
+                run()?;
+            }
+            let end = self.stream.record_event(flags).map_err(asked)?;
+            least = least.min(start.elapsed_ms(&end).map_err(asked)? / RUNS as f32);
+        }
+        Ok(least)
     }
 }

@@ -140,7 +140,10 @@ impl Processor {
         let mut args: Vec<*mut c_void> =
             words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
         let grid = launch.grid.map(|blocks| blocks as u32);
-        assert!(grid[1].max(grid[2]) < 1 << 16, "grid {grid:?} of kernel {name}: a device has no more blocks than that");
+        assert!(
+            grid[1].max(grid[2]) < 1 << 16,
+            "grid {grid:?} of kernel {name}: a device has no more blocks than that"
+        );
         let threads = [THREADS as u32, 1, 1];
         // SAFETY: the launcher's type is that of EXPORT in shim.h; the arguments are the caller's.
         unsafe {
