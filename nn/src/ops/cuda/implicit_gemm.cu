@@ -113,28 +113,61 @@ __device__ void load_pixels(const act *from, const Maps &of, unsigned chunk, int
     }
 }
 
-// The weights of CHUNK input channels for `columns` output channels from `first` on: (column, tap, channel).
-__device__ inline void load_weights(const act *weight, unsigned in, unsigned chunk, unsigned first, unsigned columns,
-                                    unsigned *to) {
-    const unsigned quads = WORDS / 4u, lanes = 16u / (unsigned)sizeof(act);
-    for (unsigned index = threadIdx.x; index < columns * 9u * quads; index += THREADS) {
-        unsigned part = index % quads, tap = index / quads % 9u, column = index / quads / 9u;
-        const act *at = weight + ((first + column) * 9u + tap) * in + chunk + part * lanes;
-        *reinterpret_cast<Quad *>(to + column * WEIGHT_STRIDE + tap * WORDS + part * 4u) =
-            factors(*reinterpret_cast<const Quad *>(at));
+// A block's weights: CHUNK input channels for COLUMNS output channels from `first` on, (column, tap, channel).
+template <unsigned COLUMNS> struct Straight {
+    static const unsigned SIZE = COLUMNS * WEIGHT_STRIDE;
+
+    static __device__ void load(const act *weight, unsigned in, unsigned, unsigned chunk, unsigned first, unsigned *to) {
+        const unsigned quads = WORDS / 4u, lanes = 16u / (unsigned)sizeof(act);
+        for (unsigned index = threadIdx.x; index < COLUMNS * 9u * quads; index += THREADS) {
+            unsigned part = index % quads, tap = index / quads % 9u, column = index / quads / 9u;
+            const act *at = weight + ((first + column) * 9u + tap) * in + chunk + part * lanes;
+            *reinterpret_cast<Quad *>(to + column * WEIGHT_STRIDE + tap * WORDS + part * 4u) =
+                factors(*reinterpret_cast<const Quad *>(at));
+        }
     }
-}
+
+    // The words of two tiles of 8 columns, for the channels from word `step` on: those of the first tile before those of the
+    // second.
+    static __device__ void read(unsigned (&to)[4], const unsigned *from, unsigned tile, unsigned tap, unsigned step) {
+        unsigned lane = threadIdx.x % 32u, column = tile * 8u + lane % 8u + lane / 16u * 8u;
+        read_rows(to, from + column * WEIGHT_STRIDE + tap * WORDS + step + lane / 8u % 2u * 4u);
+    }
+};
 
 // The same for the way back, where the convolution's outputs (`chunk`) are read and its `out` inputs made: taps are turned
 // round.
-__device__ inline void load_turned(const act *weight, unsigned out, unsigned chunk, unsigned first, unsigned columns,
-                                   unsigned *to) {
-    for (unsigned index = threadIdx.x; index < columns * 9u * CHUNK; index += THREADS) {
-        unsigned column = index % columns, tap = index / columns % 9u, channel = index / columns / 9u;
-        act value = weight[((chunk + channel) * 9u + 8u - tap) * out + first + column];
-        reinterpret_cast<act *>(to + column * WEIGHT_STRIDE + tap * WORDS)[channel] = factor(value);
+#ifdef BF16
+// They lie as in memory, (tap, channel, column), and are turned as they are read.
+template <unsigned COLUMNS> struct Turned {
+    static const unsigned STRIDE = COLUMNS / 2u + 4u, SIZE = 9u * CHUNK * STRIDE;
+
+    static __device__ void load(const act *weight, unsigned, unsigned out, unsigned chunk, unsigned first, unsigned *to) {
+        const unsigned quads = COLUMNS / 8u;
+        for (unsigned index = threadIdx.x; index < 9u * CHUNK * quads; index += THREADS) {
+            unsigned part = index % quads, channel = index / quads % CHUNK, tap = index / quads / CHUNK;
+            const act *at = weight + ((chunk + channel) * 9u + 8u - tap) * out + first + part * 8u;
+            *reinterpret_cast<Quad *>(to + (tap * CHUNK + channel) * STRIDE + part * 4u) =
+                *reinterpret_cast<const Quad *>(at);
+        }
     }
-}
+
+    static __device__ void read(unsigned (&to)[4], const unsigned *from, unsigned tile, unsigned tap, unsigned) {
+        unsigned lane = threadIdx.x % 32u, channel = lane % 8u + lane / 8u % 2u * 8u;
+        read_columns(to, from + (tap * CHUNK + channel) * STRIDE + (tile + lane / 16u) * 4u);
+    }
+};
+#else
+template <unsigned COLUMNS> struct Turned : Straight<COLUMNS> {
+    static __device__ void load(const act *weight, unsigned, unsigned out, unsigned chunk, unsigned first, unsigned *to) {
+        for (unsigned index = threadIdx.x; index < COLUMNS * 9u * CHUNK; index += THREADS) {
+            unsigned column = index % COLUMNS, tap = index / COLUMNS % 9u, channel = index / COLUMNS / 9u;
+            act value = weight[((chunk + channel) * 9u + 8u - tap) * out + first + column];
+            reinterpret_cast<act *>(to + column * WEIGHT_STRIDE + tap * WORDS)[channel] = factor(value);
+        }
+    }
+};
+#endif
 
 // What becomes of a sum for place `at` of the output, whose channel is `channel`.
 struct Plain {
@@ -156,33 +189,28 @@ struct Folded {
 
 // y from x: ROWS * PIXELS pixels and 8 * TILES output channels a block. Grid: (tiles of a member's pixels, tiles of output
 // channels, members).
-template <unsigned ROWS, unsigned TILES, bool TURNED, class Finish>
+template <unsigned ROWS, unsigned TILES, class Weights, class Finish>
 __device__ void gemm(const act *x, const act *weight, act *y, unsigned x_rows, unsigned batch, unsigned in, unsigned out,
                      unsigned height, unsigned width, const Finish &finish) {
-    const unsigned zero = HALO(ROWS * PIXELS), columns = 8u * TILES;
+    const unsigned zero = HALO(ROWS * PIXELS);
     __shared__ Quad pixel_memory[(HALO(ROWS * PIXELS) + 1u) * PIXEL_STRIDE / 4u];
-    __shared__ Quad weight_memory[8u * TILES * WEIGHT_STRIDE / 4u];
+    __shared__ Quad weight_memory[Weights::SIZE / 4u];
     __shared__ unsigned short inside_memory[ROWS * PIXELS];
     unsigned *pixels = pixel_memory[0].at, *weights = weight_memory[0].at;
     unsigned area = height * width, member = blockIdx.z, first = blockIdx.x * ROWS * PIXELS;
-    unsigned column = blockIdx.y * columns, lane = threadIdx.x % 32u;
+    unsigned column = blockIdx.y * 8u * TILES, lane = threadIdx.x % 32u;
     Maps of = {in, height, width, batch * area};
     x += (unsigned long long)(member * batch % x_rows) * area * in;
     weight += (unsigned long long)member * out * 9u * in;
     if (threadIdx.x < ROWS * PIXELS) inside_memory[threadIdx.x] = (unsigned short)taps_inside(first + threadIdx.x, of);
     // This warp's first pixel; this lane's row of the matrices that it names, and the half of it.
     unsigned row = threadIdx.x / 32u * 16u * ROWS, half = lane / 16u * 4u;
-    // The same of weights: a matrix has 8 columns, the next one their other halves.
-    unsigned from_column = (lane % 8u + lane / 16u * 8u) * WEIGHT_STRIDE + lane / 8u % 2u * 4u;
     float sums[ROWS][TILES][4] = {};
     unsigned inside[ROWS];
     for (unsigned chunk = 0; chunk < in; chunk += CHUNK) {
         if (chunk) __syncthreads();
         load_pixels<PIXEL_STRIDE>(x, of, chunk, (int)first - (int)width - 1, ROWS * PIXELS + 2u * width + 2u, zero, pixels);
-        if (TURNED)
-            load_turned(weight, out, chunk, column, columns, weights);
-        else
-            load_weights(weight, in, chunk, column, columns, weights);
+        Weights::load(weight, in, out, chunk, column, weights);
         __syncthreads();
 #pragma unroll
         for (unsigned r = 0; r < ROWS; r++) inside[r] = inside_memory[row + r * 16u + lane % 16u];
@@ -200,7 +228,7 @@ __device__ void gemm(const act *x, const act *weight, act *y, unsigned x_rows, u
 #pragma unroll
                 for (unsigned tile = 0; tile < TILES; tile += 2u) {
                     unsigned b[4];
-                    read_rows(b, weights + tile * 8u * WEIGHT_STRIDE + from_column + tap * WORDS + step);
+                    Weights::read(b, weights, tile, tap, step);
 #pragma unroll
                     for (unsigned r = 0; r < ROWS; r++) {
                         multiply(sums[r][tile], a[r], {b[0], b[1]});
@@ -230,7 +258,7 @@ __device__ void gemm(const act *x, const act *weight, act *y, unsigned x_rows, u
 template <unsigned ROWS, unsigned TILES>
 __device__ void gemm_forward(const act *x, const act *weight, act *y, unsigned x_rows, unsigned batch, unsigned in,
                              unsigned out, unsigned height, unsigned width) {
-    gemm<ROWS, TILES, false>(x, weight, y, x_rows, batch, in, out, height, width, Plain{});
+    gemm<ROWS, TILES, Straight<8u * TILES>>(x, weight, y, x_rows, batch, in, out, height, width, Plain{});
 }
 
 // With a bias and a ReLU, and a shortcut (null for none) between them.
@@ -238,14 +266,14 @@ template <unsigned ROWS, unsigned TILES>
 __device__ void gemm_folded(const act *x, const act *weight, act *y, unsigned x_rows, unsigned batch, unsigned in,
                             unsigned out, unsigned height, unsigned width, const act *bias, const act *skip) {
     if (skip) skip += (unsigned long long)blockIdx.z * batch * height * width * out;
-    gemm<ROWS, TILES, false>(x, weight, y, x_rows, batch, in, out, height, width, Folded{bias, skip});
+    gemm<ROWS, TILES, Straight<8u * TILES>>(x, weight, y, x_rows, batch, in, out, height, width, Folded{bias, skip});
 }
 
 // The gradient by the convolution's input, from that by its output: `in` are the channels of the output here.
 template <unsigned ROWS, unsigned TILES>
 __device__ void gemm_data(const act *grad, const act *weight, act *to, unsigned batch, unsigned in, unsigned out,
                           unsigned height, unsigned width, unsigned accumulate) {
-    gemm<ROWS, TILES, true>(grad, weight, to, gridDim.z * batch, batch, in, out, height, width, Added{accumulate});
+    gemm<ROWS, TILES, Turned<8u * TILES>>(grad, weight, to, gridDim.z * batch, batch, in, out, height, width, Added{accumulate});
 }
 
 // A kernel for blocks of 128 pixels by 16 output channels (1), of 256 by 16 (2) and of 128 by 32 (4).
