@@ -161,7 +161,7 @@ pub fn close(device: Device) {
     #[cfg(feature = "cuda")]
     nn::cuda::close(device);
     #[cfg(not(feature = "cuda"))]
-    drop(device);
+    let _ = device;
 }
 
 /// Whether a device had too little memory, by the names that CUDA, cuBLAS and cuDNN have for that.

@@ -373,7 +373,9 @@ int cuEventDestroy_v2(void *event) { return delete static_cast<std::shared_ptr<E
 int cuEventRecord(void *handle, void *stream) {
     emulated_count(__func__);
     Lock lock;
-    auto event = *static_cast<std::shared_ptr<Event> *>(handle);
+    // What waits for an earlier record of the same event still waits for that.
+    auto &event_of = *static_cast<std::shared_ptr<Event> *>(handle);
+    auto event = event_of = std::make_shared<Event>();
     event->stream = find(stream);
     event->captured = event->stream && event->stream->capture;
     event->pending = true;
