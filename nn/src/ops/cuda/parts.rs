@@ -6,6 +6,8 @@ use crate::error::Result;
 
 /// Vector columns of a block that sums, at most: a warp reads neighbouring vectors.
 const COLUMNS: usize = 32;
+/// Vector columns of a block at least, where there are as many: 64 bytes of a pixel.
+const NARROWEST: usize = 4;
 /// Parts that a group's pixels are summed in, at most: the block that adds them up has no more threads.
 const PARTS: usize = THREADS;
 /// Pixels that a thread sums at least, before there are more parts.
@@ -62,9 +64,12 @@ impl Parts {
     }
 }
 
-/// Columns of a block's threads, at `lanes` channels a column.
+/// Columns of a block's threads, at `lanes` channels a column: a power of two that leaves no thread without a column, or, where
+/// that is too narrow, the next one.
 fn tile(channels: usize, lanes: usize) -> usize {
-    channels.div_ceil(lanes).next_power_of_two().min(COLUMNS)
+    let columns = channels.div_ceil(lanes);
+    let whole = 1 << columns.trailing_zeros();
+    if whole >= NARROWEST { whole.min(COLUMNS) } else { columns.next_power_of_two().min(COLUMNS) }
 }
 
 /// Tiles of columns.
