@@ -114,13 +114,16 @@ int main() {
     void *back;
     cuEventCreate(&back, 0);
     uint64_t v = room(4), w = room(4);
-    cuMemsetD8Async(v, 3, 4, one);
-    cuEventRecord(event, one);
-    cuStreamWaitEvent(other, event, 0);
-    cuMemcpyDtoDAsync_v2(y, v, 4, other);
-    cuEventRecord(back, other);
-    cuStreamWaitEvent(one, back, 0);
-    cuMemcpyDtoDAsync_v2(w, y, 4, one);
+    auto forth_and_back = [&](unsigned char value) {
+        cuMemsetD8Async(v, value, 4, one);
+        cuEventRecord(event, one);
+        cuStreamWaitEvent(other, event, 0);
+        cuMemcpyDtoDAsync_v2(y, v, 4, other);
+        cuEventRecord(back, other);
+        cuStreamWaitEvent(one, back, 0);
+        cuMemcpyDtoDAsync_v2(w, y, 4, one);
+    };
+    forth_and_back(3);
     cuStreamSynchronize(other);
     hold(at(y) == 3 && at(w) == 0xff, "a stream that is waited for does what it must, and no more");
     cuStreamSynchronize(one);
@@ -134,13 +137,7 @@ int main() {
     });
     alarm(60);
     for (int turn = 1; turn <= 100000; turn++) {
-        cuMemsetD8Async(v, turn % 100, 4, one);
-        cuEventRecord(event, one);
-        cuStreamWaitEvent(other, event, 0);
-        cuMemcpyDtoDAsync_v2(y, v, 4, other);
-        cuEventRecord(back, other);
-        cuStreamWaitEvent(one, back, 0);
-        cuMemcpyDtoDAsync_v2(w, y, 4, one);
+        forth_and_back(turn % 100);
         if (turn % 100) continue;
         cuStreamSynchronize(one);
         if (at(w) != 0) hold(false, "two threads run two streams that wait for each other");
