@@ -3,6 +3,7 @@
 # libraries, for which those of a PyTorch installation serve; `bench` needs that PyTorch too.
 #
 #   gpu-check.sh tests                  every device test; ends with their counts
+#   gpu-check.sh sanitize TOOL FILTER   the device tests whose names have FILTER, under compute-sanitizer's memcheck or racecheck
 #   gpu-check.sh bench ROW PRECISION    one piece of work, divkd and PyTorch in turn; PRECISION is f32, tf32 or bf16
 #   gpu-check.sh train [PRECISION]      the experiment `quick` on synthetic images; ends with its table
 #   gpu-check.sh plan PARTS OPTIONS..   `reproduce OPTIONS` from the parts in PARTS, where there are any, for as long as one
@@ -25,12 +26,29 @@ export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:/usr/local/nvidia/lib64:/usr/local/n
 describe() {
     printf 'date %s, commit %s\n' "$(date -u +%FT%TZ)" "$(cat "$here/commit")"
     nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || true
+    local missing
+    missing=$(ldd "$here/divkd" | grep 'not found' || true)
+    if [ -n "$missing" ]; then
+        printf 'libraries are missing that divkd needs (the driver has libcuda, pip install torch brings the others):\n%s\n' "$missing" >&2
+        exit 69
+    fi
 }
 
 case ${1:-} in
     tests)
         describe
         DIVKD_REQUIRE=cuda DIVKD_ORACLE=$here/oracle timeout "$limit" "$here/device-tests" --format terse
+        ;;
+    sanitize)
+        tool=${2:?memcheck or racecheck?}
+        filter=${3:?which tests? such as network::resnet-8}
+        describe
+        if ! command -v compute-sanitizer >/dev/null; then
+            echo "compute-sanitizer is not on the path: it is part of a CUDA toolkit" >&2
+            exit 69
+        fi
+        DIVKD_REQUIRE=cuda DIVKD_ORACLE=$here/oracle DIVKD_CUDA_GRAPHS=off timeout "$limit" compute-sanitizer --tool "$tool" \
+            --error-exitcode 1 "$here/device-tests" --format terse --test-threads 1 "$filter"
         ;;
     bench)
         row=${2:?which row? see the head of this script}
@@ -68,7 +86,7 @@ case ${1:-} in
         exit "$status"
         ;;
     *)
-        sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+        sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
         exit 64
         ;;
 esac
