@@ -11,7 +11,7 @@ use candle_core::cuda::cudarc::cudnn::result::{self as dnn, CudnnError};
 use candle_core::cuda::cudarc::cudnn::sys::cudnnHandle_t;
 use candle_core::cuda::cudarc::driver::CudaStream;
 use plan::Plan;
-use timing::Timer;
+use timing::{NEARLY, Timer};
 
 use super::Element;
 use super::backend::Arena;
@@ -192,7 +192,7 @@ impl Library {
     }
 
     /// In f32 it is cuDNN's own first choice, which is the same in every process; in the coarser precisions the fastest of
-    /// those that it offers and of the kernels for tensor cores, by measurement. A plain kernel, after a line that says so, where
+    /// the kernels for tensor cores and of those that it offers, by measurement. A plain kernel, after a line that says so, where
     /// cuDNN has no deterministic algorithm for these channels-last maps: it is slow and no reason to stop.
     fn measured(&self, arena: &Arena, call: &Call, key: Key) -> Result<Way> {
         let has_own = key.kernels != Kernels::Library && implicit_gemm::fits(call);
@@ -216,7 +216,7 @@ impl Library {
             Some((library, plan)) if has_own => {
                 let own = timer.own()?;
                 note(Timed { what: describe(call), library, own });
-                Ok(if own < library { Way::TensorCores } else { Way::Library(plan) })
+                Ok(if own <= NEARLY * library { Way::TensorCores } else { Way::Library(plan) })
             }
             Some((_, plan)) => Ok(Way::Library(plan)),
         }
