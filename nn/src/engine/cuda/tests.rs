@@ -388,4 +388,23 @@ fn recorded_passes() {
             assert_eq!(replay::refusals(), 0);
         }
     }
+    spoilt_recordings();
+}
+
+/// A recording that is spoilt is tried again after the second pass and the fourth; meanwhile passes are computed all the same.
+/// A part of the test above, which counts refusals too.
+fn spoilt_recordings() {
+    let spec = small::spec(Family::ResNet, Shortcut::Identity, 2, 6);
+    let (graph, network) = (spec.graph().unwrap(), small::network(&spec, 8));
+    let Some(device) = Emulated::new(false) else { return };
+    let device = Arc::new(device.that_spoils(2));
+    let there = There::on(Arc::clone(&device), &network, &graph, Precision::F32);
+    let images = values(&small::images(&spec, 3, 1));
+    let mut first = None;
+    for recordings in [0, 1, 2, 2, 3, 3] {
+        let logits = small::bits(&there.forward(&graph, &images, (Mode::Eval, true), false).logits);
+        assert_eq!(*first.get_or_insert_with(|| logits.clone()), logits);
+        assert_eq!(device.recordings(), recordings);
+    }
+    assert_eq!(replay::refusals(), 2);
 }

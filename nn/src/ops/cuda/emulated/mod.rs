@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, c_void};
 use std::io::Write as _;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use libloading::{Library, Symbol};
@@ -102,6 +103,9 @@ pub(crate) struct Emulated {
     sizes: Mutex<HashMap<u64, usize>>,
     /// What is being recorded, while something is.
     recorded: Mutex<Option<Vec<Noted>>>,
+    /// Recordings so far, and how many of the first are to fail.
+    recordings: AtomicUsize,
+    spoilt: usize,
     /// Bytes of all launches by kernel, as they say.
     moved: Mutex<BTreeMap<&'static str, usize>>,
 }
@@ -175,7 +179,24 @@ impl Emulated {
         let load = |element| available("g++", library(element).as_ref());
         let libraries = [load(Element::F32)?, load(Element::Bf16)?];
         let processor = Processor { libraries, reverse };
-        Some(Self { processor, sizes: Mutex::default(), recorded: Mutex::default(), moved: Mutex::default() })
+        Some(Self {
+            processor,
+            sizes: Mutex::default(),
+            recorded: Mutex::default(),
+            recordings: AtomicUsize::new(0),
+            spoilt: 0,
+            moved: Mutex::default(),
+        })
+    }
+
+    /// The same, whose first `count` recordings fail.
+    pub(crate) fn that_spoils(self, count: usize) -> Self {
+        Self { spoilt: count, ..self }
+    }
+
+    /// Recordings so far, those that failed included.
+    pub(crate) fn recordings(&self) -> usize {
+        self.recordings.load(Ordering::Relaxed)
     }
 
     /// Bytes that the launches of each kernel move, as they say, since this was last asked for.
@@ -279,6 +300,9 @@ impl Backend for Emulated {
         let ended = work();
         let launches = recorded().take().unwrap_or_default();
         ended?;
+        if self.recordings.fetch_add(1, Ordering::Relaxed) < self.spoilt {
+            return Err(Error::State("a recording was spoilt".to_owned()));
+        }
         Ok(Box::new(Replay { processor: self.processor, launches }))
     }
 }
