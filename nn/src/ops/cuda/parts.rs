@@ -76,3 +76,23 @@ fn tile(channels: usize, lanes: usize) -> usize {
 fn tiles(channels: usize, lanes: usize) -> usize {
     (channels / lanes).div_ceil(tile(channels, lanes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{tile, tiles};
+
+    /// Columns of several channels are in no more tiles than columns of one, by which counters are reserved; and the tiles
+    /// hold them all.
+    #[test]
+    fn every_tile_has_a_counter() {
+        for channels in 1..=4096 {
+            for lanes in [1, 4, 8].into_iter().filter(|lanes| channels % lanes == 0) {
+                assert!(tiles(channels, lanes) <= tiles(channels, 1), "{channels} channels by {lanes}");
+                assert!(
+                    tiles(channels, lanes) * tile(channels, lanes) * lanes >= channels,
+                    "{channels} by {lanes}"
+                );
+            }
+        }
+    }
+}

@@ -11,7 +11,8 @@ use crate::ops::cuda::norm::{self, Grads, Norm, Places, table_len};
 use crate::ops::cuda::parts::Parts;
 use crate::ops::cuda::pointwise::{self, Map, Rows, Skip};
 
-/// Beside those of other kernels: several tiles of columns, of which the last is not full; as many parts as there can be.
+/// Beside those of other kernels: several tiles of columns, of which the last is not full, or all are; as many parts as there can
+/// be.
 fn all_cases() -> Vec<Case> {
     let case = |element, channels, (height, width), rows| {
         let shape = Feature { channels, height, width };
@@ -21,6 +22,7 @@ fn all_cases() -> Vec<Case> {
     cases.push(case(Element::F32, 75, (6, 4), Rows { members: 2, batch: 5, groups: 2 }));
     cases.push(case(Element::F32, 136, (6, 4), Rows { members: 1, batch: 5, groups: 3 }));
     cases.push(case(Element::Bf16, 264, (6, 4), Rows { members: 2, batch: 3, groups: 1 }));
+    cases.push(case(Element::Bf16, 160, (6, 4), Rows { members: 2, batch: 3, groups: 1 }));
     cases.push(case(Element::F32, 32, (120, 110), Rows { members: 2, batch: 3, groups: 1 }));
     cases.push(case(Element::F32, 32, (60, 50), Rows { members: 2, batch: 7, groups: 3 }));
     cases
