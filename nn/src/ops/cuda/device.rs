@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::cuda::DeviceId;
 use candle_core::cuda::cudarc::driver::result::{
@@ -34,7 +34,7 @@ pub(super) fn failed(what: impl std::fmt::Display, error: impl std::fmt::Display
     Error::Candle(candle_core::Error::msg(format!("CUDA, {what}: {error}")))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

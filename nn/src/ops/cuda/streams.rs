@@ -1,11 +1,11 @@
 //! The streams of a device: one that everything is given to in turn, and others beside it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use candle_core::cuda::cudarc::driver::{CudaEvent, CudaStream};
 
-use super::device::failed;
+use super::device::{failed, lock};
 use crate::error::Result;
 
 /// Streams beside the main one.
@@ -21,10 +21,6 @@ pub(super) struct Streams {
     active: Mutex<Option<Arc<CudaStream>>>,
     /// Ends of work beside that the main stream has not waited for.
     ends: Mutex<Vec<CudaEvent>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Streams {

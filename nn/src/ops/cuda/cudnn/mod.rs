@@ -5,7 +5,7 @@ mod plan;
 mod timing;
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 use candle_core::cuda::cudarc::cudnn::result::{self as dnn, CudnnError};
 use candle_core::cuda::cudarc::cudnn::sys::cudnnHandle_t;
@@ -16,7 +16,7 @@ use timing::{NEARLY, Timer};
 use super::Element;
 use super::backend::Arena;
 use super::convolution::{Call, Pass};
-use super::device::failed;
+use super::device::{failed, lock};
 use super::implicit_gemm;
 use super::kernels::{Kernels, Timed, note};
 use super::quiet;
@@ -138,10 +138,6 @@ impl Convolutions {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Whether a status is one of those (3000 and up) that say that cuDNN has no way to compute this.
 fn is_not_supported(CudnnError(status): CudnnError) -> bool {
     status as u32 / 1000 == 3
@@ -155,9 +151,11 @@ fn is_out_of_memory(CudnnError(status): CudnnError) -> bool {
 fn describe(call: &Call) -> String {
     let ConvShape { channels_in, channels_out, kernel, stride, height, width } = call.shape;
     let pass = match call.pass {
+        Pass::Forward if call.skip_bytes() > 0 => "forward, folded with a shortcut",
         Pass::Forward if call.epilogue.is_some() => "forward, folded",
         Pass::Forward => "forward",
-        Pass::Data { .. } => "by input",
+        Pass::Data { accumulate: true } => "by input, added",
+        Pass::Data { accumulate: false } => "by input",
         Pass::Filter => "by weight",
     };
     let (members, batch) = (call.members, call.batch);
