@@ -180,12 +180,19 @@ struct Pool {
     counters: Mutex<Vec<(usize, u64)>>,
 }
 
-impl Drop for Pool {
-    fn drop(&mut self) {
-        let free = std::mem::take(self.free.get_mut().unwrap_or_else(PoisonError::into_inner));
+impl Pool {
+    /// Gives back all memory that nobody has on loan.
+    fn trim(&self) {
+        let free = std::mem::take(&mut *self.free.lock().unwrap_or_else(PoisonError::into_inner));
         for (bytes, addresses) in free {
             addresses.into_iter().for_each(|address| self.backend.free(address, bytes));
         }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.trim();
         for (bytes, address) in self.counters.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
             self.backend.free(address, bytes);
         }
@@ -207,10 +214,7 @@ impl Arena {
     /// Gives back all memory that nobody has on loan.
     #[cfg(feature = "cuda")]
     pub(crate) fn trim(&self) {
-        let free = std::mem::take(&mut *self.0.free.lock().unwrap_or_else(PoisonError::into_inner));
-        for (bytes, addresses) in free {
-            addresses.into_iter().for_each(|address| self.0.backend.free(address, bytes));
-        }
+        self.0.trim();
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
