@@ -1,5 +1,7 @@
 //! Which device computes, in which precision, and why.
 
+use std::collections::BTreeMap;
+
 use anyhow::{bail, ensure};
 use candle_core::Device;
 use nn::Precision;
@@ -154,6 +156,28 @@ pub fn release(device: &Device) {
     }
     #[cfg(not(feature = "cuda"))]
     let _ = device;
+}
+
+/// How the convolutions of the run on a device are computed, in words: empty where that is no choice.
+pub type Ways = BTreeMap<String, String>;
+
+/// How those of the run so far were, for [`set_ways`].
+pub fn ways(device: &Device) -> Ways {
+    match device {
+        #[cfg(feature = "cudnn")]
+        Device::Cuda(device) => nn::cuda::ways(device),
+        _ => Ways::new(),
+    }
+}
+
+/// A run begins or goes on, which was computed in these ways so far.
+pub fn set_ways(device: &Device, kept: &Ways) {
+    #[cfg(feature = "cudnn")]
+    if let Device::Cuda(device) = device {
+        nn::cuda::set_ways(device, kept);
+    }
+    #[cfg(not(feature = "cudnn"))]
+    let _ = (device, kept);
 }
 
 /// Closes a device that nothing is left on; the CPU stays.

@@ -38,7 +38,7 @@ impl Beside {
     fn join(&self) -> Result<()> {
         #[cfg(feature = "cuda")]
         if let candle_core::Device::Cuda(device) = self.images.device() {
-            crate::ops::cuda::device::arena(device)?.backend().join()?;
+            crate::ops::cuda::open::arena(device)?.backend().join()?;
         }
         Ok(())
     }

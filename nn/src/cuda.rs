@@ -2,8 +2,12 @@
 
 pub use crate::engine::cuda::replay::{refusals, replays};
 pub use crate::ops::cuda::ceilings::{Ceilings, ceilings};
-pub use crate::ops::cuda::device::{close, count, describe, open, open_with, release};
+#[cfg(feature = "cudnn")]
+pub use crate::ops::cuda::cudnn::Ways;
 pub use crate::ops::cuda::kernels::Kernels;
 #[cfg(feature = "cudnn")]
 pub use crate::ops::cuda::kernels::{Timed, take_timed};
 pub use crate::ops::cuda::memory::peak_mib;
+pub use crate::ops::cuda::open::{close, count, describe, open, open_with, release};
+#[cfg(feature = "cudnn")]
+pub use crate::ops::cuda::open::{set_ways, ways};

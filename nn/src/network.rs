@@ -65,7 +65,7 @@ impl Place {
         match device {
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => {
-                let arena = crate::ops::cuda::device::arena(device)?;
+                let arena = crate::ops::cuda::open::arena(device)?;
                 Ok(Place::Cuda(Box::new(OnDevice::new(arena, graph, &buffers, precision)?)))
             }
             _ if precision == Precision::F32 => {

@@ -5,7 +5,7 @@ use candle_core::{CudaDevice, CudaStorage, Device, Storage, Tensor};
 use random::Stream;
 
 use crate::error::{Error, Result};
-use crate::ops::cuda::{device, device_address, draws, tensor_address};
+use crate::ops::cuda::{device_address, draws, open, tensor_address};
 
 /// Images (N, 3, size, size) and labels (N) on a device.
 pub struct Resident {
@@ -77,7 +77,7 @@ impl Resident {
         };
         let (rows_at, images_at, labels_at) =
             (of(&rows, false)?, of(&self.images, true)?, of(&self.labels, false)?);
-        let (arena, stream_of_device) = (device::arena(&self.device)?, self.device.cuda_stream());
+        let (arena, stream_of_device) = (open::arena(&self.device)?, self.device.cuda_stream());
         let shape = (count, 3, self.size, self.size);
         // SAFETY: the kernels write every value; the rows were checked when the order was made.
         let (images, labels) = unsafe {

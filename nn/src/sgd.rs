@@ -206,7 +206,7 @@ impl InplaceOp2 for Update<'_> {
         gradient: &CudaStorage,
         gradient_layout: &Layout,
     ) -> candle_core::Result<()> {
-        let arena = cuda::device::arena(&params.device)?;
+        let arena = cuda::open::arena(&params.device)?;
         let addresses = (
             cuda::tensor_address::<f32>((params, params_layout))?,
             cuda::tensor_address::<f32>((gradient, gradient_layout))?,

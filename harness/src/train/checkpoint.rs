@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 use super::tally::{HostTally, Tally};
 use super::training::{Best, Training};
 use crate::config;
+use crate::device::{self, Ways};
 
 /// Checkpoints of a run that are kept.
 const KEPT: usize = 2;
@@ -82,6 +83,9 @@ struct State {
     partial: Option<Partial>,
     /// What the run's outcome depends on: its configuration and the hashes of its data.
     inputs: toml::Table,
+    /// How its convolutions are computed on a CUDA device, for the next process that goes on with it on such a device.
+    #[serde(default, skip_serializing_if = "Ways::is_empty")]
+    convolutions: Ways,
     #[serde(default)]
     epochs: Vec<EpochRow>,
     #[serde(default)]
@@ -129,6 +133,7 @@ impl Checkpoints {
             best: best.map(|best| BestState { epoch: best.epoch, val_acc: best.val_acc }),
             partial: (!training.tally.is_empty()).then(partial).transpose()?,
             inputs: self.inputs.clone(),
+            convolutions: device::ways(training.network.device()),
             epochs: training.epochs.clone(),
             timing: training.timing.clone(),
         };
@@ -176,8 +181,8 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Puts `training`, whose network is on `device`, where the newest undamaged checkpoint left off. `false` where there
-    /// is none; damaged ones get the ending [`ASIDE`], of which `warn` is told.
+    /// Puts `training`, whose network is on `device` and has not passed, where the newest undamaged checkpoint left off.
+    /// `false` where there is none; damaged ones get the ending [`ASIDE`], of which `warn` is told.
     ///
     /// # Errors
     /// Where the run was begun with another configuration or other data: the differences. Where a damaged checkpoint cannot
@@ -208,6 +213,7 @@ impl Checkpoints {
                     differences.join("\n  ")
                 );
             }
+            device::set_ways(device, &state.convolutions);
             let now = training.network.state()?;
             training.network.load_state(&take(&mut tensors, "model", &now)?)?;
             training.sgd.load_momentum(&tensors.remove("momentum").context("no tensor `momentum`")?)?;
@@ -225,6 +231,7 @@ impl Checkpoints {
             training.timing = state.timing;
             return Ok(true);
         }
+        device::set_ways(device, &Ways::new());
         Ok(false)
     }
 

@@ -75,6 +75,12 @@ fn tests() -> Vec<(String, Test)> {
             let test = Box::new(move || resume::goes_on(method, precision));
             add(format!("resume::{method}::{precision}"), test);
         }
+        if cfg!(feature = "cudnn") && precision != Precision::F32 {
+            add(
+                format!("resume::other_ways::{precision}"),
+                Box::new(move || resume::keeps_its_ways(precision)),
+            );
+        }
     }
     for entry in ::methods::registry() {
         let name = entry.name;

@@ -9,14 +9,14 @@ use harness::config::{self, Config};
 use harness::experiments::Experiment;
 use harness::progress::{RunProgress, Shown};
 use harness::train::batches::Batches;
-use harness::train::checkpoint::Checkpoints;
+use harness::train::checkpoint::{self, Checkpoints};
 use harness::train::training::{Setting, Training};
 use harness::{loading, model, plan};
 use libtest_mimic::Failed;
 use nn::{NamedTensor, Network, Precision};
 
 use crate::compare::{failed, same};
-use crate::opened;
+use crate::{opened, ways};
 
 /// Epochs and steps of the next one after which a run is stopped: between two epochs, and within one.
 const STOPS: [(usize, usize); 2] = [(1, 0), (1, 5)];
@@ -35,13 +35,18 @@ struct Work<'a> {
     splits: &'a Splits,
     method: &'a str,
     precision: Precision,
-    device: &'a Device,
 }
 
 impl Work<'_> {
-    /// Trains, with an end at `stop` and a beginning from the checkpoint in `folder` that was written then.
-    fn train(&self, stop: Option<(usize, usize)>, folder: &Path) -> anyhow::Result<Left> {
-        let Self { config, splits, device, .. } = self;
+    /// Trains from the checkpoint in `folder`, or else from the beginning, to the end or to `stop`, of which it leaves a
+    /// checkpoint there.
+    fn train(
+        &self,
+        device: &Device,
+        folder: &Path,
+        stop: Option<(usize, usize)>,
+    ) -> anyhow::Result<Option<Left>> {
+        let Self { config, splits, .. } = self;
         let method = plan::method(config, self.method)?;
         let recipe = plan::recipe(config, self.method, method.as_ref());
         let plain = model::spec(config)?.in_precision(self.precision);
@@ -65,77 +70,115 @@ impl Work<'_> {
             val: &splits.val,
             device,
         };
-        let begin = |seed: u64| -> anyhow::Result<Training> {
-            let network = Network::new(&method.student(&plain, config.members), seed, device)?;
-            method.prepare(&network)?;
-            let sgd = optimiser.sgd(&network);
-            Ok(Training::new(network, sgd))
-        };
-        let steps = setting.batches.per_epoch();
         let shown = Shown {
             label: self.method.to_owned(),
             dir: folder.to_owned(),
             epochs: recipe.epochs,
-            steps,
+            steps: setting.batches.per_epoch(),
             images: setting.images,
         };
         let progress = RunProgress::new(shown, 0);
-        let mut training = begin(3)?;
-        if let Some((epochs, done)) = stop {
-            while training.epochs.len() < epochs {
-                training.epoch(&setting, &progress, |_, _| Ok(()))?;
-            }
-            if done > 0 {
-                let stopped = training.epoch(&setting, &progress, |training, _| {
-                    if training.tally.len() == done { bail!("stopped") } else { Ok(()) }
-                });
-                let error = stopped.err().context("the epoch was not stopped")?;
-                anyhow::ensure!(error.to_string() == "stopped", error);
-            }
-            let checkpoints = Checkpoints::new(folder.to_owned(), toml::Table::new());
-            checkpoints.save(&training)?;
-            // A network that is nothing of the first one's.
-            training = begin(4)?;
-            let found = checkpoints.restore(&mut training, device, |warning| eprintln!("{warning}"))?;
-            let at = (training.epochs.len(), training.tally.len());
-            anyhow::ensure!(found && at == (epochs, done), "restored at {at:?}");
-        }
-        while training.epochs.len() < recipe.epochs {
+        // A network that goes on begins as nothing of the first one's.
+        let seed = if checkpoint::newest(folder)?.is_some() { 4 } else { 3 };
+        let network = Network::new(&method.student(&plain, config.members), seed, device)?;
+        method.prepare(&network)?;
+        let sgd = optimiser.sgd(&network);
+        let mut training = Training::new(network, sgd);
+        let checkpoints = Checkpoints::new(folder.to_owned(), toml::Table::new());
+        checkpoints.restore(&mut training, device, |warning| eprintln!("{warning}"))?;
+        let (epochs, done) = stop.unwrap_or((recipe.epochs, 0));
+        while training.epochs.len() < epochs {
             training.epoch(&setting, &progress, |_, _| Ok(()))?;
         }
+        if done > 0 {
+            let stopped = training.epoch(&setting, &progress, |training, _| {
+                if training.tally.len() == done { bail!("stopped") } else { Ok(()) }
+            });
+            let error = stopped.err().context("the epoch was not stopped")?;
+            anyhow::ensure!(error.to_string() == "stopped", error);
+        }
+        if stop.is_some() {
+            checkpoints.save(&training)?;
+            return Ok(None);
+        }
         let best = training.best.as_ref().context("no epoch has validated")?;
-        Ok(Left {
+        Ok(Some(Left {
             state: training.network.state()?,
             momentum: training.sgd.momentum()?,
             best: best.state.clone(),
             losses: training.epochs.iter().map(|row| row.loss as f32).collect(),
-        })
+        }))
+    }
+
+    /// What is left of a run that begins on `device`, is stopped there if at all, and goes on on `then`.
+    fn run(&self, device: &Device, stop: Option<(usize, usize)>, then: &Device) -> Result<Left, Failed> {
+        let train = || {
+            let folder = tempfile::tempdir()?;
+            if stop.is_some() {
+                self.train(device, folder.path(), stop)?;
+            }
+            self.train(then, folder.path(), None)?.context("the run did not end")
+        };
+        train().map_err(failed)
+    }
+}
+
+/// What `check` does with a run of `method`.
+fn with_work(
+    method: &str,
+    precision: Precision,
+    check: impl FnOnce(&Work<'_>) -> Result<(), Failed>,
+) -> Result<(), Failed> {
+    let experiment = Experiment::find("quick").map_err(failed)?;
+    let resolved = config::resolve(&experiment, Some("smoke"), &[]).map_err(failed)?;
+    let splits = loading::splits(&resolved.config.data, None).map_err(failed)?;
+    check(&Work { config: &resolved.config, splits: &splits, method, precision })
+}
+
+impl Left {
+    fn has_the_bits_of(&self, expected: &Self, when: &str) -> Result<(), Failed> {
+        for (what, found, expected) in
+            [("now", &self.state, &expected.state), ("best", &self.best, &expected.best)]
+        {
+            for (found, expected) in found.iter().zip(expected) {
+                same(&format!("{when}, {what}, {}", expected.name), &found.values, &expected.values)?;
+            }
+        }
+        same(&format!("{when}, momentum"), &self.momentum, &expected.momentum)?;
+        same(&format!("{when}, losses"), &self.losses, &expected.losses)
     }
 }
 
 /// The bits of an undisturbed run.
 pub(crate) fn goes_on(method: &str, precision: Precision) -> Result<(), Failed> {
-    let device = opened()?;
-    let experiment = Experiment::find("quick").map_err(failed)?;
-    let resolved = config::resolve(&experiment, Some("smoke"), &[]).map_err(failed)?;
-    let splits = loading::splits(&resolved.config.data, None).map_err(failed)?;
-    let work = Work { config: &resolved.config, splits: &splits, method, precision, device: &device };
-    let train = |stop| {
-        let folder = tempfile::tempdir()?;
-        work.train(stop, folder.path())
-    };
-    let expected = train(None).map_err(failed)?;
-    for stop in STOPS {
-        let found = train(Some(stop)).map_err(failed)?;
-        for (what, found, expected) in
-            [("now", &found.state, &expected.state), ("best", &found.best, &expected.best)]
-        {
-            for (found, expected) in found.iter().zip(expected) {
-                same(&format!("{stop:?}, {what}, {}", expected.name), &found.values, &expected.values)?;
+    with_work(method, precision, |work| {
+        let device = opened()?;
+        let expected = work.run(&device, None, &device)?;
+        STOPS.into_iter().try_for_each(|stop| {
+            work.run(&device, Some(stop), &device)?.has_the_bits_of(&expected, &format!("{stop:?}"))
+        })
+    })
+}
+
+/// A run keeps to the convolutions that it began with, whichever are the fastest where it goes on. A run after it does not.
+pub(crate) fn keeps_its_ways(precision: Precision) -> Result<(), Failed> {
+    with_work("teacher", precision, |work| {
+        let here = opened()?;
+        let fastest = work.run(&here, None, &here)?;
+        let mut expected = Vec::new();
+        for (way, device) in ways(precision)? {
+            let whole = work.run(&device, None, &device)?;
+            for stop in STOPS {
+                let found = work.run(&device, Some(stop), &here)?;
+                found.has_the_bits_of(&whole, &format!("{way}, {stop:?}"))?;
             }
+            expected.push(whole);
         }
-        same("momentum", &found.momentum, &expected.momentum)?;
-        same("losses", &found.losses, &expected.losses)?;
-    }
-    Ok(())
+        if let [library, own] = expected.as_slice()
+            && library.has_the_bits_of(own, "").is_ok()
+        {
+            return Err("both ways have the same bits".into());
+        }
+        work.run(&here, None, &here)?.has_the_bits_of(&fastest, "a run after these")
+    })
 }

@@ -5,8 +5,8 @@ use std::time::Instant;
 use candle_core::{DType, Device};
 use random::Stream;
 
-use super::device::arena;
 use super::memory::forget_peak;
+use super::open::arena;
 use super::{draws, filled};
 use crate::error::Result;
 use crate::precision::Precision;

@@ -4,17 +4,15 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::cuda::DeviceId;
+use candle_core::CudaDevice;
 use candle_core::cuda::cudarc::driver::result::{
     self, memcpy_dtod_async, memcpy_dtoh_async, memcpy_htod_async,
 };
 use candle_core::cuda::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use candle_core::cuda::cudarc::driver::{
-    CudaContext, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, LaunchConfig, PushKernelArg,
+    CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, LaunchConfig, PushKernelArg,
 };
 use candle_core::cuda::cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
-use candle_core::cuda::kernels::{AFFINE, BINARY, FILL, REDUCE, UNARY};
-use candle_core::{CudaDevice, Device};
 
 use super::backend::{Arena, Backend, Launch, Recording, THREADS};
 use super::convolution::Call;
@@ -22,7 +20,7 @@ use super::convolution::Call;
 use super::cudnn::Way;
 use super::implicit_gemm;
 use super::kernels::Kernels;
-use super::memory::{give_back, keep_freed_memory};
+use super::memory::keep_freed_memory;
 use super::quiet;
 use super::streams::Streams;
 use super::{Element, kind_of, source};
@@ -38,127 +36,11 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The devices in use. They are not dropped at the end of the process: where a device has failed, its libraries panic as they
-/// close.
-static OPEN: Mutex<Vec<(DeviceId, Arena)>> = Mutex::new(Vec::new());
-
-fn find(device: &CudaDevice) -> Option<Arena> {
-    lock(&OPEN).iter().find(|(id, _)| *id == device.id()).map(|(_, arena)| arena.clone())
-}
-
-/// The memory and kernels of candle's device, shared by all networks on it. Those of a device that was not opened by
-/// [`open_with`] are opened on its first use.
-///
-/// # Errors
-/// Where the kernels do not compile for the device, or its libraries do not open.
-pub(crate) fn arena(device: &CudaDevice) -> Result<Arena> {
-    if let Some(arena) = find(device) {
-        return Ok(arena);
-    }
-    let kernels = Kernels::asked()?;
-    let _nobody_records = quiet::alone();
-    match find(device) {
-        Some(arena) => Ok(arena),
-        None => prepare(device, kernels),
-    }
-}
-
-/// While nobody records.
-fn prepare(device: &CudaDevice, kernels: Kernels) -> Result<Arena> {
-    load_candles_kernels(device)?;
-    let arena = Arena::new(Arc::new(Cuda::new(device, kernels)?));
-    lock(&OPEN).push((device.id(), arena.clone()));
-    Ok(arena)
-}
-
-/// Opens device `ordinal` and compiles the kernels for it. The device belongs to the thread that opens it.
-///
-/// # Errors
-/// Where there is no driver or no such device, where a library is missing, or the kernels do not compile.
-pub fn open(ordinal: usize) -> Result<Device> {
-    open_with(ordinal, Kernels::asked()?)
-}
-
-/// [`open`] with a choice of what computes convolutions, whatever `DIVKD_CUDA_CONVOLUTIONS` says.
-///
-/// # Errors
-/// As there.
-pub fn open_with(ordinal: usize, kernels: Kernels) -> Result<Device> {
-    let _nobody_records = quiet::alone();
-    // A stream that the default one, which libraries may use, does not wait for.
-    let device = Device::new_cuda_with_stream(ordinal)?;
-    prepare(device.as_cuda_device()?, kernels)?;
-    Ok(device)
-}
-
-/// Loads those that training runs now, and not when they are first run, which may be while another thread records.
-fn load_candles_kernels(device: &CudaDevice) -> Result<()> {
-    let one_of_each = [
-        ("affine_f32", &AFFINE),
-        ("badd_f32", &BINARY),
-        ("const_set_f32", &FILL),
-        ("fast_sum_f32", &REDUCE),
-        ("usqr_f32", &UNARY),
-    ];
-    for (kernel, module) in one_of_each {
-        device.get_or_load_func(kernel, module)?;
-    }
-    Ok(())
-}
-
-/// Name and compute capability of device `ordinal`, and the CUDA and cuDNN versions in use.
-///
-/// # Errors
-/// Where there is no such device.
-pub fn describe(ordinal: usize) -> Result<String> {
-    let context = CudaContext::new(ordinal).map_err(|error| failed(format!("device {ordinal}"), error))?;
-    let name = context.name().map_err(|error| failed("name", error))?;
-    let (major, minor) = context.compute_capability().map_err(|error| failed("capability", error))?;
-    #[cfg(feature = "cudnn")]
-    let convolutions = format!("cuDNN {}", candle_core::cuda::cudarc::cudnn::result::get_version());
-    #[cfg(not(feature = "cudnn"))]
-    let convolutions = "without cuDNN";
-    Ok(format!("{name}, compute capability {major}.{minor}, {convolutions}"))
-}
-
-/// Number of devices that the driver shows; 0 where there is no driver.
-pub fn count() -> usize {
-    CudaContext::device_count().map_or(0, |count| usize::try_from(count).unwrap_or(0))
-}
-
-/// Gives back the memory that is kept for the next step on `device`.
-pub fn release(device: &CudaDevice) {
-    let Some(arena) = find(device) else { return };
-    arena.trim();
-    let stream = device.cuda_stream();
-    // Where the device has failed, that was reported.
-    if stream.synchronize().is_ok() {
-        let _ = give_back(stream.context());
-    }
-}
-
-/// Closes a device that nothing is left on: its memory, kernels and libraries.
-pub fn close(device: Device) {
-    let Device::Cuda(cuda) = &device else { return };
-    let _nobody_records = quiet::alone();
-    if cuda.cuda_stream().synchronize().is_err() {
-        // It has failed, which was reported, and so would everything that would be done to close it.
-        return std::mem::forget(device);
-    }
-    release(cuda);
-    let closed = {
-        let mut open = lock(&OPEN);
-        let place = open.iter().position(|(id, _)| *id == cuda.id());
-        place.map(|place| open.remove(place))
-    };
-    drop((closed, device));
-}
-
 /// A kernel's name, its lanes and its element.
 type FunctionKey = (&'static str, Option<usize>, Element);
 
 /// candle's device with the compiled kernels.
-struct Cuda {
+pub(super) struct Cuda {
     /// Kept open as long as this is.
     _device: CudaDevice,
     /// The main one of the streams.
@@ -171,13 +53,13 @@ struct Cuda {
     /// Whether passes are recorded: unless the environment says `DIVKD_CUDA_GRAPHS=off`.
     records: bool,
     #[cfg(feature = "cudnn")]
-    convolutions: super::cudnn::Convolutions,
+    pub(super) convolutions: super::cudnn::Convolutions,
     #[cfg(not(feature = "cudnn"))]
     kernels: Kernels,
 }
 
 impl Cuda {
-    fn new(device: &CudaDevice, kernels: Kernels) -> Result<Self> {
+    pub(super) fn new(device: &CudaDevice, kernels: Kernels) -> Result<Self> {
         // SAFETY: candle and this crate use one stream of the device, in the order of the host's calls, so that nothing
         // needs the events that would order streams.
         unsafe { device.disable_event_tracking() };

@@ -28,6 +28,8 @@ pub(crate) mod kernels;
 #[cfg(feature = "cuda")]
 pub(crate) mod memory;
 #[cfg(feature = "cuda")]
+pub(crate) mod open;
+#[cfg(feature = "cuda")]
 mod quiet;
 #[cfg(feature = "cuda")]
 pub(crate) mod streams;
@@ -80,7 +82,7 @@ pub(crate) fn filled_storage(
 ) -> crate::error::Result<candle_core::CudaStorage> {
     // SAFETY: `fill` writes every value.
     let slice = unsafe { device.alloc::<f32>(len)? };
-    fill(device::arena(device)?.backend(), device_address(&slice, &device.cuda_stream()))?;
+    fill(open::arena(device)?.backend(), device_address(&slice, &device.cuda_stream()))?;
     Ok(candle_core::CudaStorage::wrap_cuda_slice(slice, device.clone()))
 }
 

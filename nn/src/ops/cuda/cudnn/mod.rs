@@ -4,7 +4,8 @@
 mod plan;
 mod timing;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 use candle_core::cuda::cudarc::cudnn::result::{self as dnn, CudnnError};
@@ -19,6 +20,7 @@ use super::convolution::{Call, Pass};
 use super::device::{failed, lock};
 use super::implicit_gemm;
 use super::kernels::{Kernels, Timed, note};
+use super::open::described;
 use super::quiet;
 use crate::error::Result;
 use crate::ops::cpu::geometry::ConvShape;
@@ -47,6 +49,12 @@ enum Kind {
     Filter,
 }
 
+/// How the convolutions of a run are computed, in words: for each what computes it, and for [`DEVICE`] where that was chosen.
+pub type Ways = BTreeMap<String, String>;
+
+/// The entry of [`Ways`] with the device's name and the versions of its libraries, which alone can compute them so again.
+const DEVICE: &str = "device";
+
 /// How a call is computed.
 #[derive(Clone, Copy)]
 pub(super) enum Way {
@@ -61,15 +69,19 @@ pub(super) enum Way {
 // SAFETY: descriptors are read alone once they are set, which any number of threads may do.
 unsafe impl Send for Way {}
 
-/// How calls are computed on a device of that name: the same for all runs of the process, whichever measured it.
+/// How calls are computed on such a device: the same for all runs that the process begins, whichever measured it.
 static WAYS: LazyLock<Mutex<HashMap<String, HashMap<Key, Way>>>> = LazyLock::new(Mutex::default);
 
 /// A handle.
 struct Library {
     handle: cudnnHandle_t,
     stream: Arc<CudaStream>,
-    /// The device's name.
+    /// The device's name and versions.
     device: String,
+    /// What the run that goes on has been computed by so far.
+    kept: Ways,
+    /// What the run is computed by.
+    taken: HashMap<Key, Way>,
 }
 
 // SAFETY: the handle is used under the mutex of `Convolutions` alone; cuDNN allows any one thread at a time.
@@ -94,8 +106,9 @@ impl Convolutions {
         // SAFETY: both are alive.
         unsafe { dnn::set_stream(handle, stream.cu_stream().cast()) }
             .map_err(|error| failed("opening cuDNN", error))?;
-        let device = stream.context().name().map_err(|error| failed("name", error))?;
-        let library = Library { handle, stream: Arc::clone(stream), device };
+        let device = described(stream.context())?;
+        let (kept, taken) = (Ways::new(), HashMap::new());
+        let library = Library { handle, stream: Arc::clone(stream), device, kept, taken };
         Ok(Self { library: Mutex::new(library), kernels })
     }
 
@@ -105,21 +118,28 @@ impl Convolutions {
     /// Where that is while passes are recorded.
     pub(super) fn way(&self, arena: &Arena, call: &Call, is_recording: bool) -> Result<Way> {
         let key = Key::new(call, self.kernels);
-        let library = self.library();
-        if let Some(way) = library.known(&key) {
-            return Ok(way);
+        let mut library = self.library();
+        if let Some(way) = library.taken.get(&key) {
+            return Ok(*way);
         }
-        if is_recording {
-            return Err(failed("recording", format!("{} was never run", describe(call))));
-        }
-        let _nobody_records = quiet::alone();
-        // Another thread may have been first.
-        if let Some(way) = library.known(&key) {
-            return Ok(way);
-        }
-        let way = library.measured(arena, call, key)?;
-        lock(&WAYS).entry(library.device.clone()).or_default().insert(key, way);
+        let way = library.find(arena, call, key, is_recording)?;
+        library.taken.insert(key, way);
         Ok(way)
+    }
+
+    /// What the run is computed by so far.
+    pub(super) fn ways(&self) -> Ways {
+        let library = self.library();
+        let taken = library.taken.iter().map(|(key, way)| (key.to_string(), way.to_string()));
+        taken.chain([(DEVICE.to_owned(), library.device.clone())]).collect()
+    }
+
+    /// A run begins that is computed by `kept` where that was chosen on such a device, and otherwise by what is fastest.
+    pub(super) fn set_ways(&self, kept: &Ways) {
+        let mut library = self.library();
+        let is_of_this = kept.get(DEVICE) == Some(&library.device);
+        library.kept = if is_of_this { kept.clone() } else { Ways::new() };
+        library.taken.clear();
     }
 
     /// Runs the call by cuDNN, but for an epilogue that the plan has not fused.
@@ -130,7 +150,7 @@ impl Convolutions {
         let workspace = arena.take(plan.workspace_room())?;
         // SAFETY: the caller's.
         unsafe { plan.run_members(self.library().handle, call, workspace.at()) }
-            .map_err(|error| failed(describe(call), error))
+            .map_err(|error| failed(Key::new(call, self.kernels), error))
     }
 
     fn library(&self) -> MutexGuard<'_, Library> {
@@ -148,28 +168,6 @@ fn is_out_of_memory(CudnnError(status): CudnnError) -> bool {
     matches!(status as u32, 4003 | 4004)
 }
 
-fn describe(call: &Call) -> String {
-    let ConvShape { channels_in, channels_out, kernel, stride, height, width } = call.shape;
-    let pass = match call.pass {
-        Pass::Forward if call.skip_bytes() > 0 => "forward, folded with a shortcut",
-        Pass::Forward if call.epilogue.is_some() => "forward, folded",
-        Pass::Forward => "forward",
-        Pass::Data { accumulate: true } => "by input, added",
-        Pass::Data { accumulate: false } => "by input",
-        Pass::Filter => "by weight",
-    };
-    let (members, batch) = (call.members, call.batch);
-    let precision = match call.element {
-        Element::Bf16 => Precision::Bf16,
-        Element::F32 if call.tf32 => Precision::Tf32,
-        Element::F32 => Precision::F32,
-    };
-    format!(
-        "convolution {pass}, {precision}: {members} x {batch} x {channels_in} x {height} x {width} to {channels_out}, kernel \
-         {kernel}, stride {stride}"
-    )
-}
-
 impl Key {
     fn new(call: &Call, kernels: Kernels) -> Self {
         let kind = match call.pass {
@@ -184,9 +182,99 @@ impl Key {
     }
 }
 
+/// In words, which name it in a checkpoint.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pass = match (self.kind, self.adds) {
+            (Kind::Folded, true) => "forward, folded with a shortcut",
+            (Kind::Folded, false) => "forward, folded",
+            (Kind::Forward, _) => "forward",
+            (Kind::Data, true) => "by input, added",
+            (Kind::Data, false) => "by input",
+            (Kind::Filter, _) => "by weight",
+        };
+        let precision = match self.element {
+            Element::Bf16 => Precision::Bf16,
+            Element::F32 if self.tf32 => Precision::Tf32,
+            Element::F32 => Precision::F32,
+        };
+        let Self { members, batch, .. } = self;
+        let ConvShape { channels_in, channels_out, kernel, stride, height, width } = self.shape;
+        write!(
+            f,
+            "convolution {pass}, {precision}: {members} x {batch} x {channels_in} x {height} x {width} to {channels_out}, \
+             kernel {kernel}, stride {stride}"
+        )
+    }
+}
+
+/// In words, which name it in a checkpoint.
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Way::Library(plan) => plan.fmt(f),
+            Way::TensorCores => f.write_str("tensor cores"),
+            Way::Plain => f.write_str("plain"),
+        }
+    }
+}
+
 impl Library {
+    /// What the run that goes on was computed by; else what another run of the process is; else what is measured.
+    fn find(&self, arena: &Arena, call: &Call, key: Key, is_recording: bool) -> Result<Way> {
+        // The environment's wish comes first.
+        let is_free = key.kernels == Kernels::Fastest || !implicit_gemm::fits(call);
+        let kept = self.kept.get(&key.to_string()).filter(|_| is_free);
+        if kept.is_none()
+            && let Some(way) = self.known(&key)
+        {
+            return Ok(way);
+        }
+        if is_recording {
+            return Err(failed("recording", format!("{key} was never run")));
+        }
+        let _nobody_records = quiet::alone();
+        if let Some(kept) = kept {
+            if let Some(way) = self.named(arena, call, key, kept)? {
+                return Ok(way);
+            }
+            eprintln!(
+                "{key}: `{kept}`, which computed it before, is not to be had; what follows has other bits"
+            );
+        }
+        // Another thread may have been first.
+        if let Some(way) = self.known(&key) {
+            return Ok(way);
+        }
+        let way = self.measured(arena, call, key)?;
+        lock(&WAYS).entry(self.device.clone()).or_default().insert(key, way);
+        Ok(way)
+    }
+
     fn known(&self, key: &Key) -> Option<Way> {
         lock(&WAYS).get(&self.device)?.get(key).copied()
+    }
+
+    /// The way of that name, where there is one.
+    fn named(&self, arena: &Arena, call: &Call, key: Key, name: &str) -> Result<Option<Way>> {
+        let mut ways = vec![Way::Plain];
+        ways.extend(implicit_gemm::fits(call).then_some(Way::TensorCores));
+        if let Some(way) = ways.into_iter().find(|way| way.to_string() == name) {
+            return Ok(Some(way));
+        }
+        let mut plans = self.plans(key)?;
+        plans.retain(|plan| plan.to_string() == name);
+        let plan = Timer::new(self.handle, &self.stream, arena, call)?.first(&plans)?;
+        Ok(plan.map(Way::Library))
+    }
+
+    /// What cuDNN offers.
+    fn plans(&self, key: Key) -> Result<Vec<Plan>> {
+        // SAFETY: the handle is alive, descriptors are set before they are used.
+        match unsafe { Plan::all(self.handle, key) } {
+            Err(error) if is_not_supported(error) => Ok(Vec::new()),
+            plans => plans.map_err(|error| failed(key, error)),
+        }
     }
 
     /// In f32 it is cuDNN's own first choice, which is the same in every process; in the coarser precisions the fastest of
@@ -197,23 +285,18 @@ impl Library {
         if has_own && key.kernels == Kernels::Own {
             return Ok(Way::TensorCores);
         }
-        // SAFETY: the handle is alive, descriptors are set before they are used.
-        let plans = match unsafe { Plan::all(self.handle, key) } {
-            Ok(plans) => plans,
-            Err(error) if is_not_supported(error) => Vec::new(),
-            Err(error) => return Err(failed(describe(call), error)),
-        };
+        let plans = self.plans(key)?;
         let timer = Timer::new(self.handle, &self.stream, arena, call)?;
         let is_fixed = key.element == Element::F32 && !key.tf32;
         if is_fixed {
-            return Ok(timer.first(&plans)?.map_or_else(|| plain(call), Way::Library));
+            return Ok(timer.first(&plans)?.map_or_else(|| plain(key), Way::Library));
         }
         match timer.fastest(&plans)? {
             None if has_own => Ok(Way::TensorCores),
-            None => Ok(plain(call)),
+            None => Ok(plain(key)),
             Some((library, plan)) if has_own => {
                 let own = timer.own()?;
-                note(Timed { what: describe(call), library, own });
+                note(Timed { what: key.to_string(), library, own });
                 Ok(if own <= NEARLY * library { Way::TensorCores } else { Way::Library(plan) })
             }
             Some((_, plan)) => Ok(Way::Library(plan)),
@@ -221,7 +304,7 @@ impl Library {
     }
 }
 
-fn plain(call: &Call) -> Way {
-    eprintln!("{}: no deterministic algorithm; a plain kernel takes its place, slowly", describe(call));
+fn plain(key: Key) -> Way {
+    eprintln!("{key}: no deterministic algorithm; a plain kernel takes its place, slowly");
     Way::Plain
 }

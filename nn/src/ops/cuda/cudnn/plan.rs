@@ -1,6 +1,7 @@
 //! One way to compute a convolution: cuDNN's descriptors and algorithm.
 
 use std::ffi::{c_int, c_void};
+use std::fmt;
 
 use candle_core::cuda::cudarc::cudnn::result::{self as dnn, CudnnError};
 use candle_core::cuda::cudarc::cudnn::sys::{
@@ -43,6 +44,7 @@ pub(in crate::ops::cuda) struct Plan {
     shapes: Shapes,
     conv: cudnnConvolutionDescriptor_t,
     algorithm: Algorithm,
+    math: cudnnMathType_t,
     workspace: usize,
     /// Whether cuDNN does the epilogue too.
     pub is_fused: bool,
@@ -122,6 +124,19 @@ impl Shapes {
     }
 }
 
+/// In words, which name it among those for its key.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { algorithm, math, is_fused, .. } = self;
+        match algorithm {
+            Algorithm::Forward(algorithm) => write!(f, "{algorithm:?}, {math:?}")?,
+            Algorithm::Data(algorithm) => write!(f, "{algorithm:?}, {math:?}")?,
+            Algorithm::Filter(algorithm) => write!(f, "{algorithm:?}, {math:?}")?,
+        }
+        if *is_fused { f.write_str(", with its epilogue") } else { Ok(()) }
+    }
+}
+
 impl Plan {
     /// The plans for `key` in cuDNN's own order; those of a folded norm first as one call, then as two.
     pub(super) unsafe fn all(handle: cudnnHandle_t, key: Key) -> Answer<Vec<Self>> {
@@ -173,7 +188,7 @@ impl Plan {
             let math = if math == cudnnMathType_t::CUDNN_FMA_MATH { math } else { offered };
             // SAFETY: as above.
             let conv = unsafe { convolution(key.shape, math)? };
-            plans.push(Self { shapes, conv, algorithm, workspace, is_fused: false });
+            plans.push(Self { shapes, conv, algorithm, math, workspace, is_fused: false });
         }
         if key.kind == Kind::Folded {
             let fused: Vec<Self> = plans.iter().map(|plan| Self { is_fused: true, ..*plan }).collect();
