@@ -127,11 +127,13 @@ impl Convolutions {
         Ok(way)
     }
 
-    /// What the run is computed by so far.
+    /// What the run is computed by so far, and what it was before where it has not come to that again.
     pub(super) fn ways(&self) -> Ways {
         let library = self.library();
-        let taken = library.taken.iter().map(|(key, way)| (key.to_string(), way.to_string()));
-        taken.chain([(DEVICE.to_owned(), library.device.clone())]).collect()
+        let mut ways = library.kept.clone();
+        ways.insert(DEVICE.to_owned(), library.device.clone());
+        ways.extend(library.taken.iter().map(|(key, way)| (key.to_string(), way.to_string())));
+        ways
     }
 
     /// A run begins that is computed by `kept` where that was chosen on such a device, and otherwise by what is fastest.
