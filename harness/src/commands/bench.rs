@@ -124,10 +124,13 @@ fn print_timed() {
     if timed.is_empty() {
         return;
     }
-    println!("\nkernels that were chosen among, in ms: cuDNN's and this project's");
-    for nn::cuda::Timed { what, library, own } in timed {
-        let chosen = if own < library { "this project's" } else { "cuDNN's" };
-        println!("  {library:8.4} {own:8.4}  {chosen:<14}  {what}");
+    println!(
+        "\nconvolutions, in ms: cuDNN's fastest, this project's where there is one (* where it is taken)"
+    );
+    for nn::cuda::Timed { what, library, by, own, is_own } in timed {
+        let own = own.map_or_else(String::new, |own| format!("{own:.4}"));
+        let mark = if is_own { "*" } else { " " };
+        println!("  {library:8.4} {own:>8}{mark} {what}; {by}");
     }
 }
 

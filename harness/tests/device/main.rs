@@ -122,12 +122,12 @@ fn opened() -> Result<Device, Failed> {
     device().map_err(failed)
 }
 
-/// The device with cuDNN's convolutions and with this project's own, where there are both; in f32 there is one way.
+/// The device with cuDNN's convolutions, with those of its engines alone, and with this project's own; in f32 there is one way.
 #[cfg(feature = "cuda")]
 fn ways(precision: Precision) -> Result<Vec<(&'static str, Device)>, Failed> {
     use nn::cuda::{Kernels, open_with};
     thread_local! {
-        static WAYS: OnceCell<[Device; 2]> = const { OnceCell::new() };
+        static WAYS: OnceCell<[Device; 3]> = const { OnceCell::new() };
     }
     if precision == Precision::F32 {
         return Ok(vec![("plain", opened()?)]);
@@ -136,10 +136,10 @@ fn ways(precision: Precision) -> Result<Vec<(&'static str, Device)>, Failed> {
     WAYS.with(|cell| {
         if cell.get().is_none() {
             let open = |kernels| open_with(0, kernels).map_err(failed);
-            let _ = cell.set([open(Kernels::Library)?, open(Kernels::Own)?]);
+            let _ = cell.set([open(Kernels::Library)?, open(Kernels::Engines)?, open(Kernels::Own)?]);
         }
         let devices = cell.get().into_iter().flatten().cloned();
-        Ok(["library", "own"].into_iter().zip(devices).collect())
+        Ok(["library", "engines", "own"].into_iter().zip(devices).collect())
     })
 }
 

@@ -178,10 +178,10 @@ pub(crate) fn keeps_its_ways(precision: Precision) -> Result<(), Failed> {
             work.run(&device, &STOPS, &here)?.has_the_bits_of(&whole, way)?;
             expected.push(whole);
         }
-        if let [library, own] = expected.as_slice()
+        if let [library, .., own] = expected.as_slice()
             && library.has_the_bits_of(own, "").is_ok()
         {
-            return Err("both ways have the same bits".into());
+            return Err("cuDNN's convolutions and ours have the same bits".into());
         }
         work.run(&here, &[], &here)?.has_the_bits_of(&fastest, "a run after these")
     })

@@ -255,7 +255,7 @@ impl Backend for Cuda {
     unsafe fn convolve(&self, arena: &Arena, call: &Call) -> Result<()> {
         // SAFETY: the caller's.
         unsafe {
-            if self.kernels != Kernels::Library && implicit_gemm::fits(call) {
+            if self.kernels.has_own() && implicit_gemm::fits(call) {
                 implicit_gemm::run(arena, call)
             } else {
                 super::convolution::direct(self, call)

@@ -5,23 +5,25 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 
-/// What computes the convolutions that both cuDNN and kernels of this crate can: those over maps that are 3x3 and of stride 1,
-/// in TF32 and bf16, on tensor cores of Ampere or later.
+/// What computes convolutions in TF32 and bf16. Kernels of this crate can those over maps that are 3x3 and of stride 1, on tensor
+/// cores of Ampere or later; cuDNN can all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kernels {
     /// Whichever is faster: measured for each shape when it is first met.
     Fastest,
-    /// This crate's.
+    /// This crate's where they fit.
     Own,
     /// cuDNN's; without it, plain kernels.
     Library,
+    /// The engines of cuDNN's graph API, where it has one.
+    Engines,
 }
 
 /// The variable of the environment that asks for one of them.
 const NAME: &str = "DIVKD_CUDA_CONVOLUTIONS";
 
 impl Kernels {
-    /// What the variable `DIVKD_CUDA_CONVOLUTIONS` asks for: `own` or `cudnn`, and without it the fastest.
+    /// What the variable `DIVKD_CUDA_CONVOLUTIONS` asks for: `own`, `cudnn` or `engines`, and without it the fastest.
     ///
     /// # Errors
     /// Where it says something else.
@@ -30,13 +32,19 @@ impl Kernels {
             Err(_) => Ok(Self::Fastest),
             Ok("own") => Ok(Self::Own),
             Ok("cudnn") => Ok(Self::Library),
-            Ok(other) => Err(Error::State(format!("{NAME}={other}: it takes `own` or `cudnn`"))),
+            Ok("engines") => Ok(Self::Engines),
+            Ok(other) => Err(Error::State(format!("{NAME}={other}: it takes `own`, `cudnn` or `engines`"))),
         }
     }
 
     /// Those that a device of compute capability `major` can run.
     pub(crate) fn on(self, major: i32) -> Self {
-        if major < 8 { Self::Library } else { self }
+        if major < 8 && self.has_own() { Self::Library } else { self }
+    }
+
+    /// Whether this crate's are among them.
+    pub(super) fn has_own(self) -> bool {
+        matches!(self, Self::Fastest | Self::Own)
     }
 }
 
@@ -48,8 +56,12 @@ pub struct Timed {
     pub what: String,
     /// Milliseconds by cuDNN, a member after the other.
     pub library: f32,
-    /// Milliseconds by this crate's kernels.
-    pub own: f32,
+    /// The algorithm or engine of cuDNN's that took them.
+    pub by: String,
+    /// Milliseconds by this crate's kernels, where they fit.
+    pub own: Option<f32>,
+    /// Whether these were chosen.
+    pub is_own: bool,
 }
 
 #[cfg(feature = "cudnn")]

@@ -1,6 +1,7 @@
 //! Convolutions by cuDNN, channels last: descriptors, algorithm and workspace are looked up once for each shape; and whether
 //! it or a kernel of our own computes them.
 
+mod graph;
 mod plan;
 mod timing;
 
@@ -66,11 +67,9 @@ pub(super) enum Way {
     Plain,
 }
 
-// SAFETY: descriptors are read alone once they are set, which any number of threads may do.
-unsafe impl Send for Way {}
-
-/// How calls are computed on such a device: the same for all runs that the process begins, whichever measured it.
-static WAYS: LazyLock<Mutex<HashMap<String, HashMap<Key, Way>>>> = LazyLock::new(Mutex::default);
+/// The names of the ways in which calls are computed on such a device: the same for all runs that the process begins, whichever
+/// measured them.
+static WAYS: LazyLock<Mutex<HashMap<String, HashMap<Key, String>>>> = LazyLock::new(Mutex::default);
 
 /// A handle.
 struct Library {
@@ -82,9 +81,12 @@ struct Library {
     kept: Ways,
     /// What the run is computed by.
     taken: HashMap<Key, Way>,
+    /// What there is on this handle, by its name.
+    made: HashMap<(Key, String), Way>,
 }
 
-// SAFETY: the handle is used under the mutex of `Convolutions` alone; cuDNN allows any one thread at a time.
+// SAFETY: the handle, and descriptors that were made on it, are used under the mutex of `Convolutions` alone; cuDNN allows any one
+// thread at a time.
 unsafe impl Send for Library {}
 
 impl Drop for Library {
@@ -107,8 +109,8 @@ impl Convolutions {
         unsafe { dnn::set_stream(handle, stream.cu_stream().cast()) }
             .map_err(|error| failed("opening cuDNN", error))?;
         let device = described(stream.context())?;
-        let (kept, taken) = (Ways::new(), HashMap::new());
-        let library = Library { handle, stream: Arc::clone(stream), device, kept, taken };
+        let (kept, taken, made) = (Ways::new(), HashMap::new(), HashMap::new());
+        let library = Library { handle, stream: Arc::clone(stream), device, kept, taken, made };
         Ok(Self { library: Mutex::new(library), kernels })
     }
 
@@ -182,6 +184,11 @@ impl Key {
         let Call { shape, element, tf32, members, batch, .. } = *call;
         Self { kernels, kind, adds, shape, element, tf32, members, batch }
     }
+
+    /// Whether factors may be rounded, so that there are several ways.
+    fn rounds(&self) -> bool {
+        self.element == Element::Bf16 || self.tf32
+    }
 }
 
 /// In words, which name it in a checkpoint.
@@ -223,38 +230,51 @@ impl fmt::Display for Way {
 
 impl Library {
     /// What the run that goes on was computed by; else what another run of the process is; else what is measured.
-    fn find(&self, arena: &Arena, call: &Call, key: Key, is_recording: bool) -> Result<Way> {
+    fn find(&mut self, arena: &Arena, call: &Call, key: Key, is_recording: bool) -> Result<Way> {
         // The environment's wish comes first.
-        let is_free = key.kernels == Kernels::Fastest || !implicit_gemm::fits(call);
-        let kept = self.kept.get(&key.to_string()).filter(|_| is_free);
-        if kept.is_none()
-            && let Some(way) = self.known(&key)
+        let is_free = match key.kernels {
+            Kernels::Fastest => true,
+            Kernels::Own | Kernels::Library => !implicit_gemm::fits(call),
+            Kernels::Engines => !key.rounds(),
+        };
+        let kept = self.kept.get(&key.to_string()).filter(|_| is_free).cloned();
+        if let Some(name) = kept.clone().or_else(|| self.known(&key))
+            && let Some(way) = self.made.get(&(key, name))
         {
-            return Ok(way);
+            return Ok(*way);
         }
         if is_recording {
             return Err(failed("recording", format!("{key} was never run")));
         }
         let _nobody_records = quiet::alone();
-        if let Some(kept) = kept {
-            if let Some(way) = self.named(arena, call, key, kept)? {
-                return Ok(way);
-            }
+        let way = match &kept {
+            Some(name) => self.named(arena, call, key, name)?,
+            None => None,
+        };
+        if let (Some(kept), None) = (&kept, way) {
             eprintln!(
                 "{key}: `{kept}`, which computed it before, is not to be had; what follows has other bits"
             );
         }
         // Another thread may have been first.
-        if let Some(way) = self.known(&key) {
-            return Ok(way);
-        }
-        let way = self.measured(arena, call, key)?;
-        lock(&WAYS).entry(self.device.clone()).or_default().insert(key, way);
+        let way = match (way, self.known(&key)) {
+            (None, Some(name)) => self.named(arena, call, key, &name)?,
+            (way, _) => way,
+        };
+        let way = match way {
+            Some(way) => way,
+            None => {
+                let way = self.measured(arena, call, key)?;
+                lock(&WAYS).entry(self.device.clone()).or_default().insert(key, way.to_string());
+                way
+            }
+        };
+        self.made.insert((key, way.to_string()), way);
         Ok(way)
     }
 
-    fn known(&self, key: &Key) -> Option<Way> {
-        lock(&WAYS).get(&self.device)?.get(key).copied()
+    fn known(&self, key: &Key) -> Option<String> {
+        lock(&WAYS).get(&self.device)?.get(key).cloned()
     }
 
     /// The way of that name, where there is one.
@@ -264,16 +284,15 @@ impl Library {
         if let Some(way) = ways.into_iter().find(|way| way.to_string() == name) {
             return Ok(Some(way));
         }
-        let mut plans = self.plans(key)?;
-        plans.retain(|plan| plan.to_string() == name);
+        let plans = self.plans(key, Some(name))?;
         let plan = Timer::new(self.handle, &self.stream, arena, call)?.first(&plans)?;
         Ok(plan.map(Way::Library))
     }
 
-    /// What cuDNN offers.
-    fn plans(&self, key: Key) -> Result<Vec<Plan>> {
+    /// What cuDNN offers, or that of it which has this name.
+    fn plans(&self, key: Key, name: Option<&str>) -> Result<Vec<Plan>> {
         // SAFETY: the handle is alive, descriptors are set before they are used.
-        match unsafe { Plan::all(self.handle, key) } {
+        match unsafe { Plan::all(self.handle, key, name) } {
             Err(error) if is_not_supported(error) => Ok(Vec::new()),
             plans => plans.map_err(|error| failed(key, error)),
         }
@@ -283,25 +302,24 @@ impl Library {
     /// the kernels for tensor cores and of those that it offers, by measurement. A plain kernel, after a line that says so, where
     /// cuDNN has no deterministic algorithm for these channels-last maps: it is slow and no reason to stop.
     fn measured(&self, arena: &Arena, call: &Call, key: Key) -> Result<Way> {
-        let has_own = key.kernels != Kernels::Library && implicit_gemm::fits(call);
+        let has_own = key.kernels.has_own() && implicit_gemm::fits(call);
         if has_own && key.kernels == Kernels::Own {
             return Ok(Way::TensorCores);
         }
-        let plans = self.plans(key)?;
+        let plans = self.plans(key, None)?;
         let timer = Timer::new(self.handle, &self.stream, arena, call)?;
-        let is_fixed = key.element == Element::F32 && !key.tf32;
-        if is_fixed {
+        if !key.rounds() {
             return Ok(timer.first(&plans)?.map_or_else(|| plain(key), Way::Library));
         }
         match timer.fastest(&plans)? {
             None if has_own => Ok(Way::TensorCores),
             None => Ok(plain(key)),
-            Some((library, plan)) if has_own => {
-                let own = timer.own()?;
-                note(Timed { what: key.to_string(), library, own });
-                Ok(if own <= NEARLY * library { Way::TensorCores } else { Way::Library(plan) })
+            Some((library, plan)) => {
+                let own = if has_own { Some(timer.own()?) } else { None };
+                let is_own = own.is_some_and(|own| own <= NEARLY * library);
+                note(Timed { what: key.to_string(), library, by: plan.to_string(), own, is_own });
+                Ok(if is_own { Way::TensorCores } else { Way::Library(plan) })
             }
-            Some((_, plan)) => Ok(Way::Library(plan)),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! One way to compute a convolution: cuDNN's descriptors and algorithm.
+//! Ways to compute a convolution by cuDNN: the algorithms of its older calls, and the engines of its graph API.
 
 use std::ffi::{c_int, c_void};
 use std::fmt;
+use std::sync::Once;
 
 use candle_core::cuda::cudarc::cudnn::result::{self as dnn, CudnnError};
 use candle_core::cuda::cudarc::cudnn::sys::{
@@ -13,24 +14,27 @@ use candle_core::cuda::cudarc::cudnn::sys::{
 
 use super::super::Element;
 use super::super::convolution::{Call, Pass};
-use super::{Key, Kind};
+use super::super::kernels::Kernels;
+use super::graph::{Engine, EngineName};
+use super::{Key, Kind, is_not_supported};
 use crate::ops::cpu::geometry::ConvShape;
 
-/// Bytes of workspace that an algorithm may ask for.
-const WORKSPACE: usize = 1 << 30;
+/// Bytes of workspace that may be asked for.
+pub(super) const WORKSPACE: usize = 1 << 30;
 /// Algorithms that cuDNN is asked about at most, of each kind.
 const ALGORITHMS: usize = 16;
 
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Algorithm {
+#[derive(Clone, Copy)]
+enum Algorithm {
     Forward(cudnnConvolutionFwdAlgo_t),
     Data(cudnnConvolutionBwdDataAlgo_t),
     Filter(cudnnConvolutionBwdFilterAlgo_t),
+    Engine(Engine),
 }
 
 /// Descriptors of one kind of pass at one shape.
 #[derive(Clone, Copy)]
-pub(super) struct Shapes {
+struct Shapes {
     input: cudnnTensorDescriptor_t,
     weight: cudnnFilterDescriptor_t,
     output: cudnnTensorDescriptor_t,
@@ -132,14 +136,17 @@ impl fmt::Display for Plan {
             Algorithm::Forward(algorithm) => write!(f, "{algorithm:?}, {math:?}")?,
             Algorithm::Data(algorithm) => write!(f, "{algorithm:?}, {math:?}")?,
             Algorithm::Filter(algorithm) => write!(f, "{algorithm:?}, {math:?}")?,
+            Algorithm::Engine(engine) => engine.name().fmt(f)?,
         }
         if *is_fused { f.write_str(", with its epilogue") } else { Ok(()) }
     }
 }
 
 impl Plan {
-    /// The plans for `key` in cuDNN's own order; those of a folded norm first as one call, then as two.
-    pub(super) unsafe fn all(handle: cudnnHandle_t, key: Key) -> Answer<Vec<Self>> {
+    /// The plans for `key`, or that of them which has this name: algorithms in cuDNN's own order, those of a folded norm first
+    /// as one call, then as two; and engines in its order, where factors may be rounded. (Without that there is one way, which
+    /// cuDNN names first.)
+    pub(super) unsafe fn all(handle: cudnnHandle_t, key: Key, name: Option<&str>) -> Answer<Vec<Self>> {
         let (data, math) = match (key.element, key.tf32) {
             (Element::Bf16, _) => {
                 (cudnnDataType_t::CUDNN_DATA_BFLOAT16, cudnnMathType_t::CUDNN_TENSOR_OP_MATH)
@@ -193,6 +200,27 @@ impl Plan {
         if key.kind == Kind::Folded {
             let fused: Vec<Self> = plans.iter().map(|plan| Self { is_fused: true, ..*plan }).collect();
             plans.splice(0..0, fused);
+        }
+        if let Some(name) = name {
+            plans.retain(|plan| plan.to_string() == name);
+        }
+        if key.rounds() {
+            let wanted = |engine: EngineName| name.is_none_or(|name| engine.to_string() == name);
+            // SAFETY: the caller's.
+            let engines = match unsafe { Engine::all(handle, key, wanted) } {
+                Err(error) => {
+                    not_in_graphs(key, error);
+                    Vec::new()
+                }
+                Ok(engines) => engines,
+            };
+            if key.kernels == Kernels::Engines && !engines.is_empty() {
+                plans.clear();
+            }
+            plans.extend(engines.into_iter().map(|engine| {
+                let (algorithm, workspace) = (Algorithm::Engine(engine), engine.workspace);
+                Self { shapes, conv, algorithm, math, workspace, is_fused: false }
+            }));
         }
         Ok(plans)
     }
@@ -267,8 +295,17 @@ impl Plan {
                 Algorithm::Filter(algorithm) => dnn::convolution_backward_filter(
                     handle, alpha, x, input, y, output, conv, algorithm, workspace, size, beta, w, weight,
                 ),
+                Algorithm::Engine(engine) => engine.run(handle, memory, workspace),
             }
         }
+    }
+}
+
+/// Says, once, that cuDNN's graph API does not do as it should; its older calls do without it.
+fn not_in_graphs(key: Key, error: CudnnError) {
+    static SAID: Once = Once::new();
+    if !is_not_supported(error) {
+        SAID.call_once(|| eprintln!("{key}: cuDNN's graph API fails ({error}): its engines are not tried"));
     }
 }
 

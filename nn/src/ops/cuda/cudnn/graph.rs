@@ -1,0 +1,337 @@
+//! Convolutions by the engines of cuDNN's graph API, some of which its older calls do not have.
+
+use std::ffi::c_void;
+use std::fmt;
+
+use candle_core::cuda::cudarc::cudnn::sys::{
+    self, cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Type,
+    cudnnBackendBehaviorNote_t as Behaviour, cudnnBackendDescriptor_t,
+    cudnnBackendDescriptorType_t as Descriptor, cudnnBackendHeurMode_t, cudnnBackendNumericalNote_t as Note,
+    cudnnConvolutionMode_t, cudnnDataType_t, cudnnHandle_t,
+};
+
+use super::super::Element;
+use super::plan::{Answer, Memory, WORKSPACE};
+use super::{Key, Kind, is_not_supported};
+
+/// Configurations that cuDNN is asked to name.
+const CONFIGURATIONS: usize = 8;
+/// Names of the input, the weights and the output in a graph.
+const IDS: [i64; 3] = [1, 2, 3];
+/// Bytes that an address is a multiple of where the rows of each member are.
+const ALIGNMENT: usize = 16;
+
+/// An engine in one configuration, ready to run. It lives as long as the process.
+#[derive(Clone, Copy)]
+pub(super) struct Engine {
+    plan: cudnnBackendDescriptor_t,
+    /// Bytes that it needs.
+    pub(super) workspace: usize,
+    name: EngineName,
+}
+
+/// The number that cuDNN gives an engine, and which it is, from 1, of those configurations of it that cuDNN names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct EngineName {
+    index: i64,
+    configuration: usize,
+}
+
+impl fmt::Display for EngineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "engine {}, configuration {}", self.index, self.configuration)
+    }
+}
+
+impl Engine {
+    pub(super) fn name(&self) -> EngineName {
+        self.name
+    }
+
+    /// The engines for `key` whose names are `wanted`, in the order in which cuDNN expects them to be fast: those that give the same
+    /// bits each time, sum in f32 and are compiled already. A folded norm is left to a pass behind them.
+    ///
+    /// # Safety
+    /// The handle must be alive, as long as the engines are used.
+    pub(super) unsafe fn all(
+        handle: cudnnHandle_t,
+        key: Key,
+        wanted: impl Fn(EngineName) -> bool,
+    ) -> Answer<Vec<Self>> {
+        let mut engines = Vec::new();
+        let mut met = Vec::new();
+        // SAFETY: the caller's; descriptors are finished before they are used.
+        unsafe {
+            for configuration in configurations(handle, operation(key)?)? {
+                let engine = get(
+                    configuration,
+                    Name::CUDNN_ATTR_ENGINECFG_ENGINE,
+                    Type::CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                    [made(Descriptor::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?],
+                )?[0];
+                let index =
+                    get(engine, Name::CUDNN_ATTR_ENGINE_GLOBAL_INDEX, Type::CUDNN_TYPE_INT64, [0_i64])?[0];
+                met.push(index);
+                let configuration_of = met.iter().filter(|&&other| other == index).count();
+                let name = EngineName { index, configuration: configuration_of };
+                if !wanted(name) || !is_fit(engine)? {
+                    continue;
+                }
+                let plan = Builder::new(Descriptor::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?
+                    .set(Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, Type::CUDNN_TYPE_HANDLE, &[handle])?
+                    .part(Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration)?
+                    .finish();
+                let plan = match plan {
+                    Err(error) if is_not_supported(error) => continue,
+                    plan => plan?,
+                };
+                let workspace = get(
+                    plan,
+                    Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
+                    Type::CUDNN_TYPE_INT64,
+                    [0_i64],
+                )?[0];
+                let workspace = usize::try_from(workspace).unwrap_or(usize::MAX);
+                if workspace <= WORKSPACE {
+                    engines.push(Self { plan, workspace, name });
+                }
+            }
+        }
+        Ok(engines)
+    }
+
+    /// Launches one member's part of a call.
+    ///
+    /// # Safety
+    /// As `Backend::convolve`, with a workspace of the engine's size, on the handle that it was made for.
+    pub(super) unsafe fn run(
+        &self,
+        handle: cudnnHandle_t,
+        memory: &Memory,
+        workspace: *mut c_void,
+    ) -> Answer<()> {
+        let at = |address: u64| address as *mut c_void;
+        let addresses = [memory.input, memory.weight, memory.output].map(at);
+        // SAFETY: the caller's; a finished pack may go once the work that it names is given to the device.
+        unsafe {
+            let pack = Builder::new(Descriptor::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?
+                .set(Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, Type::CUDNN_TYPE_INT64, &IDS)?
+                .set(Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, Type::CUDNN_TYPE_VOID_PTR, &addresses)?
+                .set(Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, Type::CUDNN_TYPE_VOID_PTR, &[workspace])?
+                .finish()?;
+            let given = sys::cudnnBackendExecute(handle, self.plan, pack).result();
+            sys::cudnnBackendDestroyDescriptor(pack).result()?;
+            given
+        }
+    }
+}
+
+/// A descriptor that is being set.
+struct Builder(cudnnBackendDescriptor_t);
+
+impl Builder {
+    unsafe fn new(kind: Descriptor) -> Answer<Self> {
+        // SAFETY: the caller's.
+        unsafe { made(kind) }.map(Self)
+    }
+
+    /// # Safety
+    /// `T` must be what cuDNN takes as a `kind`.
+    unsafe fn set<T>(self, name: Name, kind: Type, values: &[T]) -> Answer<Self> {
+        // SAFETY: the caller's; cuDNN copies the values.
+        unsafe {
+            sys::cudnnBackendSetAttribute(self.0, name, kind, values.len() as i64, values.as_ptr().cast())
+                .result()?;
+        }
+        Ok(self)
+    }
+
+    unsafe fn part(self, name: Name, part: cudnnBackendDescriptor_t) -> Answer<Self> {
+        // SAFETY: it is a descriptor.
+        unsafe { self.set(name, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, &[part]) }
+    }
+
+    unsafe fn finish(self) -> Answer<cudnnBackendDescriptor_t> {
+        // SAFETY: it was made by `new`.
+        unsafe { sys::cudnnBackendFinalize(self.0) }.result().map(|()| self.0)
+    }
+}
+
+unsafe fn made(kind: Descriptor) -> Answer<cudnnBackendDescriptor_t> {
+    let mut descriptor = std::ptr::null_mut();
+    // SAFETY: it is written before it is read.
+    unsafe { sys::cudnnBackendCreateDescriptor(kind, &mut descriptor) }.result().map(|()| descriptor)
+}
+
+/// Up to as many values of an attribute as `room` has, which says what cuDNN finds where it looks first.
+///
+/// # Safety
+/// `T` must be what cuDNN writes as a `kind`.
+unsafe fn get<T: Copy, const N: usize>(
+    descriptor: cudnnBackendDescriptor_t,
+    name: Name,
+    kind: Type,
+    mut room: [T; N],
+) -> Answer<Vec<T>> {
+    let mut found = 0_i64;
+    // SAFETY: the caller's; there is room for as many as are asked for.
+    unsafe {
+        let to = room.as_mut_ptr().cast();
+        sys::cudnnBackendGetAttribute(descriptor, name, kind, N as i64, &mut found, to).result()?;
+    }
+    Ok(room.into_iter().take(usize::try_from(found).unwrap_or(0)).collect())
+}
+
+/// The graph's one operation.
+unsafe fn operation(key: Key) -> Answer<cudnnBackendDescriptor_t> {
+    use Name as N;
+    let (kind, [conv, x, w, y, alpha, beta]) = match key.kind {
+        Kind::Forward | Kind::Folded => (
+            Descriptor::CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+            [
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA,
+            ],
+        ),
+        Kind::Data => (
+            Descriptor::CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
+            [
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA,
+            ],
+        ),
+        Kind::Filter => (
+            Descriptor::CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
+            [
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA,
+            ],
+        ),
+    };
+    let (shape, batch) = (key.shape, key.batch);
+    let dims = [
+        [batch, shape.channels_in, shape.height, shape.width],
+        [shape.channels_out, shape.channels_in, shape.kernel, shape.kernel],
+        [batch, shape.channels_out, shape.out_height(), shape.out_width()],
+    ];
+    let is_added = key.kind == Kind::Data && key.adds;
+    // SAFETY: each attribute has its own type.
+    unsafe {
+        let [input, weight, output] = [0, 1, 2].map(|index| tensor(IDS[index], key.element, dims[index]));
+        Builder::new(kind)?
+            .part(conv, convolution(key)?)?
+            .part(x, input?)?
+            .part(w, weight?)?
+            .part(y, output?)?
+            .set(alpha, Type::CUDNN_TYPE_FLOAT, &[1.0_f32])?
+            .set(beta, Type::CUDNN_TYPE_FLOAT, &[f32::from(u8::from(is_added))])?
+            .finish()
+    }
+}
+
+/// A member's part of a map or of the weights, channels last; `dims` are rows, channels, height and width.
+unsafe fn tensor(id: i64, element: Element, dims: [usize; 4]) -> Answer<cudnnBackendDescriptor_t> {
+    let data = match element {
+        Element::F32 => cudnnDataType_t::CUDNN_DATA_FLOAT,
+        Element::Bf16 => cudnnDataType_t::CUDNN_DATA_BFLOAT16,
+    };
+    let [_, channels, height, width] = dims;
+    let strides = [height * width * channels, 1, width * channels, channels];
+    let bytes = dims.iter().product::<usize>() * element.bytes();
+    let alignment = ALIGNMENT.min(1 << bytes.trailing_zeros());
+    // SAFETY: each attribute has its own type.
+    unsafe {
+        Builder::new(Descriptor::CUDNN_BACKEND_TENSOR_DESCRIPTOR)?
+            .set(Name::CUDNN_ATTR_TENSOR_UNIQUE_ID, Type::CUDNN_TYPE_INT64, &[id])?
+            .set(Name::CUDNN_ATTR_TENSOR_DATA_TYPE, Type::CUDNN_TYPE_DATA_TYPE, &[data])?
+            .set(Name::CUDNN_ATTR_TENSOR_DIMENSIONS, Type::CUDNN_TYPE_INT64, &dims.map(|dim| dim as i64))?
+            .set(
+                Name::CUDNN_ATTR_TENSOR_STRIDES,
+                Type::CUDNN_TYPE_INT64,
+                &strides.map(|stride| stride as i64),
+            )?
+            .set(Name::CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, Type::CUDNN_TYPE_INT64, &[alignment as i64])?
+            .finish()
+    }
+}
+
+unsafe fn convolution(key: Key) -> Answer<cudnnBackendDescriptor_t> {
+    let twice = |value: usize| [value as i64; 2];
+    let (pad, stride) = (twice(key.shape.pad()), twice(key.shape.stride));
+    let (float, int) = (cudnnDataType_t::CUDNN_DATA_FLOAT, Type::CUDNN_TYPE_INT64);
+    let mode = cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
+    // SAFETY: each attribute has its own type.
+    unsafe {
+        Builder::new(Descriptor::CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR)?
+            .set(Name::CUDNN_ATTR_CONVOLUTION_COMP_TYPE, Type::CUDNN_TYPE_DATA_TYPE, &[float])?
+            .set(Name::CUDNN_ATTR_CONVOLUTION_CONV_MODE, Type::CUDNN_TYPE_CONVOLUTION_MODE, &[mode])?
+            .set(Name::CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, int, &[2_i64])?
+            .set(Name::CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, int, &pad)?
+            .set(Name::CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, int, &pad)?
+            .set(Name::CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, int, &stride)?
+            .set(Name::CUDNN_ATTR_CONVOLUTION_DILATIONS, int, &twice(1))?
+            .finish()
+    }
+}
+
+/// What cuDNN's heuristics name for a graph of one operation.
+unsafe fn configurations(
+    handle: cudnnHandle_t,
+    operation: cudnnBackendDescriptor_t,
+) -> Answer<Vec<cudnnBackendDescriptor_t>> {
+    let mode = cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_A;
+    // SAFETY: each attribute has its own type.
+    unsafe {
+        let graph = Builder::new(Descriptor::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?
+            .set(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, Type::CUDNN_TYPE_HANDLE, &[handle])?
+            .part(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, operation)?
+            .finish()?;
+        let heuristics = Builder::new(Descriptor::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?
+            .part(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph)?
+            .set(Name::CUDNN_ATTR_ENGINEHEUR_MODE, Type::CUDNN_TYPE_HEUR_MODE, &[mode])?
+            .finish()?;
+        let mut room = [std::ptr::null_mut(); CONFIGURATIONS];
+        for place in &mut room {
+            *place = made(Descriptor::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR)?;
+        }
+        get(heuristics, Name::CUDNN_ATTR_ENGINEHEUR_RESULTS, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, room)
+    }
+}
+
+/// Whether an engine gives the same bits each time, sums in f32, transforms nothing, and is compiled already. (Of factors in f32,
+/// it may round to TF32: engines are asked for where that is allowed.)
+unsafe fn is_fit(engine: cudnnBackendDescriptor_t) -> Answer<bool> {
+    const UNFIT: [Note; 7] = [
+        Note::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC,
+        Note::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION,
+        Note::CUDNN_NUMERICAL_NOTE_FFT,
+        Note::CUDNN_NUMERICAL_NOTE_WINOGRAD,
+        Note::CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_4x4,
+        Note::CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_6x6,
+        Note::CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13,
+    ];
+    const COMPILED: u32 = Behaviour::CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION as u32;
+    // SAFETY: notes are read as numbers: a newer cuDNN may have others.
+    let (numerical, behaviour) = unsafe {
+        let numerical = [0_u32; Note::CUDNN_NUMERICAL_NOTE_TYPE_COUNT as usize];
+        let behaviour = [0_u32; Behaviour::CUDNN_BEHAVIOR_NOTE_TYPE_COUNT as usize];
+        (
+            get(engine, Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, Type::CUDNN_TYPE_NUMERICAL_NOTE, numerical)?,
+            get(engine, Name::CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, Type::CUDNN_TYPE_BEHAVIOR_NOTE, behaviour)?,
+        )
+    };
+    Ok(!numerical.iter().any(|note| UNFIT.iter().any(|unfit| *unfit as u32 == *note))
+        && !behaviour.contains(&COMPILED))
+}
