@@ -3,16 +3,17 @@
 use std::ffi::c_void;
 use std::fmt;
 
+use candle_core::cuda::cudarc::cudnn::result::CudnnError;
 use candle_core::cuda::cudarc::cudnn::sys::{
     self, cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Type,
     cudnnBackendBehaviorNote_t as Behaviour, cudnnBackendDescriptor_t,
     cudnnBackendDescriptorType_t as Descriptor, cudnnBackendHeurMode_t, cudnnBackendNumericalNote_t as Note,
-    cudnnConvolutionMode_t, cudnnDataType_t, cudnnHandle_t,
+    cudnnConvolutionMode_t, cudnnDataType_t, cudnnHandle_t, cudnnStatus_t,
 };
 
 use super::super::Element;
 use super::plan::{Answer, Memory, WORKSPACE};
-use super::{Key, Kind, is_not_supported};
+use super::{Key, Kind};
 
 /// Configurations that cuDNN is asked to name.
 const CONFIGURATIONS: usize = 8;
@@ -51,6 +52,9 @@ impl Engine {
     /// The engines for `key` whose names are `wanted`, in the order in which cuDNN expects them to be fast: those that give the same
     /// bits each time, sum in f32 and are compiled already. A folded norm is left to a pass behind them.
     ///
+    /// # Errors
+    /// Where cuDNN has none for such graphs, or fails.
+    ///
     /// # Safety
     /// The handle must be alive, as long as the engines are used.
     pub(super) unsafe fn all(
@@ -58,22 +62,21 @@ impl Engine {
         key: Key,
         wanted: impl Fn(EngineName) -> bool,
     ) -> Answer<Vec<Self>> {
-        let mut engines = Vec::new();
-        let mut met = Vec::new();
+        let (mut engines, mut met, mut failure) = (Vec::new(), Vec::new(), None);
         // SAFETY: the caller's; descriptors are finished before they are used.
         unsafe {
             for configuration in configurations(handle, operation(key)?)? {
-                let engine = get(
+                let part = made(Descriptor::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?;
+                let engine = one(
                     configuration,
                     Name::CUDNN_ATTR_ENGINECFG_ENGINE,
                     Type::CUDNN_TYPE_BACKEND_DESCRIPTOR,
-                    [made(Descriptor::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?],
-                )?[0];
-                let index =
-                    get(engine, Name::CUDNN_ATTR_ENGINE_GLOBAL_INDEX, Type::CUDNN_TYPE_INT64, [0_i64])?[0];
+                    part,
+                )?;
+                let index = one(engine, Name::CUDNN_ATTR_ENGINE_GLOBAL_INDEX, Type::CUDNN_TYPE_INT64, 0_i64)?;
                 met.push(index);
-                let configuration_of = met.iter().filter(|&&other| other == index).count();
-                let name = EngineName { index, configuration: configuration_of };
+                let name =
+                    EngineName { index, configuration: met.iter().filter(|&&other| other == index).count() };
                 if !wanted(name) || !is_fit(engine)? {
                     continue;
                 }
@@ -82,22 +85,24 @@ impl Engine {
                     .part(Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration)?
                     .finish();
                 let plan = match plan {
-                    Err(error) if is_not_supported(error) => continue,
-                    plan => plan?,
+                    Ok(plan) => plan,
+                    Err(error) => {
+                        failure = failure.or(Some(error));
+                        continue;
+                    }
                 };
-                let workspace = get(
-                    plan,
-                    Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
-                    Type::CUDNN_TYPE_INT64,
-                    [0_i64],
-                )?[0];
+                let workspace =
+                    one(plan, Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, Type::CUDNN_TYPE_INT64, 0_i64)?;
                 let workspace = usize::try_from(workspace).unwrap_or(usize::MAX);
                 if workspace <= WORKSPACE {
                     engines.push(Self { plan, workspace, name });
                 }
             }
         }
-        Ok(engines)
+        match failure {
+            Some(error) if engines.is_empty() => Err(error),
+            _ => Ok(engines),
+        }
     }
 
     /// Launches one member's part of a call.
@@ -180,6 +185,16 @@ unsafe fn get<T: Copy, const N: usize>(
         sys::cudnnBackendGetAttribute(descriptor, name, kind, N as i64, &mut found, to).result()?;
     }
     Ok(room.into_iter().take(usize::try_from(found).unwrap_or(0)).collect())
+}
+
+/// The value of an attribute that has one; `room` is written over.
+///
+/// # Safety
+/// As [`get`].
+unsafe fn one<T: Copy>(descriptor: cudnnBackendDescriptor_t, name: Name, kind: Type, room: T) -> Answer<T> {
+    // SAFETY: the caller's.
+    let values = unsafe { get(descriptor, name, kind, [room])? };
+    values.first().copied().ok_or(CudnnError(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM))
 }
 
 /// The graph's one operation.

@@ -204,16 +204,9 @@ impl Plan {
         if let Some(name) = name {
             plans.retain(|plan| plan.to_string() == name);
         }
-        if key.rounds() {
-            let wanted = |engine: EngineName| name.is_none_or(|name| engine.to_string() == name);
+        if key.rounds() && (name.is_none() || plans.is_empty()) {
             // SAFETY: the caller's.
-            let engines = match unsafe { Engine::all(handle, key, wanted) } {
-                Err(error) => {
-                    not_in_graphs(key, error);
-                    Vec::new()
-                }
-                Ok(engines) => engines,
-            };
+            let engines = unsafe { engines(handle, key, name) };
             if key.kernels == Kernels::Engines && !engines.is_empty() {
                 plans.clear();
             }
@@ -301,11 +294,20 @@ impl Plan {
     }
 }
 
-/// Says, once, that cuDNN's graph API does not do as it should; its older calls do without it.
-fn not_in_graphs(key: Key, error: CudnnError) {
+/// The engines for `key`, or that of them which has this name. Where cuDNN's graph API fails, a line says so, once: its older
+/// calls do without it.
+unsafe fn engines(handle: cudnnHandle_t, key: Key, name: Option<&str>) -> Vec<Engine> {
     static SAID: Once = Once::new();
-    if !is_not_supported(error) {
-        SAID.call_once(|| eprintln!("{key}: cuDNN's graph API fails ({error}): its engines are not tried"));
+    let wanted = |engine: EngineName| name.is_none_or(|name| engine.to_string() == name);
+    // SAFETY: the caller's.
+    match unsafe { Engine::all(handle, key, wanted) } {
+        Ok(engines) => engines,
+        Err(error) => {
+            if !is_not_supported(error) {
+                SAID.call_once(|| eprintln!("{key}: cuDNN's graph API has no engine for it ({error})"));
+            }
+            Vec::new()
+        }
     }
 }
 
