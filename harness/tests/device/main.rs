@@ -76,10 +76,10 @@ fn tests() -> Vec<(String, Test)> {
             add(format!("resume::{method}::{precision}"), test);
         }
         if cfg!(feature = "cudnn") && precision != Precision::F32 {
-            add(
-                format!("resume::other_ways::{precision}"),
-                Box::new(move || resume::keeps_its_ways(precision)),
-            );
+            let test = Box::new(move || resume::keeps_its_ways(precision));
+            add(format!("resume::other_ways::{precision}"), test);
+            let test = Box::new(move || resume::goes_on_otherwise(precision));
+            add(format!("resume::lost_ways::{precision}"), test);
         }
     }
     for entry in ::methods::registry() {

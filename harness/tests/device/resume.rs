@@ -3,17 +3,17 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 use datasets::{Loader, Splits};
 use harness::config::{self, Config};
 use harness::experiments::Experiment;
 use harness::progress::{RunProgress, Shown};
 use harness::train::batches::Batches;
-use harness::train::checkpoint::{self, Checkpoints};
+use harness::train::checkpoint::Checkpoints;
 use harness::train::training::{Setting, Training};
 use harness::{loading, model, plan};
 use libtest_mimic::Failed;
-use nn::{NamedTensor, Network, Precision};
+use nn::{Mode, NamedTensor, Network, NetworkSpec, Precision};
 
 use crate::compare::{failed, same};
 use crate::{opened, ways};
@@ -39,12 +39,13 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Trains from the checkpoint in `folder`, or else from the beginning, to the end or to `stop`, of which it leaves a
-    /// checkpoint there.
+    /// Trains from the checkpoint of `from` in `folder`, or else from the beginning, to the end or to `stop`, of which it
+    /// leaves a checkpoint there.
     fn train(
         &self,
         device: &Device,
         folder: &Path,
+        from: Option<(usize, usize)>,
         stop: Option<(usize, usize)>,
     ) -> anyhow::Result<Option<Left>> {
         let Self { config, splits, .. } = self;
@@ -80,13 +81,15 @@ impl Work<'_> {
         };
         let progress = RunProgress::new(shown, 0);
         // A network that goes on begins as nothing of the first one's.
-        let seed = if checkpoint::newest(folder)?.is_some() { 4 } else { 3 };
+        let seed = if from.is_some() { 4 } else { 3 };
         let network = Network::new(&method.student(&plain, config.members), seed, device)?;
         method.prepare(&network)?;
         let sgd = optimiser.sgd(&network);
         let mut training = Training::new(network, sgd);
         let checkpoints = Checkpoints::new(folder.to_owned(), toml::Table::new());
-        checkpoints.restore(&mut training, device, |warning| eprintln!("{warning}"))?;
+        let found = checkpoints.restore(&mut training, device, |warning| eprintln!("{warning}"))?;
+        let at = (training.epochs.len(), training.tally.len());
+        anyhow::ensure!(found == from.is_some() && at == from.unwrap_or_default(), "restored at {at:?}");
         let (epochs, done) = stop.unwrap_or((recipe.epochs, 0));
         while training.epochs.len() < epochs {
             training.epoch(&setting, &progress, |_, _| Ok(()))?;
@@ -115,12 +118,12 @@ impl Work<'_> {
     fn run(&self, device: &Device, stops: &[(usize, usize)], then: &Device) -> Result<Left, Failed> {
         let train = || {
             let folder = tempfile::tempdir()?;
-            let mut on = device;
-            for stop in stops {
-                self.train(on, folder.path(), Some(*stop))?;
-                on = then;
+            let (mut on, mut from) = (device, None);
+            for &stop in stops {
+                self.train(on, folder.path(), from, Some(stop))?;
+                (on, from) = (then, Some(stop));
             }
-            self.train(on, folder.path(), None)?.context("the run did not end")
+            self.train(on, folder.path(), from, None)?.context("the run did not end")
         };
         train().map_err(failed)
     }
@@ -184,5 +187,37 @@ pub(crate) fn keeps_its_ways(precision: Precision) -> Result<(), Failed> {
             return Err("cuDNN's convolutions and ours have the same bits".into());
         }
         work.run(&here, &[], &here)?.has_the_bits_of(&fastest, "a run after these")
+    })
+}
+
+/// A run goes on where nothing of what computed its convolutions is to be had any more: by what is.
+pub(crate) fn goes_on_otherwise(precision: Precision) -> Result<(), Failed> {
+    use harness::device::{set_ways, ways};
+    const GONE: &str = "an engine of another cuDNN";
+    with_work("teacher", precision, |work| {
+        let device = opened()?;
+        let folder = tempfile::tempdir().map_err(failed)?;
+        let train = |from, stop| work.train(&device, folder.path(), from, stop).map_err(failed);
+        train(None, Some(STOPS[0]))?;
+        let mut kept = ways(&device);
+        let chosen_on = kept.get("device").cloned().ok_or("the ways do not name their device")?;
+        kept.values_mut().for_each(|way| GONE.clone_into(way));
+        kept.insert("device".to_owned(), chosen_on);
+        set_ways(&device, &kept);
+        if !ways(&device).values().any(|way| way == GONE) {
+            return Err("what is kept was not taken over".into());
+        }
+        let spec = NetworkSpec::named("resnet-8", 8, 10).map_err(failed)?.in_precision(precision);
+        let pass = || -> anyhow::Result<Vec<f32>> {
+            let network = Network::new(&spec, 7, &device)?;
+            let images = Tensor::zeros((8, 3, 8, 8), DType::F32, &device)?;
+            Ok(network.logits(&images, Mode::Train { groups: 1 })?.flatten_all()?.to_vec1()?)
+        };
+        let found = pass().map_err(failed)?;
+        let taken = ways(&device).into_values().filter(|way| way != GONE).count();
+        set_ways(&device, &harness::device::Ways::new());
+        same("logits", &found, &pass().map_err(failed)?)?;
+        // The device's entry is one of them.
+        if taken > 1 { Ok(()) } else { Err("the pass took nothing in the place of what is gone".into()) }
     })
 }

@@ -10,7 +10,7 @@ namespace {
 
 enum Kind { CONVOLUTION = 1, ENGINE, CONFIGURATION, HEURISTICS, PLAN, FORWARD = 10, FILTER, DATA, GRAPH = 15, PACK, TENSOR };
 enum Type { HANDLE = 0, DATA_TYPE, INT64 = 3, REAL = 4, POINTER = 6, MODE, HEURISTIC, NUMERICAL = 11, PART = 15, BEHAVIOUR = 19 };
-enum Note { TENSOR_CORE = 0, REDUCED = 2, NONDETERMINISTIC = 4, WINOGRAD = 5 };
+enum Note { TENSOR_CORE = 0, REDUCED = 2, NONDETERMINISTIC = 4 };
 
 // Each attribute's type, and how many values it takes.
 struct Attribute {

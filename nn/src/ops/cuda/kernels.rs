@@ -67,7 +67,7 @@ pub struct Timed {
 #[cfg(feature = "cudnn")]
 static TIMED: Mutex<Vec<Timed>> = Mutex::new(Vec::new());
 
-/// Notes what [`Kernels::Fastest`] was decided by.
+/// Notes what a choice was made by.
 #[cfg(feature = "cudnn")]
 pub(super) fn note(timed: Timed) {
     TIMED.lock().unwrap_or_else(PoisonError::into_inner).push(timed);

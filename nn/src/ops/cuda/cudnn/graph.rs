@@ -337,7 +337,7 @@ unsafe fn is_fit(engine: cudnnBackendDescriptor_t) -> Answer<bool> {
         Note::CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_6x6,
         Note::CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13,
     ];
-    const COMPILED: u32 = Behaviour::CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION as u32;
+    const IS_COMPILED_WHEN_BUILT: u32 = Behaviour::CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION as u32;
     // SAFETY: notes are read as numbers: a newer cuDNN may have others.
     let (numerical, behaviour) = unsafe {
         let numerical = [0_u32; Note::CUDNN_NUMERICAL_NOTE_TYPE_COUNT as usize];
@@ -348,5 +348,5 @@ unsafe fn is_fit(engine: cudnnBackendDescriptor_t) -> Answer<bool> {
         )
     };
     Ok(!numerical.iter().any(|note| UNFIT.iter().any(|unfit| *unfit as u32 == *note))
-        && !behaviour.contains(&COMPILED))
+        && !behaviour.contains(&IS_COMPILED_WHEN_BUILT))
 }
