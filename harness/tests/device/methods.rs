@@ -18,6 +18,9 @@ const BATCH: usize = 24;
 /// Their batch-norm groups.
 const GROUPS: usize = 2;
 
+/// Steps that are taken: as many as it takes to launch passes in every manner in which they are recorded.
+const STEPS: u64 = 4;
+
 /// The variable that has this binary take the steps of a method and print what it left, instead of any test.
 pub(crate) const FRESH: &str = "DIVKD_DEVICE_STEPS";
 
@@ -35,7 +38,7 @@ impl Trained {
         same("losses", &self.losses, &other.losses)
     }
 
-    /// Within rounding that three steps carry on.
+    /// Within rounding that the steps carry on.
     fn is_near(&self, other: &Self) -> Result<(), Failed> {
         near("losses", &self.losses, &other.losses, 1e-3)?;
         near("running statistics", &self.buffers, &other.buffers, 1e-3)?;
@@ -69,7 +72,7 @@ fn steps(method: &str, device: &Device, most: Option<usize>) -> anyhow::Result<T
         labels: Tensor::new(labels.as_slice(), device)?,
     };
     let mut losses = Vec::new();
-    for step in 0..3 {
+    for step in 0..STEPS {
         let noise = Streams { seed: 9, epoch: 1, step };
         let step = Step { student: &student, teachers: &teachers, groups: GROUPS, noise: &noise };
         let (loss, gradient) = micro_batch::gradient(&*method, &batch, &step, most)?;

@@ -165,6 +165,28 @@ int main() {
     cuGraphLaunch(made, one);
     cuStreamSynchronize(one);
     hold(at(x) == 2, "a graph runs when it is launched");
+    // On a branch y = x, while x is written again; then w = y.
+    auto branched = [&](bool is_joined) {
+        cuStreamBeginCapture_v2(one, 1);
+        cuMemsetD8Async(x, 4, 4, one);
+        cuEventRecord(event, one);
+        cuStreamWaitEvent(other, event, 0);
+        cuMemcpyDtoDAsync_v2(y, x, 4, other);
+        cuMemsetD8Async(x, 6, 4, one);
+        cuEventRecord(back, other);
+        if (is_joined) cuStreamWaitEvent(one, back, 0);
+        cuMemcpyDtoDAsync_v2(w, y, 4, one);
+        return cuStreamEndCapture(one, &graph);
+    };
+    hold(branched(false) == 904, "a branch that is not joined spoils a capture");
+    hold(branched(true) == 0 && cuGraphInstantiateWithFlags(&made, graph, 0) == 0, "one that is joined is captured");
+    cuGraphLaunch(made, one);
+    cuStreamSynchronize(one);
+    hold(at(w) == 6, "a branch runs late: what it reads may be overwritten");
+    cuEventRecord(event, other);
+    cuStreamBeginCapture_v2(one, 1);
+    hold(cuStreamWaitEvent(one, event, 0) == 905 && cuStreamEndCapture(one, &graph) == 901,
+         "a capture waits for nothing outside of it");
     hold(aborts([&] { cuMemcpyDtoDAsync_v2(y, x, 5, one); }), "a copy past the end of its memory is caught");
 
     hold(cuModuleLoadData(&module, KERNELS) == 0, "kernels compile");

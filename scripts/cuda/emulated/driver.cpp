@@ -18,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "capture.h"
 #include "driver.h"
 #include "memory.h"
 
@@ -32,26 +33,27 @@ enum Status {
     NOT_READY = 600,
     CAPTURE_UNSUPPORTED = 900,
     CAPTURE_INVALIDATED = 901,
-};
-
-struct Graph {
-    std::vector<Work> nodes;
+    CAPTURE_UNJOINED = 904,
+    CAPTURE_ISOLATION = 905,
 };
 
 struct Stream {
     int device;
     std::deque<Work> queue;
-    std::unique_ptr<Graph> capture;
-    std::thread::id capturer;
-    bool invalidated = false;
+    // What it is captured into, and as which branch.
+    std::shared_ptr<Graph> capture;
+    size_t branch = 0;
     // Who runs its work now.
     std::thread::id runner;
 };
 
 struct Event {
     std::shared_ptr<Stream> stream;
-    bool pending = false, captured = false;
+    bool pending = false;
     std::chrono::steady_clock::time_point time;
+    // Where it was captured.
+    std::shared_ptr<Graph> capture;
+    size_t branch = 0, place = 0;
 };
 
 // Guards all of the state below; open while work runs.
@@ -121,8 +123,8 @@ bool is_legacy(void *handle) { return (uintptr_t)handle <= 1; }
 // What waits for the device, or changes it at once, spoils a capture by the same thread.
 int spoil() {
     for (auto &stream : streams)
-        if (stream->capture && stream->capturer == std::this_thread::get_id()) {
-            stream->invalidated = true;
+        if (stream->capture && stream->capture->capturer == std::this_thread::get_id()) {
+            stream->capture->invalidated = true;
             return CAPTURE_UNSUPPORTED;
         }
     return OK;
@@ -144,8 +146,8 @@ int enqueue(Lock &lock, void *handle, Work work) {
         stream->queue.push_back(std::move(work));
         return OK;
     }
-    if (stream->invalidated) return CAPTURE_INVALIDATED;
-    stream->capture->nodes.push_back(std::move(work));
+    if (stream->capture->invalidated) return CAPTURE_INVALIDATED;
+    stream->capture->branches[stream->branch].push_back({std::move(work), 0, 0});
     return OK;
 }
 
@@ -194,7 +196,7 @@ int emulated_spoil() {
 int emulated_disturb() {
     Lock lock;
     for (auto &stream : streams)
-        if (stream->capture && stream->device == device()) stream->invalidated = true;
+        if (stream->capture && stream->device == device()) stream->capture->invalidated = true;
     return spoil();
 }
 
@@ -333,25 +335,28 @@ int cuStreamSynchronize(void *handle) {
 int cuStreamIsCapturing(void *handle, int *answer) {
     Lock lock;
     auto stream = find(handle);
-    *answer = stream && stream->capture ? 1 + stream->invalidated : 0;
+    *answer = stream && stream->capture ? 1 + stream->capture->invalidated : 0;
     return OK;
 }
 int cuStreamBeginCapture_v2(void *handle, int) {
     Lock lock;
     auto stream = find(handle);
     if (!stream || stream->capture) return CAPTURE_UNSUPPORTED;
-    stream->capture = std::make_unique<Graph>();
-    stream->capturer = std::this_thread::get_id();
-    stream->invalidated = false;
+    stream->capture = std::make_shared<Graph>();
+    stream->branch = 0;
+    stream->capture->capturer = std::this_thread::get_id();
     return OK;
 }
 int cuStreamEndCapture(void *handle, void **graph) {
     Lock lock;
     auto stream = find(handle);
-    if (!stream || !stream->capture) return INVALID_VALUE;
-    auto captured = std::move(stream->capture);
-    *graph = stream->invalidated ? nullptr : captured.release();
-    return stream->invalidated ? CAPTURE_INVALIDATED : OK;
+    if (!stream || !stream->capture || stream->branch != 0) return INVALID_VALUE;
+    auto captured = stream->capture;
+    for (auto &other : streams)
+        if (other->capture == captured) other->capture = nullptr;
+    int status = captured->invalidated ? CAPTURE_INVALIDATED : captured->is_joined() ? OK : CAPTURE_UNJOINED;
+    *graph = status == OK ? new Graph(*captured) : nullptr;
+    return status;
 }
 int cuGraphInstantiateWithFlags(void **made, void *graph, unsigned long long) {
     if (!graph) return INVALID_VALUE;
@@ -363,9 +368,7 @@ int cuGraphUpload(void *, void *) { return OK; }
 int cuGraphLaunch(void *made, void *stream) {
     emulated_count(__func__);
     auto graph = *static_cast<std::shared_ptr<Graph> *>(made);
-    return emulated_enqueue(stream, [graph] {
-        for (auto &node : graph->nodes) node();
-    });
+    return emulated_enqueue(stream, [graph] { graph->run(); });
 }
 
 int cuEventCreate(void **made, unsigned) { return *made = new std::shared_ptr<Event>(new Event), OK; }
@@ -377,7 +380,12 @@ int cuEventRecord(void *handle, void *stream) {
     auto &event_of = *static_cast<std::shared_ptr<Event> *>(handle);
     auto event = event_of = std::make_shared<Event>();
     event->stream = find(stream);
-    event->captured = event->stream && event->stream->capture;
+    if (event->stream && event->stream->capture) {
+        event->capture = event->stream->capture;
+        event->branch = event->stream->branch;
+        event->place = event->capture->branches[event->branch].size();
+        return OK;
+    }
     event->pending = true;
     return enqueue(lock, stream, [event] {
         Lock lock;
@@ -389,7 +397,7 @@ int cuEventRecord(void *handle, void *stream) {
 int cuEventSynchronize(void *handle) {
     Lock lock;
     auto event = *static_cast<std::shared_ptr<Event> *>(handle);
-    if (event->captured) return spoil(), CAPTURE_UNSUPPORTED;
+    if (event->capture) return spoil(), CAPTURE_UNSUPPORTED;
     if (event->pending && event->stream) run(lock, event->stream);
     return OK;
 }
@@ -401,13 +409,27 @@ int cuEventQuery(void *handle) {
 int cuEventElapsedTime_v2(float *milliseconds, void *start, void *end) {
     Lock lock;
     auto from = *static_cast<std::shared_ptr<Event> *>(start), to = *static_cast<std::shared_ptr<Event> *>(end);
-    if (!from->stream || !to->stream) return INVALID_HANDLE;
+    if (!from->stream || !to->stream || from->capture || to->capture) return INVALID_HANDLE;
     if (from->pending || to->pending) return NOT_READY;
     return *milliseconds = std::chrono::duration<float, std::milli>(to->time - from->time).count(), OK;
 }
-int cuStreamWaitEvent(void *stream, void *handle, unsigned) {
+int cuStreamWaitEvent(void *waiting, void *handle, unsigned) {
+    Lock lock;
     auto event = *static_cast<std::shared_ptr<Event> *>(handle);
-    return emulated_enqueue(stream, [event] {
+    auto stream = find(waiting);
+    if (stream && event->capture) {
+        auto &graph = event->capture;
+        if (graph->invalidated) return CAPTURE_INVALIDATED;
+        if (!stream->capture) {
+            stream->capture = graph;
+            stream->branch = graph->branches.size();
+            graph->branches.emplace_back();
+        }
+        if (stream->capture != graph) return CAPTURE_ISOLATION;
+        return graph->branches[stream->branch].push_back({nullptr, event->branch, event->place}), OK;
+    }
+    if (stream && stream->capture) return stream->capture->invalidated = true, CAPTURE_ISOLATION;
+    return enqueue(lock, waiting, [event] {
         Lock lock;
         if (event->pending && event->stream) run(lock, event->stream, event.get());
     });

@@ -133,6 +133,14 @@ int cuModuleGetFunction(void **found, void *handle, const char *name) {
     }
     return *found = function.get(), OK;
 }
+// The driver's CUlaunchConfig.
+struct LaunchConfig {
+    unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared;
+    void *stream;
+    const void *attributes;
+    unsigned attribute_count;
+};
+
 int cuLaunchKernel(void *handle, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
                    unsigned block_z, unsigned shared, void *stream, void **parameters, void **extra) {
     auto *function = static_cast<Function *>(handle);
@@ -154,6 +162,16 @@ int cuLaunchKernel(void *handle, unsigned grid_x, unsigned grid_y, unsigned grid
         for (auto &value : *values) arguments.push_back(value.data());
         function->launch(arguments.data(), sizes.data(), sizes.data() + 3, shared, reverse);
     });
+}
+// A kernel that may be started early is not: it is to wait for the one before it, before it touches memory.
+int cuLaunchKernelEx(const LaunchConfig *config, void *handle, void **parameters, void **extra) {
+    const int PROGRAMMATIC_STREAM_SERIALIZATION = 6;
+    auto *attributes = static_cast<const int *>(config->attributes);
+    if (config->attribute_count > 1) return INVALID_VALUE;
+    if (config->attribute_count == 1 && (attributes[0] != PROGRAMMATIC_STREAM_SERIALIZATION || attributes[2] != 1))
+        return INVALID_VALUE;
+    return cuLaunchKernel(handle, config->grid_x, config->grid_y, config->grid_z, config->block_x, config->block_y,
+                          config->block_z, config->shared, config->stream, parameters, extra);
 }
 
 } // extern "C"

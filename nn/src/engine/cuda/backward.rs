@@ -26,6 +26,10 @@ pub(crate) struct Memory {
 struct Walk<'a> {
     on: &'a OnDevice,
     arena: &'a Arena,
+    /// Memory of the gradients by weights, which are no part of the way back; without it, they are computed on the way.
+    aside: Option<&'a Arena>,
+    /// What they read.
+    held: Vec<Map>,
     graph: &'a Graph,
     saved: &'a Saved,
     memory: Memory,
@@ -39,13 +43,14 @@ struct Walk<'a> {
 }
 
 impl OnDevice {
-    /// Propagates the output's gradient back to parameters and images, with working memory from `arena`.
+    /// Propagates the output's gradient back to parameters and images, with working memory from `arena`; with `aside`, that
+    /// by the weights beside it, with working memory from there and all maps' gradients kept to the end.
     ///
     /// # Safety
     /// `memory` must name device memory of the parameters, the output's gradient and the wanted gradients.
     pub(super) unsafe fn backward_in(
         &self,
-        arena: &Arena,
+        (arena, aside): (&Arena, Option<&Arena>),
         graph: &Graph,
         saved: &Saved,
         memory: Memory,
@@ -59,6 +64,8 @@ impl OnDevice {
         let mut walk = Walk {
             on: self,
             arena,
+            aside,
+            held: Vec::new(),
             graph,
             saved,
             memory,
@@ -76,6 +83,7 @@ impl OnDevice {
             }
             walk.release(node);
         }
+        arena.backend().rejoin()?;
         if let Some([maps, linear]) = &walk.grads {
             self.maps.grads(arena.backend(), memory.params, maps, memory.grad_params)?;
             self.linear.grads(arena.backend(), memory.params, linear, memory.grad_params)?;
@@ -174,23 +182,14 @@ impl Walk<'_> {
         let linear = conv.bias.is_some();
         let (graph, rows) = (self.graph, self.saved.rows);
         let call = Call { output: grad.at(), ..self.on.call(graph, index, conv, rows, &self.saved.weights) };
-        if let Some(grads) = &self.grads {
-            let Some(input) = &self.saved.inputs[index] else {
-                return Err(Error::State(
-                    "the forward pass kept no inputs for gradients by weights".to_owned(),
-                ));
-            };
-            let start = self.on.packed_at[index];
-            let weight = self.on.layers(linear).address(&grads[usize::from(linear)], start);
-            let call = Call { pass: Pass::Filter, input: input.at(), weight, ..call };
-            // SAFETY: the maps and gradients are of the convolution's shape.
-            unsafe { self.backend().convolve(self.arena, &call)? };
-            if let Some(bias) = conv.bias {
-                let to = float_at(self.memory.grad_params, bias);
-                let sets = if graph.members.is_some() { rows.members } else { 1 };
-                let sizes = (sets, rows.count() / sets, conv.op.shape.channels_out);
-                weights::bias_grad(self.backend(), grad.at(), to, sizes)?;
+        // To the gradient of a sum, what its shortcut hands back may be added.
+        match self.aside.filter(|_| conv.residual.is_none()) {
+            _ if !self.wanted.params => {}
+            Some(aside) => {
+                self.backend().aside(&mut || self.weight_grads(aside, index, conv, &call))?;
+                self.held.push(grad.clone());
             }
+            None => self.weight_grads(self.arena, index, conv, &call)?,
         }
         if let Some(Residual::Feature(f)) = conv.residual {
             self.hand_back(conv, f, &grad)?;
@@ -224,6 +223,25 @@ impl Walk<'_> {
                 self.sum(f, norm, true)
             }
         }
+    }
+
+    /// The gradients by the weights and bias of `call`, whose output is its gradient.
+    fn weight_grads(&self, arena: &Arena, index: usize, conv: &Conv, call: &Call) -> Result<()> {
+        let (Some(grads), Some(input)) = (&self.grads, &self.saved.inputs[index]) else {
+            return Err(Error::State("the forward pass kept no inputs for gradients by weights".to_owned()));
+        };
+        let linear = conv.bias.is_some();
+        let start = self.on.packed_at[index];
+        let weight = self.on.layers(linear).address(&grads[usize::from(linear)], start);
+        let filter = Call { pass: Pass::Filter, input: input.at(), weight, ..*call };
+        // SAFETY: the maps and gradients are of the convolution's shape.
+        unsafe { self.backend().convolve(arena, &filter)? };
+        let Some(bias) = conv.bias else { return Ok(()) };
+        let rows = self.saved.rows;
+        let to = float_at(self.memory.grad_params, bias);
+        let sets = if self.graph.members.is_some() { rows.members } else { 1 };
+        let sizes = (sets, rows.count() / sets, conv.op.shape.channels_out);
+        weights::bias_grad(self.backend(), call.output, to, sizes)
     }
 
     /// The gradient of a pre-activation block's sum, to the map that its shortcut adds.

@@ -14,6 +14,7 @@ pub(crate) mod replay;
 mod tables;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trial;
 
 use std::sync::Arc;
 
@@ -172,7 +173,7 @@ impl OnDevice {
         // SAFETY: the caller's.
         unsafe {
             match kept {
-                Kept::Once(saved) => self.backward_in(&self.arena, graph, saved, memory, wanted),
+                Kept::Once(saved) => self.backward_in((&self.arena, None), graph, saved, memory, wanted),
                 Kept::OnTrack(track) => track.backward(self, graph, memory, wanted),
             }
         }

@@ -6,16 +6,18 @@
 //! of that memory and chooses all algorithms; the second is recorded. One that is still to be gone back through is not
 //! used again before that: a step that goes twice through a network has two.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::backward::Memory;
+use super::trial::Recorded;
 use super::{OnDevice, Saved};
 use crate::engine::backward::Wanted;
 use crate::engine::forward::Request;
 use crate::engine::graph::Graph;
 use crate::error::{Error, Result};
-use crate::ops::cuda::backend::{Arena, Backend, Buffer, Recording};
+use crate::ops::cuda::backend::{Arena, Backend, Buffer};
 
 /// Multiply-adds of a node's convolution, on average, from which on its kernels are long enough to hide their launches.
 const LONG: u64 = 4_000_000_000;
@@ -43,9 +45,9 @@ pub fn refusals() -> u64 {
     REFUSALS.load(Ordering::Relaxed)
 }
 
-fn replay(recording: &dyn Recording) -> Result<()> {
-    REPLAYS.fetch_add(1, Ordering::Relaxed);
-    recording.replay()
+/// Counts a recording that failed.
+pub(super) fn refused() {
+    REFUSALS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// What recordings have in common that serve the same call.
@@ -53,6 +55,27 @@ fn replay(recording: &dyn Recording) -> Result<()> {
 struct Kind {
     request: Request,
     weight_grads: bool,
+}
+
+/// A pass of that kind.
+#[derive(Clone, Copy)]
+struct Pass {
+    kind: Kind,
+    direction: &'static str,
+    /// Whether it gives anything aside.
+    branches: bool,
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Kind { request, weight_grads } = self.kind;
+        let of = match (weight_grads, request.groups) {
+            (true, _) => "that is trained",
+            (false, Some(_)) => "as it is, by its batch's statistics",
+            (false, None) => "as it is",
+        };
+        write!(f, "the {} pass of {} images through a network {of}", self.direction, request.batch)
+    }
 }
 
 /// A network's tracks, the last used one last.
@@ -64,8 +87,10 @@ pub(crate) struct Track {
     kind: Kind,
     /// Where it runs beside other work, if it may: always behind its own last pass.
     lane: Option<usize>,
-    /// Working memory, for recordings alone: what else was taken of it, the next pass would miss.
+    /// Working memory, for recordings alone: what else was taken of it, the next pass would miss. That of what runs aside is
+    /// its own.
     arena: Arena,
+    aside: Arena,
     params: Buffer,
     images: Buffer,
     output: Buffer,
@@ -89,7 +114,7 @@ enum Stage {
     /// It ran so many times, so that its memory is reserved.
     Seen(u32),
     /// It is launched as a whole.
-    Recorded(Box<dyn Recording>),
+    Recorded(Recorded),
     /// It cannot be recorded.
     Refused,
 }
@@ -99,34 +124,40 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Stage {
-    /// Runs `work`, or what was recorded of it. Records it the second time, where it `is_fixed` which addresses it names.
+    /// Runs `work`, which is `pass`, or what was recorded of it. Records it the second time, where it `is_fixed` which addresses it
+    /// names.
     fn run(
         &mut self,
         backend: &dyn Backend,
         is_fixed: bool,
+        pass: Pass,
         work: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
-        match self {
-            Stage::Recorded(recording) => replay(&**recording),
-            Stage::Seen(passes) if is_fixed && passes.is_power_of_two() => match backend.record(work) {
-                Ok(recording) => {
-                    replay(&*recording)?;
-                    *self = Stage::Recorded(recording);
-                    Ok(())
-                }
+        if let Stage::Seen(passes) = *self
+            && is_fixed
+            && passes.is_power_of_two()
+        {
+            match Recorded::new(backend, pass.to_string(), pass.branches, work) {
+                Ok(recorded) => *self = Stage::Recorded(recorded),
                 Err(error) => {
                     // An error of the work itself is one here.
                     work()?;
-                    if *passes == 1 {
+                    if passes == 1 {
                         let error = error.to_string();
-                        let what = error.lines().next().unwrap_or_default();
-                        eprintln!("a network's pass runs a kernel at a time for now, more slowly: {what}");
+                        let first = error.lines().next().unwrap_or_default();
+                        eprintln!("{pass} runs a kernel at a time for now, more slowly: {first}");
                     }
-                    REFUSALS.fetch_add(1, Ordering::Relaxed);
-                    *self = if *passes < PATIENCE { Stage::Seen(*passes + 1) } else { Stage::Refused };
-                    Ok(())
+                    refused();
+                    *self = if passes < PATIENCE { Stage::Seen(passes + 1) } else { Stage::Refused };
+                    return Ok(());
                 }
-            },
+            }
+        }
+        match self {
+            Stage::Recorded(recorded) => {
+                REPLAYS.fetch_add(1, Ordering::Relaxed);
+                recorded.replay()
+            }
             Stage::New => {
                 work()?;
                 *self = Stage::Seen(1);
@@ -155,7 +186,9 @@ impl Tracks {
         weight_grads: bool,
     ) -> Result<Option<Arc<Track>>> {
         let rows = (graph.member_count() * request.batch) as u64;
-        if !arena.backend().records() || graph.multiply_adds() * rows > LONG * graph.nodes.len() as u64 {
+        if arena.backend().manners().is_empty()
+            || graph.multiply_adds() * rows > LONG * graph.nodes.len() as u64
+        {
             return Ok(None);
         }
         let kind = Kind { request, weight_grads };
@@ -197,6 +230,7 @@ impl Track {
             images: arena.floats(graph.image_rows(kind.request.batch) * graph.image.values())?,
             output: arena.floats(rows * out.values())?,
             arena: arena.private(),
+            aside: arena.private(),
             forward: Mutex::new((Stage::New, None)),
             backward: Mutex::default(),
         })
@@ -218,15 +252,17 @@ impl Track {
     ) -> Result<()> {
         let Kind { request, weight_grads } = self.kind;
         let own = (self.params.at(), self.images.at(), self.output.at());
+        let pass = Pass { kind: self.kind, direction: "forward", branches: false };
         let (stage, saved) = &mut *lock(&self.forward);
         let backend = self.arena.backend();
         let lane = self.lane.filter(|_| matches!(stage, Stage::Recorded(_)));
         let mut work = || {
             self.copy(params, self.params.at(), graph.layout.parameter_count())?;
             self.copy(images, self.images.at(), graph.image_rows(request.batch) * graph.image.values())?;
-            stage.run(backend, true, &mut || {
+            stage.run(backend, true, pass, &mut || {
                 // What the last pass kept is this one's memory.
                 *saved = None;
+                self.arena.tidy();
                 // SAFETY: the caller's, with copies in the place of its memory.
                 *saved = unsafe { on.forward_in(&self.arena, graph, own, request, weight_grads) }?;
                 Ok(())
@@ -283,9 +319,14 @@ impl Track {
         };
         // Before its forward pass is recorded, what that kept lies elsewhere each time.
         let is_fixed = matches!(forward, Stage::Recorded(_));
-        // SAFETY: the caller's, with copies in the place of its memory.
-        let mut work = || unsafe { on.backward_in(&self.arena, graph, saved, own, wanted) };
-        stage.run(self.arena.backend(), is_fixed, &mut work)?;
+        let mut work = || {
+            self.arena.tidy();
+            self.aside.tidy();
+            // SAFETY: the caller's, with copies in the place of its memory.
+            unsafe { on.backward_in((&self.arena, Some(&self.aside)), graph, saved, own, wanted) }
+        };
+        let pass = Pass { kind: self.kind, direction: "backward", branches: wanted.params };
+        stage.run(self.arena.backend(), is_fixed, pass, &mut work)?;
         if let Some(from) = grad_params {
             self.copy(from.at(), memory.grad_params, params)?;
         }

@@ -1,6 +1,7 @@
 //! The device's engine, on the emulated device, against the CPU's.
 
 mod moved;
+mod recorded;
 #[path = "../../../tests/it/small.rs"]
 mod small;
 
@@ -10,7 +11,7 @@ use candle_core::{Device, Tensor, Var};
 use proptest::prelude::*;
 
 use super::backward::Memory;
-use super::{Kept, OnDevice, replay};
+use super::{Kept, OnDevice};
 use crate::engine::backward::Wanted;
 use crate::engine::forward::Request;
 use crate::engine::graph::Graph;
@@ -333,78 +334,4 @@ fn predictions() {
     let saved = unsafe { on.forward(&graph, addresses, request, false) }.unwrap();
     assert!(saved.is_none());
     assert!(distance(&output.read(expected.len()).unwrap(), &expected, 0.0) < 1e-5);
-}
-
-/// A step that goes through the network twice before it goes back, again and again: the same bits whether its passes are
-/// launched one kernel at a time or recorded, and from other images and parameters each time.
-#[test]
-fn recorded_passes() {
-    const STEPS: u64 = 5;
-    for (kind, (family, shortcut)) in small::kinds().into_iter().enumerate() {
-        let members = (kind % 2 == 0).then_some(2);
-        let spec = NetworkSpec { members, ..small::spec(family, shortcut, 2, 6) };
-        let graph = spec.graph().unwrap();
-        let network = small::network(&spec, 8);
-        for (mode, wanted) in [
-            (Mode::Eval, Wanted { params: false, images: true }),
-            (Mode::Train { groups: 2 }, Wanted { params: true, images: true }),
-            (Mode::Train { groups: 1 }, Wanted { params: true, images: false }),
-        ] {
-            let device = (Precision::F32, false);
-            let Some(there) = There::new(&network, &graph, device) else { return };
-            let before = replay::replays();
-            let mut statistics = network.buffers().unwrap();
-            for step in 0..STEPS {
-                let params = values(small::network(&spec, step).params());
-                there.params.write(&params).unwrap();
-                let images = [2 * step, 2 * step + 1].map(|seed| values(&small::images(&spec, 3, seed)));
-                let mut draws = small::draws(step);
-                let len = network.members() * 3 * spec.classes;
-                let weights = [(); 2].map(|()| normals(&mut draws, len));
-                let run = |there: &There| {
-                    let forward = |images| there.forward(&graph, images, (mode, true), wanted.params);
-                    let (first, second) = (forward(&images[0]), forward(&images[1]));
-                    let second = there.backward(&graph, second, &weights[1], wanted);
-                    let first = there.backward(&graph, first, &weights[0], wanted);
-                    [first, second].map(|pass| {
-                        let all = [
-                            pass.logits,
-                            pass.grad_params.unwrap_or_default(),
-                            pass.grad_images.unwrap_or_default(),
-                            pass.buffers,
-                        ];
-                        all.map(|values| small::bits(&values))
-                    })
-                };
-                // One that has not seen such a pass yet, with the statistics that this one starts the step with.
-                let fresh = There::new(&network, &graph, device).unwrap();
-                fresh.params.write(&params).unwrap();
-                fresh.on.set_buffers(&statistics).unwrap();
-                assert_eq!(run(&there), run(&fresh), "{family:?} {shortcut:?} {mode:?} step {step}");
-                statistics = there.on.buffers().unwrap();
-            }
-            // Two passes a step forward and back, of which the first of each kind is not recorded.
-            assert!(replay::replays() >= before + 4 * (STEPS - 1), "nothing was recorded");
-            assert_eq!(replay::refusals(), 0);
-        }
-    }
-    spoilt_recordings();
-}
-
-/// A recording that is spoilt is tried again after the second pass and the fourth; meanwhile passes are computed all the same.
-/// A part of the test above, which counts refusals too.
-fn spoilt_recordings() {
-    let spec = small::spec(Family::ResNet, Shortcut::Identity, 2, 6);
-    let (graph, network) = (spec.graph().unwrap(), small::network(&spec, 8));
-    let Some(device) = Emulated::new(false) else { return };
-    let device = Arc::new(device.that_spoils(2));
-    let there = There::on(Arc::clone(&device), &network, &graph, Precision::F32);
-    let images = values(&small::images(&spec, 3, 1));
-    let mut first = None;
-    for recordings in [0, 1, 2, 2, 3, 3] {
-        let logits = small::bits(&there.forward(&graph, &images, (Mode::Eval, true), false).logits);
-        assert_eq!(*first.get_or_insert_with(|| logits.clone()), logits);
-        assert_eq!(device.recordings(), recordings);
-    }
-    assert_eq!(replay::refusals(), 2);
 }

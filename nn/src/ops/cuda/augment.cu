@@ -4,6 +4,7 @@
 extern "C" __global__ void __launch_bounds__(THREADS)
     augment(const unsigned char *images, const unsigned *rows, float *to, unsigned size, unsigned pad, unsigned crop,
             unsigned key0, unsigned key1, unsigned epoch) {
+    FOLLOW;
     unsigned row = rows[blockIdx.x], length = 3 * size * size;
     unsigned top = pad, left = pad, flip = 0;
     if (crop) {
@@ -25,5 +26,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // The examples' labels.
 extern "C" __global__ void __launch_bounds__(THREADS)
     gather_labels(const unsigned *labels, const unsigned *rows, unsigned *to, unsigned count) {
+    FOLLOW;
     EACH(index, count) to[index] = labels[rows[index]];
 }

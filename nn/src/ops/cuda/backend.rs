@@ -135,14 +135,25 @@ pub(crate) trait Backend: Send + Sync {
     /// The call's memory must hold its maps and weights.
     unsafe fn convolve(&self, arena: &Arena, call: &Call) -> Result<()>;
 
-    /// Whether [`Backend::record`] is to be tried.
-    fn records(&self) -> bool;
+    /// The manners in which [`Backend::record`] is to be tried; none where passes are not recorded.
+    fn manners(&self) -> &'static [Manner];
 
     /// Notes what `work` launches instead of running it. `work` must find all memory in its arena, and copy nothing.
     ///
     /// # Errors
     /// Those of `work`, and where the device refuses something of it; nothing has run then.
-    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>>;
+    fn record(&self, manner: Manner, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>>;
+
+    /// Runs `work`, which may launch and convolve and no more: in a recording with branches, behind what was given so far and
+    /// beside what is given until [`Backend::rejoin`], which must not change what `work` reads, nor have its memory.
+    fn aside(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        work()
+    }
+
+    /// What is given from now on runs behind all that ran aside.
+    fn rejoin(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// A place beside other work, for [`Backend::beside`].
     fn lane(&self) -> usize {
@@ -161,10 +172,39 @@ pub(crate) trait Backend: Send + Sync {
     }
 }
 
+/// How a recording's launches follow each other. They leave the same bits in each.
+#[cfg_attr(not(feature = "cuda"), expect(unreachable_pub, reason = "public with CUDA"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Manner {
+    /// One after the other.
+    Straight,
+    /// Gradients by weights beside the way back.
+    Branching,
+    /// The same, and a kernel is started before the one before it has ended, for which it waits before it touches memory (`FOLLOW` in
+    /// prelude.cu).
+    Overlapping,
+}
+
+impl fmt::Display for Manner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Straight => "straight",
+            Self::Branching => "branching",
+            Self::Overlapping => "overlapping",
+        })
+    }
+}
+
+/// Waits for what it measures, and gives its milliseconds.
+pub(crate) type Elapsed = Box<dyn FnOnce() -> Result<f32> + Send>;
+
 /// Launches that were noted together.
 pub(crate) trait Recording: Send + Sync {
     /// Launches them, on the memory that they named.
     fn replay(&self) -> Result<()>;
+
+    /// The same, and how long they take.
+    fn timed(&self) -> Result<Elapsed>;
 }
 
 /// Memory that a training step takes back from the step before: by its length, whatever network used it.
@@ -235,6 +275,12 @@ impl Arena {
             None => (self.0.backend.allocate(bytes)?, bytes),
         };
         Ok(Buffer { address, bytes, arena: self.clone() })
+    }
+
+    /// Lets the same requests have the same memory as after the last such call, if all was given back before both.
+    pub(crate) fn tidy(&self) {
+        let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.values_mut().for_each(|addresses| addresses.sort_unstable());
     }
 
     /// The address of at least `count` counters of the blocks of a launch, for which those that come last do the rest. Every

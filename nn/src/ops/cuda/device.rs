@@ -8,18 +8,16 @@ use candle_core::CudaDevice;
 use candle_core::cuda::cudarc::driver::result::{
     self, memcpy_dtod_async, memcpy_dtoh_async, memcpy_htod_async,
 };
-use candle_core::cuda::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
-use candle_core::cuda::cudarc::driver::{
-    CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, LaunchConfig, PushKernelArg,
-};
+use candle_core::cuda::cudarc::driver::sys::{CUevent_flags, CUgraphInstantiate_flags, CUstreamCaptureMode};
+use candle_core::cuda::cudarc::driver::{CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream};
 use candle_core::cuda::cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
 
-use super::backend::{Arena, Backend, Launch, Recording, THREADS};
+use super::backend::{Arena, Backend, Elapsed, Launch, Manner, Recording};
 use super::convolution::Call;
 #[cfg(feature = "cudnn")]
 use super::cudnn::Way;
 use super::implicit_gemm;
-use super::kernels::Kernels;
+use super::kernels::{Kernels, manners};
 use super::memory::keep_freed_memory;
 use super::quiet;
 use super::streams::Streams;
@@ -50,8 +48,7 @@ pub(super) struct Cuda {
     functions: Mutex<HashMap<FunctionKey, CudaFunction>>,
     memory: Mutex<HashMap<u64, CudaSlice<u8>>>,
     is_recording: AtomicBool,
-    /// Whether passes are recorded: unless the environment says `DIVKD_CUDA_GRAPHS=off`.
-    records: bool,
+    manners: &'static [Manner],
     #[cfg(feature = "cudnn")]
     pub(super) convolutions: super::cudnn::Convolutions,
     #[cfg(not(feature = "cudnn"))]
@@ -78,12 +75,12 @@ impl Cuda {
             functions: Mutex::default(),
             memory: Mutex::default(),
             is_recording: AtomicBool::new(false),
-            records: std::env::var("DIVKD_CUDA_GRAPHS").as_deref() != Ok("off"),
+            manners: manners(major)?,
             #[cfg(feature = "cudnn")]
             convolutions: super::cudnn::Convolutions::new(&stream, kernels)?,
             #[cfg(not(feature = "cudnn"))]
             kernels,
-            streams: Arc::new(Streams::new(Arc::clone(&stream))),
+            streams: Arc::new(Streams::new(Arc::clone(&stream))?),
             stream,
         })
     }
@@ -108,17 +105,10 @@ impl Cuda {
     /// As [`Backend::launch`].
     unsafe fn start(&self, launch: &Launch<'_>) -> Result<()> {
         let function = self.function(launch)?;
-        let words: Vec<u64> = launch.args.iter().map(|arg| arg.word()).collect();
-        let mut builder = self.stream.launch_builder(&function);
-        for word in &words {
-            builder.arg(word);
-        }
-        let [x, y, z] = launch.grid.map(|blocks| blocks as u32);
-        let config =
-            LaunchConfig { grid_dim: (x, y, z), block_dim: (THREADS as u32, 1, 1), shared_mem_bytes: 0 };
-        // SAFETY: the caller's; a kernel reads each argument at the lower end of its word.
-        unsafe { builder.launch(config) }.map_err(|error| failed(launch.name(), error))?;
-        Ok(())
+        self.bind()?;
+        // SAFETY: the caller's.
+        unsafe { super::launch::launch(&function, launch, &self.streams.active(), self.streams.overlaps()) }
+            .map_err(|error| failed(launch.name(), error))
     }
 
     fn function(&self, launch: &Launch<'_>) -> Result<CudaFunction> {
@@ -173,6 +163,16 @@ impl Recording for Captured {
         stream.context().bind_to_thread().map_err(asked)?;
         // SAFETY: both are alive; what the graph reads and writes is its track's.
         unsafe { result::graph::launch(graph.cu_graph_exec(), stream.cu_stream()) }.map_err(asked)
+    }
+
+    fn timed(&self) -> Result<Elapsed> {
+        let asked = |error| failed("timing a graph", error);
+        let stream = self.streams.active();
+        let mark = || stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).map_err(asked);
+        let start = mark()?;
+        self.replay()?;
+        let end = mark()?;
+        Ok(Box::new(move || start.elapsed_ms(&end).map_err(asked)))
     }
 }
 
@@ -236,7 +236,9 @@ impl Backend for Cuda {
             Way::Library(plan) => {
                 let kind = call.pass.kind();
                 // SAFETY: the caller's.
-                self.timed(kind, call.bytes(), || unsafe { self.convolutions.run(arena, &plan, call) })?;
+                self.timed(kind, call.bytes(), || unsafe {
+                    self.convolutions.run(arena, &plan, call, &self.streams.active())
+                })?;
                 if plan.is_fused {
                     profile::moved(kind, call.skip_bytes());
                     return Ok(());
@@ -263,16 +265,16 @@ impl Backend for Cuda {
         }
     }
 
-    fn records(&self) -> bool {
-        self.records && !profile::is_enabled()
+    fn manners(&self) -> &'static [Manner] {
+        if profile::is_enabled() { &[] } else { self.manners }
     }
 
-    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
+    fn record(&self, manner: Manner, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
         let _recording = quiet::recording();
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(|error| failed("recording", error))?;
         self.is_recording.store(true, Ordering::Relaxed);
-        let ended = work();
+        let ended = self.streams.recorded(manner, work);
         self.is_recording.store(false, Ordering::Relaxed);
         // Whatever `work` says, the stream must leave its capture.
         let graph = self.stream.end_capture(CUgraphInstantiate_flags(0));
@@ -283,6 +285,14 @@ impl Backend for Cuda {
             }
             None => Err(failed("recording", "the device made no graph of it")),
         }
+    }
+
+    fn aside(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        self.streams.aside(work)
+    }
+
+    fn rejoin(&self) -> Result<()> {
+        self.streams.rejoin()
     }
 
     fn lane(&self) -> usize {

@@ -10,6 +10,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     direct_forward(const act *x, const act *weight, const float *bias, act *y, unsigned count, unsigned x_rows,
                    unsigned batch, unsigned bias_members, unsigned in, unsigned out, unsigned kernel, unsigned stride,
                    unsigned height, unsigned width, unsigned out_height, unsigned out_width) {
+    FOLLOW;
     unsigned taps = kernel * kernel;
     int pad = (int)(kernel / 2);
     EACH(index, count) {
@@ -34,6 +35,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     direct_data(const act *grad, const act *weight, act *to, unsigned count, unsigned batch, unsigned accumulate,
                 unsigned in, unsigned out, unsigned kernel, unsigned stride, unsigned height, unsigned width,
                 unsigned out_height, unsigned out_width) {
+    FOLLOW;
     unsigned taps = kernel * kernel, pad = kernel / 2;
     EACH(index, count) {
         unsigned i = index % in, ix = index / in % width, iy = index / in / width % height;
@@ -62,6 +64,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     direct_filter(const act *x, const act *grad, act *to, unsigned x_rows, unsigned batch, unsigned in, unsigned out,
                   unsigned kernel, unsigned stride, unsigned height, unsigned width, unsigned out_height,
                   unsigned out_width) {
+    FOLLOW;
     unsigned taps = kernel * kernel, member = blockIdx.z, o = blockIdx.y / taps, tap = blockIdx.y % taps;
     unsigned i = blockIdx.x * FILTER_TILE + threadIdx.x % FILTER_TILE;
     int pad = (int)(kernel / 2);

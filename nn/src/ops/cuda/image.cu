@@ -4,6 +4,7 @@
 extern "C" __global__ void __launch_bounds__(THREADS)
     image_in(const float *images, const float *mean, const float *std, act *to, unsigned count, unsigned channels,
              unsigned pixels) {
+    FOLLOW;
     EACH(index, count) {
         unsigned c = index % channels, pixel = index / channels % pixels, row = index / channels / pixels;
         to[index] = narrow((images[(row * channels + c) * pixels + pixel] - mean[c]) / std[c]);
@@ -14,6 +15,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     image_grad(const act *grads, const float *std, float *to, unsigned count, unsigned channels, unsigned pixels,
                unsigned copies) {
+    FOLLOW;
     EACH(index, count) {
         unsigned pixel = index % pixels, c = index / pixels % channels, row = index / pixels / channels;
         const act *from = grads + (row * pixels + pixel) * channels + c;
@@ -26,6 +28,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // The last feature map, planar.
 extern "C" __global__ void __launch_bounds__(THREADS)
     map_out(const act *map, float *to, unsigned count, unsigned channels, unsigned pixels) {
+    FOLLOW;
     EACH(index, count) {
         unsigned pixel = index % pixels, c = index / pixels % channels, row = index / pixels / channels;
         to[index] = wide(map[(row * pixels + pixel) * channels + c]);
@@ -35,6 +38,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // Its gradient on the way back.
 extern "C" __global__ void __launch_bounds__(THREADS)
     map_in(const float *planar, act *to, unsigned count, unsigned channels, unsigned pixels) {
+    FOLLOW;
     EACH(index, count) {
         unsigned c = index % channels, pixel = index / channels % pixels, row = index / channels / pixels;
         to[index] = narrow(planar[(row * channels + c) * pixels + pixel]);

@@ -278,9 +278,9 @@ __device__ void gemm_data(const act *grad, const act *weight, act *to, unsigned 
 
 // A kernel for blocks of 128 pixels by 16 output channels (1), of 256 by 16 (2) and of 128 by 32 (4).
 #define BY_TILES(name, parameters, arguments)                                                                           \
-    extern "C" __global__ void __launch_bounds__(THREADS) name##_1 parameters { name<1, 2> arguments; }                 \
-    extern "C" __global__ void __launch_bounds__(THREADS) name##_2 parameters { name<2, 2> arguments; }                 \
-    extern "C" __global__ void __launch_bounds__(THREADS) name##_4 parameters { name<1, 4> arguments; }
+    extern "C" __global__ void __launch_bounds__(THREADS) name##_1 parameters { FOLLOW; name<1, 2> arguments; }         \
+    extern "C" __global__ void __launch_bounds__(THREADS) name##_2 parameters { FOLLOW; name<2, 2> arguments; }         \
+    extern "C" __global__ void __launch_bounds__(THREADS) name##_4 parameters { FOLLOW; name<1, 4> arguments; }
 BY_TILES(gemm_forward,
          (const act *x, const act *weight, act *y, unsigned x_rows, unsigned batch, unsigned in, unsigned out,
           unsigned height, unsigned width),
@@ -329,6 +329,7 @@ __device__ inline void read_depth(unsigned (&to)[4], const unsigned *tile, const
 extern "C" __global__ void __launch_bounds__(THREADS)
     gemm_filter(const act *x, const act *grad, float *parts, unsigned x_rows, unsigned batch, unsigned in, unsigned out,
                 unsigned height, unsigned width) {
+    FOLLOW;
     const unsigned zero = HALO(PIXELS);
     __shared__ Quad pixel_memory[(HALO(PIXELS) + 1u) * FILTER_STRIDE / 4u];
     __shared__ Quad grad_memory[(PIXELS + 1u) * FILTER_STRIDE / 4u];
@@ -397,6 +398,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // The parts' sums, `count` values each.
 extern "C" __global__ void __launch_bounds__(THREADS)
     gemm_filter_sum(const float *parts, act *to, unsigned part_count, unsigned count) {
+    FOLLOW;
     unsigned index = blockIdx.x * SUM_TILE + threadIdx.x % SUM_TILE;
     Floats<1> sum = {};
     for (unsigned part = threadIdx.x / SUM_TILE; part < part_count; part += THREADS / SUM_TILE)

@@ -1,8 +1,9 @@
-//! Which kernels compute convolutions.
+//! What the environment says of how passes are computed.
 
 #[cfg(feature = "cudnn")]
 use std::sync::{Mutex, PoisonError};
 
+use super::backend::Manner;
 use crate::error::{Error, Result};
 
 /// What computes convolutions in TF32 and bf16. Kernels of this crate can those over maps that are 3x3 and of stride 1, on tensor
@@ -45,6 +46,31 @@ impl Kernels {
     /// Whether this crate's are among them.
     pub(super) fn has_own(self) -> bool {
         matches!(self, Self::Fastest | Self::Own)
+    }
+}
+
+/// The manners in which passes of small networks are recorded, of which the fastest is launched, as the variable
+/// `DIVKD_CUDA_GRAPHS` asks for: `straight`, `branching`, `overlapping`, or `off` for none; without it, all that a device of
+/// compute capability `major` can.
+///
+/// # Errors
+/// Where it says something else, or what the device cannot.
+pub(super) fn manners(major: i32) -> Result<&'static [Manner]> {
+    const NAME: &str = "DIVKD_CUDA_GRAPHS";
+    const ALL: [Manner; 3] = [Manner::Straight, Manner::Branching, Manner::Overlapping];
+    let overlaps = major >= 9;
+    match std::env::var(NAME).as_deref() {
+        Err(_) => Ok(if overlaps { &ALL } else { &ALL[..2] }),
+        Ok("off") => Ok(&[]),
+        Ok("straight") => Ok(&ALL[..1]),
+        Ok("branching") => Ok(&ALL[1..2]),
+        Ok("overlapping") if overlaps => Ok(&ALL[2..]),
+        Ok("overlapping") => {
+            Err(Error::State(format!("{NAME}=overlapping needs a device of compute capability 9")))
+        }
+        Ok(other) => Err(Error::State(format!(
+            "{NAME}={other}: it takes `straight`, `branching`, `overlapping` or `off`"
+        ))),
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) mod emulated;
 #[cfg(feature = "cuda")]
 pub(crate) mod kernels;
 #[cfg(feature = "cuda")]
+mod launch;
+#[cfg(feature = "cuda")]
 pub(crate) mod memory;
 #[cfg(feature = "cuda")]
 pub(crate) mod open;

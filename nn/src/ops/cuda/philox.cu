@@ -48,6 +48,7 @@ struct Draws {
 extern "C" __global__ void __launch_bounds__(THREADS)
     draw_uniform(float *to, unsigned count, unsigned per_row, unsigned row_blocks, unsigned key0, unsigned key1,
                  unsigned epoch, unsigned long long first, float low_end, float span) {
+    FOLLOW;
     EACH(index, count) {
         unsigned row = index / row_blocks, block = index % row_blocks;
         unsigned long long at = first + row;
@@ -63,6 +64,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     draw_normal(float *to, unsigned count, unsigned per_row, unsigned row_blocks, unsigned key0, unsigned key1,
                 unsigned epoch, unsigned long long first) {
+    FOLLOW;
     EACH(index, count) {
         unsigned row = index / row_blocks, block = index % row_blocks;
         unsigned long long at = first + row;

@@ -5,6 +5,7 @@
 extern "C" __global__ void __launch_bounds__(THREADS)
     pool(const act *z, const float *norm, float *to, unsigned channels, unsigned pixels, unsigned batch,
          unsigned members, unsigned groups) {
+    FOLLOW;
     unsigned row = blockIdx.x, c = blockIdx.y * POOL_TILE + threadIdx.x % POOL_TILE;
     float sum = 0.0f;
     if (c < channels) {
@@ -26,6 +27,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // Its gradient: each pixel gets its share; onto what is there with `accumulate`.
 extern "C" __global__ void __launch_bounds__(THREADS)
     pool_grad(const float *grad, act *to, unsigned count, unsigned channels, unsigned pixels, unsigned accumulate) {
+    FOLLOW;
     EACH(index, count) {
         unsigned c = index % channels, row = index / channels / pixels;
         float value = grad[row * channels + c] / (float)pixels;

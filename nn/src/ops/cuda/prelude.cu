@@ -24,6 +24,14 @@ __device__ inline act narrow(float value) { return value; }
 // Keeps a NaN, so that a network that has left the finite numbers shows it.
 __device__ inline float relu(float value) { return value < 0.0f ? 0.0f : value; }
 
+// The first statement of every kernel. A kernel may be started while the one before it runs: it waits here for what that
+// writes, and lets the one after it be started.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#define FOLLOW asm volatile("griddepcontrol.wait;\n\tgriddepcontrol.launch_dependents;" ::: "memory")
+#else
+#define FOLLOW
+#endif
+
 // Threads of every block; sums over a block rely on it.
 #define THREADS 256u
 
@@ -75,9 +83,9 @@ template <int V> __device__ inline void put(float *to, const Floats<V> &floats) 
 
 // A kernel for 1, 4 and 8 channels at a time.
 #define BY_LANES(name, parameters, arguments)                                                                           \
-    extern "C" __global__ void __launch_bounds__(THREADS) name##_1 parameters { name<1> arguments; }                    \
-    extern "C" __global__ void __launch_bounds__(THREADS) name##_4 parameters { name<4> arguments; }                    \
-    extern "C" __global__ void __launch_bounds__(THREADS) name##_8 parameters { name<8> arguments; }
+    extern "C" __global__ void __launch_bounds__(THREADS) name##_1 parameters { FOLLOW; name<1> arguments; }            \
+    extern "C" __global__ void __launch_bounds__(THREADS) name##_4 parameters { FOLLOW; name<4> arguments; }            \
+    extern "C" __global__ void __launch_bounds__(THREADS) name##_8 parameters { FOLLOW; name<8> arguments; }
 
 // How rows are cut into batch-norm groups: group g holds the images g * batch / groups .. (g + 1) * batch / groups, for
 // all members.

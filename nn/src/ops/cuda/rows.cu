@@ -48,6 +48,7 @@ struct Softmax {
 // probs = softmax(logits / tau). Grid: rows / ROWS, as for all kernels of rows.
 extern "C" __global__ void __launch_bounds__(THREADS)
     row_probs(const float *logits, float *probs, unsigned rows, unsigned classes, float inverse) {
+    FOLLOW;
     Row row(rows, classes);
     Softmax of(row, logits, classes, inverse);
     OF_ROW(k, classes) probs[row.start + k] = expf(of.log_prob(logits[row.start + k]));
@@ -56,6 +57,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // Its gradient: p o (g - sum g p) / tau.
 extern "C" __global__ void __launch_bounds__(THREADS)
     row_probs_grad(const float *probs, const float *grads, float *to, unsigned rows, unsigned classes, float inverse) {
+    FOLLOW;
     Row row(rows, classes);
     double sum = 0.0;
     OF_ROW(k, classes) sum += (double)grads[row.start + k] * (double)probs[row.start + k];
@@ -66,6 +68,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // The largest value of each row.
 extern "C" __global__ void __launch_bounds__(THREADS)
     row_largest(const float *values, float *to, unsigned rows, unsigned classes) {
+    FOLLOW;
     Row row(rows, classes);
     float mine = LOWEST;
     OF_ROW(k, classes) mine = fmaxf(mine, values[row.start + k]);
@@ -78,6 +81,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     row_cross_entropy(const float *logits, const unsigned *labels, float *losses, float *grads, unsigned rows,
                       unsigned batch, unsigned classes) {
+    FOLLOW;
     Row row(rows, classes);
     Softmax of(row, logits, classes, 1.0f);
     unsigned label = row.inside ? labels[row.at % batch] : 0;
@@ -94,6 +98,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     row_divergence(const float *targets, const float *logits, float *losses, float *grads, unsigned rows,
                    unsigned target_rows, unsigned classes, float inverse, unsigned with_entropy) {
+    FOLLOW;
     Row row(rows, classes);
     Softmax of(row, logits, classes, inverse);
     const float *target = targets + (row.inside ? row.at % target_rows : 0) * classes;
@@ -117,6 +122,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // 1 where the first largest logit of a row is its label's, else 0.
 extern "C" __global__ void __launch_bounds__(THREADS)
     row_hits(const float *logits, const unsigned *labels, float *hits, unsigned rows, unsigned batch, unsigned classes) {
+    FOLLOW;
     Row row(rows, classes);
     float mine = LOWEST;
     OF_ROW(k, classes) mine = fmaxf(mine, logits[row.start + k]);
@@ -129,6 +135,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // The mean of `count` values. Grid: 1.
 extern "C" __global__ void __launch_bounds__(THREADS)
     mean_of(const float *values, float *to, unsigned count) {
+    FOLLOW;
     double sum = 0.0;
     for (unsigned index = threadIdx.x; index < count; index += THREADS) sum += (double)values[index];
     sum = sum_doubles(sum, 1);
@@ -138,6 +145,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // What a step leaves for the log: its total, cross-entropy, divergence (0 where `kd` is null) and hits. Grid: 1.
 extern "C" __global__ void __launch_bounds__(THREADS)
     step_log(const float *total, const float *ce, const float *kd, const float *hits, float *to, unsigned count) {
+    FOLLOW;
     double sum = 0.0;
     for (unsigned index = threadIdx.x; index < count; index += THREADS) sum += (double)hits[index];
     sum = sum_doubles(sum, 1);
@@ -151,12 +159,14 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // a x + b y, of single values.
 extern "C" __global__ void __launch_bounds__(THREADS)
     blend_values(const float *x, const float *y, float *to, float a, float b) {
+    FOLLOW;
     if (threadIdx.x == 0) to[0] = a * x[0] + b * y[0];
 }
 
 // to = values * by[0].
 extern "C" __global__ void __launch_bounds__(THREADS)
     scale_by(const float *values, const float *by, float *to, unsigned count) {
+    FOLLOW;
     float scale = by[0];
     EACH(index, count) to[index] = values[index] * scale;
 }
@@ -164,6 +174,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // Each image's values over their length, which is taken as `least` at least. Grid: images.
 extern "C" __global__ void __launch_bounds__(THREADS)
     unit_images(const float *values, float *to, unsigned dimension, float least) {
+    FOLLOW;
     const float *from = values + blockIdx.x * dimension;
     double sum = 0.0;
     for (unsigned index = threadIdx.x; index < dimension; index += THREADS)
@@ -179,6 +190,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     clipped_step(const float *images, const float *directions, const float *factors, float *to, unsigned count,
                  unsigned dimension, float size) {
+    FOLLOW;
     EACH(index, count) {
         float scale = factors ? factors[index / dimension] * size : size;
         float value = images[index] + scale * directions[index];

@@ -14,6 +14,7 @@ struct Piece {
 extern "C" __global__ void __launch_bounds__(THREADS)
     sgd(const Piece *pieces, float *params, float *velocity, const float *grads, float momentum, unsigned nesterov,
         float slow_rate, float slow_decay, float slow_centre, float fast_rate, float fast_decay, float fast_centre) {
+    FOLLOW;
     Piece piece = pieces[blockIdx.x];
     Rates rates = piece.fast ? Rates{fast_rate, fast_decay, fast_centre} : Rates{slow_rate, slow_decay, slow_centre};
     for (unsigned index = threadIdx.x; index < piece.count; index += THREADS) {

@@ -170,6 +170,7 @@ BY_LANES(add_skip,
 extern "C" __global__ void __launch_bounds__(THREADS)
     running_statistics(const unsigned *norms, const float *params, const float *buffers, float *tables,
                        double epsilon) {
+    FOLLOW;
     const unsigned *norm = norms + blockIdx.x * 6;
     unsigned channels = norm[0];
     float *to = tables + norm[5];

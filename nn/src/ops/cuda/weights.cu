@@ -44,6 +44,7 @@ struct Pair {
 extern "C" __global__ void __launch_bounds__(THREADS)
     pack_weights(const Layer *layers, const Work *work, const float *params, const float *norms, act *__restrict__ packed,
                  unsigned members) {
+    FOLLOW;
     Work mine = work[blockIdx.x];
     Layer layer = layers[mine.layer];
     Pair pair(layer, mine.part);
@@ -63,6 +64,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // identity. `folds` holds for each: channels, the place of its table, that of its bias. Grid: folds.
 extern "C" __global__ void __launch_bounds__(THREADS)
     fold_norms(const unsigned *folds, float *tables, act *biases) {
+    FOLLOW;
     const unsigned *fold = folds + blockIdx.x * 3;
     unsigned channels = fold[0];
     float *table = tables + fold[1];
@@ -78,6 +80,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     weight_grads(const Layer *layers, const Work *work, const float *params, const act *packed,
                  float *__restrict__ grads, unsigned members) {
+    FOLLOW;
     Work mine = work[blockIdx.x];
     Layer layer = layers[mine.layer];
     Pair pair(layer, mine.part);
@@ -101,6 +104,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     s_grads(const Layer *layers, const Work *work, const float *params, const act *packed, float *grads,
             unsigned members) {
+    FOLLOW;
     Work mine = work[blockIdx.x];
     Layer layer = layers[mine.layer];
     unsigned channel = mine.part * S_TILE + threadIdx.x / 32;
@@ -131,6 +135,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // The gradient of r: a block for each member and tile of input channels.
 extern "C" __global__ void __launch_bounds__(THREADS)
     r_grads(const Layer *layers, const Work *work, const float *params, const act *packed, float *grads) {
+    FOLLOW;
     Work mine = work[blockIdx.x];
     Layer layer = layers[mine.layer];
     unsigned tiles = (layer.in + R_TILE - 1) / R_TILE, m = mine.part / tiles;
@@ -153,6 +158,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // (channels, sets).
 extern "C" __global__ void __launch_bounds__(THREADS)
     bias_grad(const float *grad, float *to, unsigned rows, unsigned channels) {
+    FOLLOW;
     const float *from = grad + blockIdx.y * rows * channels + blockIdx.x;
     double sum = 0.0;
     for (unsigned row = threadIdx.x; row < rows; row += THREADS) sum += (double)from[row * channels];

@@ -146,15 +146,26 @@ impl Convolutions {
         library.taken.clear();
     }
 
-    /// Runs the call by cuDNN, but for an epilogue that the plan has not fused.
+    /// Runs the call by cuDNN on `stream`, but for an epilogue that the plan has not fused.
     ///
     /// # Safety
     /// As `Backend::convolve`.
-    pub(super) unsafe fn run(&self, arena: &Arena, plan: &Plan, call: &Call) -> Result<()> {
+    pub(super) unsafe fn run(
+        &self,
+        arena: &Arena,
+        plan: &Plan,
+        call: &Call,
+        stream: &CudaStream,
+    ) -> Result<()> {
         let workspace = arena.take(plan.workspace_room())?;
-        // SAFETY: the caller's.
-        unsafe { plan.run_members(self.library().handle, call, workspace.at()) }
-            .map_err(|error| failed(Key::new(call, self.kernels), error))
+        let library = self.library();
+        // SAFETY: handle and streams are alive; the call is the caller's.
+        let run = || unsafe {
+            dnn::set_stream(library.handle, stream.cu_stream().cast())?;
+            let run = plan.run_members(library.handle, call, workspace.at());
+            dnn::set_stream(library.handle, library.stream.cu_stream().cast()).and(run)
+        };
+        run().map_err(|error| failed(Key::new(call, self.kernels), error))
     }
 
     fn library(&self) -> MutexGuard<'_, Library> {

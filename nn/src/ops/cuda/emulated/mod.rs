@@ -16,11 +16,11 @@ use std::ffi::{CString, c_void};
 use std::io::Write as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use libloading::{Library, Symbol};
 
-use super::backend::{Arena, Arg, Backend, Launch, Recording, THREADS};
+use super::backend::{Arena, Arg, Backend, Elapsed, Launch, Manner, Recording, THREADS};
 use super::convolution::{self, Call};
 use super::{Element, implicit_gemm, source};
 use crate::error::{Error, Result};
@@ -102,10 +102,16 @@ pub(crate) struct Emulated {
     processor: Processor,
     sizes: Mutex<HashMap<u64, usize>>,
     /// What is being recorded, while something is.
-    recorded: Mutex<Option<Vec<Noted>>>,
+    recorded: Mutex<Option<Notes>>,
     /// Recordings so far, and how many of the first are to fail.
     recordings: AtomicUsize,
     spoilt: usize,
+    /// The manner whose recordings say that they are the fastest.
+    fastest: Manner,
+    /// A manner in which no launch can be recorded.
+    refused: Option<Manner>,
+    /// Launches of recordings in each.
+    replayed: Arc<Mutex<BTreeMap<Manner, usize>>>,
     /// Bytes of all launches by kernel, as they say.
     moved: Mutex<BTreeMap<&'static str, usize>>,
 }
@@ -127,10 +133,24 @@ struct Noted {
     args: Vec<Arg>,
 }
 
+/// What was noted so far.
+#[derive(Default)]
+struct Notes {
+    launches: Vec<Noted>,
+    /// What was given aside and must have run by the next [`Backend::rejoin`]: it runs no sooner, as on a device it might.
+    aside: Vec<Noted>,
+    is_aside: bool,
+    manner: Option<Manner>,
+}
+
 /// Launches that were recorded.
 struct Replay {
     processor: Processor,
     launches: Vec<Noted>,
+    manner: Manner,
+    /// Milliseconds, as it says.
+    takes: f32,
+    replayed: Arc<Mutex<BTreeMap<Manner, usize>>>,
 }
 
 impl Processor {
@@ -164,12 +184,18 @@ impl Processor {
 
 impl Recording for Replay {
     fn replay(&self) -> Result<()> {
+        *self.replayed.lock().unwrap_or_else(PoisonError::into_inner).entry(self.manner).or_default() += 1;
         for Noted { kernel, lanes, element, grid, args } in &self.launches {
             let launch = Launch { kernel, lanes: *lanes, element: *element, grid: *grid, args, bytes: 0 };
             // SAFETY: the arguments are those of the recorded launch, whose memory its arena still has.
             unsafe { self.processor.run(&launch)? };
         }
         Ok(())
+    }
+
+    fn timed(&self) -> Result<Elapsed> {
+        let takes = self.takes;
+        self.replay().map(|()| -> Elapsed { Box::new(move || Ok(takes)) })
     }
 }
 
@@ -185,6 +211,9 @@ impl Emulated {
             recorded: Mutex::default(),
             recordings: AtomicUsize::new(0),
             spoilt: 0,
+            fastest: Manner::Straight,
+            refused: None,
+            replayed: Arc::default(),
             moved: Mutex::default(),
         })
     }
@@ -192,6 +221,21 @@ impl Emulated {
     /// The same, whose first `count` recordings fail.
     pub(crate) fn that_spoils(self, count: usize) -> Self {
         Self { spoilt: count, ..self }
+    }
+
+    /// The same, on which this manner is the fastest.
+    pub(crate) fn that_is_for(self, fastest: Manner) -> Self {
+        Self { fastest, ..self }
+    }
+
+    /// The same, which records no launch in this manner.
+    pub(crate) fn that_refuses(self, refused: Manner) -> Self {
+        Self { refused: Some(refused), ..self }
+    }
+
+    /// How often recordings in this manner were launched.
+    pub(crate) fn replayed(&self, manner: Manner) -> usize {
+        *self.replayed.lock().unwrap_or_else(PoisonError::into_inner).get(&manner).unwrap_or(&0)
     }
 
     /// Recordings so far, those that failed included.
@@ -272,7 +316,11 @@ impl Backend for Emulated {
         drop(moved);
         if let Some(recorded) = &mut *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) {
             let Launch { kernel, lanes, element, grid, args, .. } = *launch;
-            recorded.push(Noted { kernel, lanes, element, grid, args: args.to_vec() });
+            if recorded.manner == self.refused {
+                return Err(Error::State("a launch cannot be recorded so".to_owned()));
+            }
+            let to = if recorded.is_aside { &mut recorded.aside } else { &mut recorded.launches };
+            to.push(Noted { kernel, lanes, element, grid, args: args.to_vec() });
             return Ok(());
         }
         // SAFETY: the caller's.
@@ -290,19 +338,46 @@ impl Backend for Emulated {
         }
     }
 
-    fn records(&self) -> bool {
-        true
+    fn manners(&self) -> &'static [Manner] {
+        &[Manner::Straight, Manner::Branching, Manner::Overlapping]
     }
 
-    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
+    fn record(&self, manner: Manner, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
         let recorded = || self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        *recorded() = Some(Vec::new());
+        *recorded() = Some(Notes { manner: Some(manner), ..Notes::default() });
         let ended = work();
-        let launches = recorded().take().unwrap_or_default();
+        let Notes { launches, aside, .. } = recorded().take().unwrap_or_default();
         ended?;
+        assert!(aside.is_empty(), "a branch was not joined");
         if self.recordings.fetch_add(1, Ordering::Relaxed) < self.spoilt {
             return Err(Error::State("a recording was spoilt".to_owned()));
         }
-        Ok(Box::new(Replay { processor: self.processor, launches }))
+        let takes = if manner == self.fastest { 1.0 } else { 2.0 };
+        Ok(Box::new(Replay {
+            processor: self.processor,
+            launches,
+            manner,
+            takes,
+            replayed: Arc::clone(&self.replayed),
+        }))
+    }
+
+    fn aside(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        let set = |is_aside| {
+            if let Some(notes) = &mut *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) {
+                notes.is_aside = is_aside && notes.manner > Some(Manner::Straight);
+            }
+        };
+        set(true);
+        let ended = work();
+        set(false);
+        ended
+    }
+
+    fn rejoin(&self) -> Result<()> {
+        if let Some(notes) = &mut *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) {
+            notes.launches.append(&mut notes.aside);
+        }
+        Ok(())
     }
 }

@@ -111,6 +111,19 @@ unsafe fn compiled(library: &Library, text: &str, architecture: u32) -> Result<S
     }
 }
 
+/// A kernel may be started before the one before it has ended: the first statement of each waits for that.
+#[test]
+fn kernels_wait_for_those_before_them() {
+    for element in [Element::F32, Element::Bf16] {
+        let text = source(element);
+        let mut kernels = text.split("extern \"C\" __global__").skip(1);
+        assert!(kernels.all(|kernel| {
+            let (_, body) = kernel.split_once('{').unwrap();
+            body.trim_start().starts_with("FOLLOW;")
+        }));
+    }
+}
+
 #[test]
 fn kernels_compile_as_when_a_device_is_opened() {
     let found = nvrtc();
@@ -122,7 +135,15 @@ fn kernels_compile_as_when_a_device_is_opened() {
             let ptx = unsafe { compiled(library, &text, architecture) };
             let ptx = ptx.unwrap_or_else(|log| panic!("sm_{architecture} {element:?}: {log}"));
             for name in kernel_names(&text) {
-                assert!(ptx.contains(&format!(".entry {name}(")), "sm_{architecture}: no {name}");
+                let entry = ptx.split(".entry ").find(|entry| entry.starts_with(&format!("{name}(")));
+                let entry = entry.unwrap_or_else(|| panic!("sm_{architecture}: no {name}"));
+                // Of its own body, without what stands behind it.
+                let body = entry.split("\n}").next().unwrap();
+                let waits = body.find("griddepcontrol.wait");
+                assert_eq!(waits.is_some(), architecture >= 90, "{name} on sm_{architecture}");
+                let touches = ["ld.global", "st.global", "ld.u", "atom.", "call"].map(|part| body.find(part));
+                let first = touches.into_iter().flatten().min();
+                assert!(waits <= first.or(waits), "{name} touches memory before it waits");
             }
         }
     }
