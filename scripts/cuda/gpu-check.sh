@@ -55,7 +55,7 @@ case ${1:-} in
         precision=${3:?f32, tf32 or bf16?}
         describe
         timeout "$limit" python3 "$here/compare.py" --divkd "$here/divkd" --device cuda:0 --dtype "$precision" \
-            --work "$row" --warmup 10 --steps 50
+            --work "$row" --warmup 12 --steps 50
         ;;
     train)
         describe

@@ -7,11 +7,12 @@
 
 On a GPU (a binary built with --features cudnn), in the precision that both are to have:
 
-    python3 harness/benches/peer/compare.py --device cuda:0 --dtype bf16 --work wrn-28-10-teacher --warmup 10 --steps 50
+    python3 harness/benches/peer/compare.py --device cuda:0 --dtype bf16 --work wrn-28-10-teacher --warmup 12 --steps 50
 
 Use an otherwise idle machine. For each piece of work the peer's variants (eager or compiled, waiting threads active or
 passive) are tried once and the fastest is kept; then both programs run in turn, one method a process, and the
-medians are compared. The ratio is ours / PyTorch in images per second: above 1, divkd is faster.
+medians are compared. The ratio is ours / PyTorch in images per second: above 1, divkd is faster. On a GPU the breakdown of
+divkd's step follows.
 """
 import argparse
 import itertools
@@ -73,9 +74,10 @@ def main():
             command = [o.python, HERE / "torch_step.py", *common, "--dtype", o.dtype, "--compile", compiled]
             return run([*command, "--methods", method.replace("-", "_")], o.threads, **more)
 
+        step = [o.divkd, "bench", "step", "--precision", o.dtype, "--methods", method, *common]
+
         def ours():
-            command = [o.divkd, "bench", "step", "--json", "--precision", o.dtype, "--methods", method, *common]
-            return run(command, o.threads)
+            return run([*step, "--json"], o.threads)
 
         policies = ["active"] if on_gpu else ["active", "passive"]
         variants = list(itertools.product(o.compile.split(","), policies))
@@ -95,6 +97,8 @@ def main():
             print(f"  divkd: {rate / 1e3:.1f} TFLOP/s, {100 * rate / peak:.0f}% of the measured matmul rate of "
                   f"{peak / 1e3:.0f} TFLOP/s; its kernels move {moved:.0f} GB/s, {100 * moved / bandwidth:.0f}% of what "
                   f"copies reach, {bandwidth:.0f} GB/s", flush=True)
+            # Where its time goes, and what it chose to launch.
+            subprocess.run(step, check=True)
 
 
 if __name__ == "__main__":

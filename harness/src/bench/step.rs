@@ -12,6 +12,9 @@ use random::Stream;
 use crate::config::Config;
 use crate::{device, model, plan};
 
+/// Steps after which a device has chosen how it launches their passes.
+const CHOOSING: usize = 12;
+
 /// What is timed.
 #[derive(Clone, Debug)]
 pub struct StepBench {
@@ -27,7 +30,7 @@ pub struct StepBench {
     pub members: usize,
     /// Height and width of an image.
     pub image: usize,
-    /// Untimed steps.
+    /// Untimed steps; on a CUDA device at least as many as the choice of what it launches takes.
     pub warmup: usize,
     /// Timed steps.
     pub steps: usize,
@@ -88,11 +91,12 @@ impl StepBench {
             operations = profile::operations() - before;
             Ok(start.elapsed().as_secs_f64())
         };
-        for index in 0..self.warmup {
+        let is_slowed = on.is_cuda();
+        let warmup = if is_slowed { self.warmup.max(CHOOSING) } else { self.warmup };
+        for index in 0..warmup {
             timed(index)?;
         }
-        let is_slowed = on.is_cuda();
-        let steps = self.warmup..self.warmup + self.steps.max(1);
+        let steps = warmup..warmup + self.steps.max(1);
         profile::enable(profiled && !is_slowed);
         for index in steps.clone() {
             times.push(timed(index)?);

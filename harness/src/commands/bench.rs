@@ -113,9 +113,27 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
     profile::enable(false);
     if !settings.json {
         print_timed();
+        print_trials();
     }
     Ok(())
 }
+
+/// How long recorded passes took in each manner.
+#[cfg(feature = "cuda")]
+fn print_trials() {
+    let trials = nn::cuda::take_trials();
+    if trials.is_empty() {
+        return;
+    }
+    println!("\nrecorded passes, in ms: the manner that is taken first");
+    for nn::cuda::Trial { what, times } in trials {
+        let times: Vec<String> = times.iter().map(|(manner, time)| format!("{time:.3} {manner}")).collect();
+        println!("  {what}: {}", times.join(", "));
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn print_trials() {}
 
 /// What the choice between cuDNN's convolutions and this project's was decided by.
 #[cfg(feature = "cudnn")]

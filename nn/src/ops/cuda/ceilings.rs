@@ -11,11 +11,13 @@ use super::{draws, filled};
 use crate::error::Result;
 use crate::precision::Precision;
 
-/// Rows and columns of the matrices.
-const SIZE: usize = 8192;
-/// Bytes that are copied at a time.
-const COPIED: usize = 1 << 30;
-/// Repetitions that a time is the mean of, after one that is not timed.
+/// Rows and columns of the matrices: the first that take long enough, or the last.
+const SIZES: [usize; 5] = [512, 1024, 2048, 4096, 8192];
+/// Bytes that are copied at a time, likewise.
+const COPIED: [usize; 4] = [1 << 24, 1 << 26, 1 << 28, 1 << 30];
+/// Seconds that are long enough: many times what a launch takes.
+const LONG: f64 = 0.1;
+/// Repetitions that a time is the mean of.
 const REPETITIONS: u32 = 8;
 
 /// Measured rates of a device.
@@ -33,40 +35,65 @@ pub struct Ceilings {
 /// # Errors
 /// Where it is no CUDA device, or has less than some 3 GiB free.
 pub fn ceilings(device: &Device, precision: Precision) -> Result<Ceilings> {
+    candle_core::cuda::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
+    let flops = rate(device, &SIZES, |size| product(device, precision, size));
+    candle_core::cuda::set_gemm_reduced_precision_f32(false);
+    let device_of = device.as_cuda_device()?;
+    let arena = arena(device_of)?.private();
+    let bytes_per_s = rate(device, &COPIED, |bytes| {
+        let (from, to) = (arena.take(bytes)?, arena.take(bytes)?);
+        let arena = &arena;
+        Ok((2.0 * bytes as f64, move || arena.backend().copy(from.at(), to.at(), bytes)))
+    })?;
+    drop(arena);
+    device.synchronize()?;
+    forget_peak(device_of.cuda_stream().context())?;
+    Ok(Ceilings { gflops: flops? / 1e9, gbytes_per_s: bytes_per_s / 1e9 })
+}
+
+/// Operations of a product of square matrices, and the product.
+fn product(
+    device: &Device,
+    precision: Precision,
+    size: usize,
+) -> Result<(f64, impl Fn() -> Result<()> + use<>)> {
     let dtype = if precision == Precision::Bf16 { DType::BF16 } else { DType::F32 };
     // Of random values: factors that are all alike take less power, and the clock stays higher than a step's would.
     let keyed = draws::Keyed { stream: Stream::new(0, "ceilings"), epoch: 0, first: 0 };
-    let device_of = device.as_cuda_device()?;
-    let matrix = filled(device_of, (SIZE, SIZE), |backend, to| {
+    let matrix = filled(device.as_cuda_device()?, (size, size), |backend, to| {
         // SAFETY: `to` has room for every value.
-        unsafe { draws::uniform(backend, keyed, (-1.0, 1.0), (SIZE, SIZE), to) }
+        unsafe { draws::uniform(backend, keyed, (-1.0, 1.0), (size, size), to) }
     })?
     .to_dtype(dtype)?;
-    candle_core::cuda::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
-    let product = seconds(device, || {
+    let multiply = move || {
         matrix.matmul(&matrix)?;
         Ok(())
-    });
-    candle_core::cuda::set_gemm_reduced_precision_f32(false);
-    drop(matrix);
-    let copy = {
-        let arena = arena(device_of)?.private();
-        let (from, to) = (arena.take(COPIED)?, arena.take(COPIED)?);
-        seconds(device, || arena.backend().copy(from.at(), to.at(), COPIED))?
     };
-    device.synchronize()?;
-    forget_peak(device_of.cuda_stream().context())?;
-    let operations = 2.0 * (SIZE as f64).powi(3);
-    Ok(Ceilings { gflops: operations / product? / 1e9, gbytes_per_s: 2.0 * COPIED as f64 / copy / 1e9 })
+    Ok((2.0 * (size as f64).powi(3), multiply))
 }
 
-fn seconds(device: &Device, work: impl Fn() -> Result<()>) -> Result<f64> {
-    work()?;
-    device.synchronize()?;
-    let start = Instant::now();
-    for _ in 0..REPETITIONS {
+/// What work does a second, at the first of `sizes` at which it is long enough; `of_size` gives its amount and the work.
+fn rate<W: Fn() -> Result<()>>(
+    device: &Device,
+    sizes: &[usize],
+    of_size: impl Fn(usize) -> Result<(f64, W)>,
+) -> Result<f64> {
+    let mut rate = 0.0;
+    for &size in sizes {
+        let (amount, work) = of_size(size)?;
+        // The first run may load its code.
         work()?;
+        device.synchronize()?;
+        let start = Instant::now();
+        for _ in 0..REPETITIONS {
+            work()?;
+        }
+        device.synchronize()?;
+        let seconds = start.elapsed().as_secs_f64();
+        rate = amount * f64::from(REPETITIONS) / seconds;
+        if seconds >= LONG {
+            break;
+        }
     }
-    device.synchronize()?;
-    Ok(start.elapsed().as_secs_f64() / f64::from(REPETITIONS))
+    Ok(rate)
 }
