@@ -1,17 +1,20 @@
 //! Convolutions by the engines of cuDNN's graph API, some of which its older calls do not have.
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::c_void;
 use std::fmt;
 
-use candle_core::cuda::cudarc::cudnn::result::CudnnError;
 use candle_core::cuda::cudarc::cudnn::sys::{
     self, cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Type,
     cudnnBackendBehaviorNote_t as Behaviour, cudnnBackendDescriptor_t,
     cudnnBackendDescriptorType_t as Descriptor, cudnnBackendHeurMode_t, cudnnBackendNumericalNote_t as Note,
-    cudnnConvolutionMode_t, cudnnDataType_t, cudnnHandle_t, cudnnStatus_t,
+    cudnnConvolutionMode_t, cudnnDataType_t, cudnnHandle_t,
 };
 
 use super::super::Element;
+use super::descriptor::{Builder, get, made, one};
 use super::plan::{Answer, Memory, WORKSPACE};
 use super::{Key, Kind};
 
@@ -21,6 +24,54 @@ const CONFIGURATIONS: usize = 8;
 const IDS: [i64; 3] = [1, 2, 3];
 /// Bytes that an address is a multiple of where the rows of each member are.
 const ALIGNMENT: usize = 16;
+
+/// What engines are built for.
+#[derive(Clone, Copy)]
+pub(super) enum Target {
+    /// The device of a handle, on which they can run.
+    Handle(cudnnHandle_t),
+    /// A device that need not be there, by a finished description of it.
+    #[cfg(test)]
+    Described(cudnnBackendDescriptor_t),
+}
+
+impl Target {
+    unsafe fn of_graph(self, graph: Builder) -> Answer<Builder> {
+        // SAFETY: the attribute has its own type.
+        match self {
+            Self::Handle(handle) => unsafe {
+                graph.set(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, Type::CUDNN_TYPE_HANDLE, &[handle])
+            },
+            #[cfg(test)]
+            Self::Described(_) => Ok(graph),
+        }
+    }
+
+    unsafe fn of_heuristics(self, heuristics: Builder) -> Answer<Builder> {
+        match self {
+            Self::Handle(_) => Ok(heuristics),
+            #[cfg(test)]
+            // SAFETY: it is a finished descriptor.
+            Self::Described(device) => unsafe {
+                heuristics.part(Name::CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, device)
+            },
+        }
+    }
+
+    unsafe fn of_plan(self, plan: Builder) -> Answer<Builder> {
+        // SAFETY: the attribute has its own type.
+        match self {
+            Self::Handle(handle) => unsafe {
+                plan.set(Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, Type::CUDNN_TYPE_HANDLE, &[handle])
+            },
+            #[cfg(test)]
+            // SAFETY: it is a finished descriptor.
+            Self::Described(device) => unsafe {
+                plan.part(Name::CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device)
+            },
+        }
+    }
+}
 
 /// An engine in one configuration, ready to run. It lives as long as the process.
 #[derive(Clone, Copy)]
@@ -56,16 +107,16 @@ impl Engine {
     /// Where cuDNN has none for such graphs, or fails.
     ///
     /// # Safety
-    /// The handle must be alive, as long as the engines are used.
+    /// A handle must be alive, as long as the engines are used.
     pub(super) unsafe fn all(
-        handle: cudnnHandle_t,
+        target: Target,
         key: Key,
         wanted: impl Fn(EngineName) -> bool,
     ) -> Answer<Vec<Self>> {
         let (mut engines, mut met, mut failure) = (Vec::new(), Vec::new(), None);
         // SAFETY: the caller's; descriptors are finished before they are used.
         unsafe {
-            for configuration in configurations(handle, operation(key)?)? {
+            for configuration in configurations(target, operation(key)?)? {
                 let part = made(Descriptor::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?;
                 let engine = one(
                     configuration,
@@ -80,8 +131,9 @@ impl Engine {
                 if !wanted(name) || !is_fit(engine)? {
                     continue;
                 }
-                let plan = Builder::new(Descriptor::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?
-                    .set(Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, Type::CUDNN_TYPE_HANDLE, &[handle])?
+                let plan = Builder::new(Descriptor::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
+                let plan = target
+                    .of_plan(plan)?
                     .part(Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration)?
                     .finish();
                 let plan = match plan {
@@ -129,72 +181,6 @@ impl Engine {
             given
         }
     }
-}
-
-/// A descriptor that is being set.
-struct Builder(cudnnBackendDescriptor_t);
-
-impl Builder {
-    unsafe fn new(kind: Descriptor) -> Answer<Self> {
-        // SAFETY: the caller's.
-        unsafe { made(kind) }.map(Self)
-    }
-
-    /// # Safety
-    /// `T` must be what cuDNN takes as a `kind`.
-    unsafe fn set<T>(self, name: Name, kind: Type, values: &[T]) -> Answer<Self> {
-        // SAFETY: the caller's; cuDNN copies the values.
-        unsafe {
-            sys::cudnnBackendSetAttribute(self.0, name, kind, values.len() as i64, values.as_ptr().cast())
-                .result()?;
-        }
-        Ok(self)
-    }
-
-    unsafe fn part(self, name: Name, part: cudnnBackendDescriptor_t) -> Answer<Self> {
-        // SAFETY: it is a descriptor.
-        unsafe { self.set(name, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, &[part]) }
-    }
-
-    unsafe fn finish(self) -> Answer<cudnnBackendDescriptor_t> {
-        // SAFETY: it was made by `new`.
-        unsafe { sys::cudnnBackendFinalize(self.0) }.result().map(|()| self.0)
-    }
-}
-
-unsafe fn made(kind: Descriptor) -> Answer<cudnnBackendDescriptor_t> {
-    let mut descriptor = std::ptr::null_mut();
-    // SAFETY: it is written before it is read.
-    unsafe { sys::cudnnBackendCreateDescriptor(kind, &mut descriptor) }.result().map(|()| descriptor)
-}
-
-/// Up to as many values of an attribute as `room` has, which says what cuDNN finds where it looks first.
-///
-/// # Safety
-/// `T` must be what cuDNN writes as a `kind`.
-unsafe fn get<T: Copy, const N: usize>(
-    descriptor: cudnnBackendDescriptor_t,
-    name: Name,
-    kind: Type,
-    mut room: [T; N],
-) -> Answer<Vec<T>> {
-    let mut found = 0_i64;
-    // SAFETY: the caller's; there is room for as many as are asked for.
-    unsafe {
-        let to = room.as_mut_ptr().cast();
-        sys::cudnnBackendGetAttribute(descriptor, name, kind, N as i64, &mut found, to).result()?;
-    }
-    Ok(room.into_iter().take(usize::try_from(found).unwrap_or(0)).collect())
-}
-
-/// The value of an attribute that has one; `room` is written over.
-///
-/// # Safety
-/// As [`get`].
-unsafe fn one<T: Copy>(descriptor: cudnnBackendDescriptor_t, name: Name, kind: Type, room: T) -> Answer<T> {
-    // SAFETY: the caller's.
-    let values = unsafe { get(descriptor, name, kind, [room])? };
-    values.first().copied().ok_or(CudnnError(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM))
 }
 
 /// The graph's one operation.
@@ -303,17 +289,18 @@ unsafe fn convolution(key: Key) -> Answer<cudnnBackendDescriptor_t> {
 
 /// What cuDNN's heuristics name for a graph of one operation.
 unsafe fn configurations(
-    handle: cudnnHandle_t,
+    target: Target,
     operation: cudnnBackendDescriptor_t,
 ) -> Answer<Vec<cudnnBackendDescriptor_t>> {
     let mode = cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_A;
     // SAFETY: each attribute has its own type.
     unsafe {
-        let graph = Builder::new(Descriptor::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?
-            .set(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, Type::CUDNN_TYPE_HANDLE, &[handle])?
+        let graph = target
+            .of_graph(Builder::new(Descriptor::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?)?
             .part(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, operation)?
             .finish()?;
-        let heuristics = Builder::new(Descriptor::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?
+        let heuristics = target
+            .of_heuristics(Builder::new(Descriptor::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?)?
             .part(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph)?
             .set(Name::CUDNN_ATTR_ENGINEHEUR_MODE, Type::CUDNN_TYPE_HEUR_MODE, &[mode])?
             .finish()?;

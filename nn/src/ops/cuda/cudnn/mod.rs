@@ -1,6 +1,7 @@
 //! Convolutions by cuDNN, channels last: descriptors, algorithm and workspace are looked up once for each shape; and whether
 //! it or a kernel of our own computes them.
 
+mod descriptor;
 mod graph;
 mod plan;
 mod timing;

@@ -15,7 +15,7 @@ use candle_core::cuda::cudarc::cudnn::sys::{
 use super::super::Element;
 use super::super::convolution::{Call, Pass};
 use super::super::kernels::Kernels;
-use super::graph::{Engine, EngineName};
+use super::graph::{Engine, EngineName, Target};
 use super::{Key, Kind, is_not_supported};
 use crate::ops::cpu::geometry::ConvShape;
 
@@ -300,7 +300,7 @@ unsafe fn engines(handle: cudnnHandle_t, key: Key, name: Option<&str>) -> Vec<En
     static SAID: Once = Once::new();
     let wanted = |engine: EngineName| name.is_none_or(|name| engine.to_string() == name);
     // SAFETY: the caller's.
-    match unsafe { Engine::all(handle, key, wanted) } {
+    match unsafe { Engine::all(Target::Handle(handle), key, wanted) } {
         Ok(engines) => engines,
         Err(error) => {
             if !is_not_supported(error) {
