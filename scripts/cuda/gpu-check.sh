@@ -38,6 +38,14 @@ case ${1:-} in
     tests)
         describe
         DIVKD_REQUIRE=cuda DIVKD_ORACLE=$here/oracle timeout "$limit" "$here/device-tests" --format terse
+        # Again in each manner in which passes are recorded. Of overlapping kernels only compute capability 9 is capable.
+        for manner in straight branching overlapping; do
+            if [ "$manner" = overlapping ] && nvidia-smi --query-gpu=compute_cap --format=csv,noheader | grep -qv '^9\|^1[0-9]'; then
+                echo 'overlapping: not on this device'
+                continue
+            fi
+            DIVKD_CUDA_GRAPHS=$manner DIVKD_REQUIRE=cuda timeout "$limit" "$here/device-tests" --format terse recorded::
+        done
         ;;
     sanitize)
         tool=${2:?memcheck or racecheck?}
@@ -55,7 +63,7 @@ case ${1:-} in
         precision=${3:?f32, tf32 or bf16?}
         describe
         timeout "$limit" python3 "$here/compare.py" --divkd "$here/divkd" --device cuda:0 --dtype "$precision" \
-            --work "$row" --warmup 12 --steps 50
+            --work "$row" --warmup 14 --steps 50
         ;;
     train)
         describe

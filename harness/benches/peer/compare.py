@@ -7,7 +7,7 @@
 
 On a GPU (a binary built with --features cudnn), in the precision that both are to have:
 
-    python3 harness/benches/peer/compare.py --device cuda:0 --dtype bf16 --work wrn-28-10-teacher --warmup 12 --steps 50
+    python3 harness/benches/peer/compare.py --device cuda:0 --dtype bf16 --work wrn-28-10-teacher --warmup 14 --steps 50
 
 Use an otherwise idle machine. For each piece of work the peer's variants (eager or compiled, waiting threads active or
 passive) are tried once and the fastest is kept; then both programs run in turn, one method a process, and the

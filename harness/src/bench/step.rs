@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::{device, model, plan};
 
 /// Steps after which a device has chosen how it launches their passes.
-const CHOOSING: usize = 12;
+const CHOOSING: usize = 14;
 
 /// What is timed.
 #[derive(Clone, Debug)]

@@ -93,6 +93,7 @@ fn tests() -> Vec<(String, Test)> {
         add(format!("recorded::{name}"), Box::new(|| methods::recorded(name)));
     }
     add("recorded::beside_others".to_owned(), Box::new(methods::recorded_beside_others));
+    add("recorded::for_long".to_owned(), Box::new(methods::recorded_for_long));
     for (name, shape) in losses::shapes() {
         add(format!("losses::{name}"), Box::new(move || losses::losses(shape)));
     }

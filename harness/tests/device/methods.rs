@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context;
 use candle_core::{Device, Tensor};
 use libtest_mimic::Failed;
 use methods::{Batch, Step, Streams, micro_batch};
@@ -19,9 +20,11 @@ const BATCH: usize = 24;
 const GROUPS: usize = 2;
 
 /// Steps that are taken: as many as it takes to launch passes in every manner in which they are recorded.
-const STEPS: u64 = 4;
+const FEW: u64 = 4;
+/// As many as it takes to choose one of them, and more.
+const MANY: u64 = 16;
 
-/// The variable that has this binary take the steps of a method and print what it left, instead of any test.
+/// The variable that has this binary take steps, of a method and so many, and print what they left, instead of any test.
 pub(crate) const FRESH: &str = "DIVKD_DEVICE_STEPS";
 
 /// What a few steps leave.
@@ -55,7 +58,7 @@ impl Trained {
 }
 
 /// A few steps of a method, in passes of at most `most` images.
-fn steps(method: &str, device: &Device, most: Option<usize>) -> anyhow::Result<Trained> {
+fn steps(method: &str, device: &Device, most: Option<usize>, count: u64) -> anyhow::Result<Trained> {
     const MEMBERS: usize = 3;
     let method = harness::plan::method(&harness::bench::settings(harness::bench::EXPERIMENT)?, method)?;
     let plain = NetworkSpec::named("resnet-8", 16, 10)?.normalized([0.5; 3], [0.25; 3]);
@@ -72,7 +75,7 @@ fn steps(method: &str, device: &Device, most: Option<usize>) -> anyhow::Result<T
         labels: Tensor::new(labels.as_slice(), device)?,
     };
     let mut losses = Vec::new();
-    for step in 0..STEPS {
+    for step in 0..count {
         let noise = Streams { seed: 9, epoch: 1, step };
         let step = Step { student: &student, teachers: &teachers, groups: GROUPS, noise: &noise };
         let (loss, gradient) = micro_batch::gradient(&*method, &batch, &step, most)?;
@@ -83,7 +86,7 @@ fn steps(method: &str, device: &Device, most: Option<usize>) -> anyhow::Result<T
 }
 
 fn on_device(method: &str, most: Option<usize>) -> Result<Trained, Failed> {
-    steps(method, &opened()?, most).map_err(failed)
+    steps(method, &opened()?, most, FEW).map_err(failed)
 }
 
 /// Twice the same steps: the same bits.
@@ -93,7 +96,7 @@ pub(crate) fn repeats(method: &str) -> Result<(), Failed> {
 
 /// The steps end where the CPU's do.
 pub(crate) fn follows_cpu(method: &str) -> Result<(), Failed> {
-    on_device(method, None)?.is_near(&steps(method, &Device::Cpu, None).map_err(failed)?)
+    on_device(method, None)?.is_near(&steps(method, &Device::Cpu, None, FEW).map_err(failed)?)
 }
 
 /// A batch in two pieces gives what the whole gives, and the same bits each time.
@@ -106,7 +109,7 @@ pub(crate) fn pieces(method: &str) -> Result<(), Failed> {
 
 /// Another process, with a device handle and compiled kernels of its own, leaves the same bits.
 pub(crate) fn fresh_process(method: &str) -> Result<(), Failed> {
-    elsewhere(method, None)
+    elsewhere(method, FEW, None)
 }
 
 /// Steps whose passes were recorded have the bits of steps in a process that records none.
@@ -122,7 +125,12 @@ pub(crate) fn recorded(method: &str) -> Result<(), Failed> {
             return Err(format!("{} passes could not be recorded", nn::cuda::refusals()).into());
         }
     }
-    elsewhere(method, Some(("DIVKD_CUDA_GRAPHS", "off")))
+    elsewhere(method, FEW, Some(("DIVKD_CUDA_GRAPHS", "off")))
+}
+
+/// The same of more steps, after some of which the manner is chosen.
+pub(crate) fn recorded_for_long() -> Result<(), Failed> {
+    elsewhere("teacher", MANY, Some(("DIVKD_CUDA_GRAPHS", "off")))
 }
 
 /// Devices that another thread opens and closes meanwhile spoil no recording.
@@ -149,10 +157,14 @@ pub(crate) fn recorded_beside_others() -> Result<(), Failed> {
 }
 
 /// The same steps, here and in a process with one more variable in its environment.
-fn elsewhere(method: &str, variable: Option<(&str, &str)>) -> Result<(), Failed> {
-    let here = on_device(method, None)?.digest();
+fn elsewhere(method: &str, count: u64, variable: Option<(&str, &str)>) -> Result<(), Failed> {
+    let here = steps(method, &opened()?, None, count).map_err(failed)?.digest();
     let binary = std::env::current_exe().map_err(failed)?;
-    let output = Command::new(binary).env(FRESH, method).envs(variable).output().map_err(failed)?;
+    let output = Command::new(binary)
+        .env(FRESH, format!("{method} {count}"))
+        .envs(variable)
+        .output()
+        .map_err(failed)?;
     let there = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     if output.status.success() && there == here {
         return Ok(());
@@ -162,8 +174,12 @@ fn elsewhere(method: &str, variable: Option<(&str, &str)>) -> Result<(), Failed>
 }
 
 /// Takes the steps and prints their digest.
-pub(crate) fn print_digest(method: &str) -> ExitCode {
-    match device().and_then(|device| steps(method, &device, None)) {
+pub(crate) fn print_digest(asked: &str) -> ExitCode {
+    let taken = || {
+        let (method, count) = asked.split_once(' ').context("a method and a number of steps")?;
+        steps(method, &device()?, None, count.parse()?)
+    };
+    match taken() {
         Ok(trained) => {
             println!("{}", trained.digest());
             ExitCode::SUCCESS

@@ -14,7 +14,7 @@ struct Graph {
     };
     std::vector<std::vector<Node>> branches{1};
     std::thread::id capturer;
-    bool invalidated = false;
+    bool invalidated = false, ended = false;
 
     // Each branch no sooner than another waits for it, and no further.
     void run() const {

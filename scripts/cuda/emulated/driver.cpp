@@ -352,6 +352,7 @@ int cuStreamEndCapture(void *handle, void **graph) {
     auto stream = find(handle);
     if (!stream || !stream->capture || stream->branch != 0) return INVALID_VALUE;
     auto captured = stream->capture;
+    captured->ended = true;
     for (auto &other : streams)
         if (other->capture == captured) other->capture = nullptr;
     int status = captured->invalidated ? CAPTURE_INVALIDATED : captured->is_joined() ? OK : CAPTURE_UNJOINED;
@@ -381,6 +382,7 @@ int cuEventRecord(void *handle, void *stream) {
     auto event = event_of = std::make_shared<Event>();
     event->stream = find(stream);
     if (event->stream && event->stream->capture) {
+        if (event->stream->capture->invalidated) return CAPTURE_INVALIDATED;
         event->capture = event->stream->capture;
         event->branch = event->stream->branch;
         event->place = event->capture->branches[event->branch].size();
@@ -420,6 +422,7 @@ int cuStreamWaitEvent(void *waiting, void *handle, unsigned) {
     if (stream && event->capture) {
         auto &graph = event->capture;
         if (graph->invalidated) return CAPTURE_INVALIDATED;
+        if (graph->ended) return INVALID_VALUE;
         if (!stream->capture) {
             stream->capture = graph;
             stream->branch = graph->branches.size();

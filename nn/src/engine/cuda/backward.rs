@@ -44,7 +44,7 @@ struct Walk<'a> {
 
 impl OnDevice {
     /// Propagates the output's gradient back to parameters and images, with working memory from `arena`; with `aside`, that
-    /// by the weights beside it, with working memory from there and all maps' gradients kept to the end.
+    /// by the weights aside, with working memory from there, for which the gradients that they read are kept to the end.
     ///
     /// # Safety
     /// `memory` must name device memory of the parameters, the output's gradient and the wanted gradients.
@@ -186,8 +186,9 @@ impl Walk<'_> {
         match self.aside.filter(|_| conv.residual.is_none()) {
             _ if !self.wanted.params => {}
             Some(aside) => {
-                self.backend().aside(&mut || self.weight_grads(aside, index, conv, &call))?;
-                self.held.push(grad.clone());
+                if self.backend().aside(&mut || self.weight_grads(aside, index, conv, &call))? {
+                    self.held.push(grad.clone());
+                }
             }
             None => self.weight_grads(self.arena, index, conv, &call)?,
         }

@@ -62,6 +62,7 @@ struct Kind {
 struct Pass {
     kind: Kind,
     direction: &'static str,
+    members: usize,
     /// Whether it gives anything aside.
     branches: bool,
 }
@@ -74,7 +75,8 @@ impl fmt::Display for Pass {
             (false, Some(_)) => "as it is, by its batch's statistics",
             (false, None) => "as it is",
         };
-        write!(f, "the {} pass of {} images through a network {of}", self.direction, request.batch)
+        let Self { direction, members, .. } = self;
+        write!(f, "the {direction} pass of {members} x {} images through a network {of}", request.batch)
     }
 }
 
@@ -236,6 +238,10 @@ impl Track {
         })
     }
 
+    fn pass(&self, direction: &'static str, graph: &Graph, branches: bool) -> Pass {
+        Pass { kind: self.kind, direction, members: graph.member_count(), branches }
+    }
+
     fn copy(&self, from: u64, to: u64, floats: usize) -> Result<()> {
         self.arena.backend().copy(from, to, 4 * floats)
     }
@@ -252,7 +258,7 @@ impl Track {
     ) -> Result<()> {
         let Kind { request, weight_grads } = self.kind;
         let own = (self.params.at(), self.images.at(), self.output.at());
-        let pass = Pass { kind: self.kind, direction: "forward", branches: false };
+        let pass = self.pass("forward", graph, false);
         let (stage, saved) = &mut *lock(&self.forward);
         let backend = self.arena.backend();
         let lane = self.lane.filter(|_| matches!(stage, Stage::Recorded(_)));
@@ -325,7 +331,7 @@ impl Track {
             // SAFETY: the caller's, with copies in the place of its memory.
             unsafe { on.backward_in((&self.arena, Some(&self.aside)), graph, saved, own, wanted) }
         };
-        let pass = Pass { kind: self.kind, direction: "backward", branches: wanted.params };
+        let pass = self.pass("backward", graph, wanted.params);
         stage.run(self.arena.backend(), is_fixed, pass, &mut work)?;
         if let Some(from) = grad_params {
             self.copy(from.at(), memory.grad_params, params)?;

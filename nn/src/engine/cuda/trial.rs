@@ -1,18 +1,19 @@
 //! A recorded pass, in each of the manners that its device takes until it is known which of them is the fastest.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::ops::cuda::backend::{Backend, Elapsed, Manner, Recording};
 
-/// Launches in each manner by which they are compared, of which the fastest counts.
-const ROUNDS: usize = 3;
+/// Launches in each manner. The first are not timed: those of several networks follow one another there, which may run beside each
+/// other later.
+const ROUNDS: usize = 4;
 
 /// How long a recorded pass takes.
 #[derive(Clone, Debug)]
 #[cfg_attr(not(feature = "cuda"), expect(unreachable_pub, reason = "public with CUDA"))]
 pub struct Trial {
-    /// Direction, images and what they are passed for.
+    /// Direction, members and images, and what they are passed for.
     pub what: String,
     /// Milliseconds in each manner, the fastest first, which is taken.
     pub times: Vec<(Manner, f32)>,
@@ -38,6 +39,7 @@ struct Tried {
     manner: Manner,
     recording: Box<dyn Recording>,
     times: Vec<Elapsed>,
+    least: f32,
 }
 
 impl Recorded {
@@ -45,7 +47,7 @@ impl Recorded {
     /// time it must use the same memory.
     ///
     /// # Errors
-    /// Where the first manner fails. Others are left out, after a line that says so.
+    /// Where the plainest manner fails. Others are left out, after a line that says so.
     pub(super) fn new(
         backend: &dyn Backend,
         what: String,
@@ -53,63 +55,67 @@ impl Recorded {
         work: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Self> {
         let mut tried: Vec<Tried> = Vec::new();
-        let mut is_whole = true;
         let manners = backend.manners();
-        for &manner in manners {
-            if manner == Manner::Branching && !branches && manners.len() > 1 {
+        let Some(plainest) = manners.first() else {
+            return Err(Error::State("no passes are recorded".to_owned()));
+        };
+        // The plainest comes last: what `work` leaves to the host is that of a success.
+        for manner in manners.iter().rev() {
+            if *manner == Manner::Branching && !branches && manner != plainest {
                 continue;
             }
-            match backend.record(manner, work) {
-                Ok(recording) => tried.push(Tried { manner, recording, times: Vec::new() }),
-                Err(error) if tried.is_empty() => return Err(error),
-                Err(error) => {
-                    is_whole = false;
-                    super::replay::refused();
-                    eprintln!("{what} is not recorded {manner}: {error}");
+            match backend.record(*manner, work) {
+                Ok(recording) => {
+                    let (manner, times, least) = (*manner, Vec::new(), f32::INFINITY);
+                    tried.push(Tried { manner, recording, times, least });
                 }
+                Err(error) if manner == plainest => return Err(error),
+                Err(error) => left_out(*manner, &error),
             }
-        }
-        if tried.is_empty() {
-            return Err(Error::State("no passes are recorded".to_owned()));
-        }
-        if !is_whole {
-            // What `work` leaves to the host is that of its last success.
-            tried[0].recording = backend.record(tried[0].manner, work)?;
         }
         Ok(Self { what, tried, launches: 0 })
     }
 
     /// Launches the pass: in the manner whose turn it is, and from then on, when each had its turns, in the fastest.
     pub(super) fn replay(&mut self) -> Result<()> {
-        if let [only] = &*self.tried {
-            return only.recording.replay();
-        }
         let count = self.tried.len();
         let next = &mut self.tried[self.launches % count];
-        next.times.push(next.recording.timed()?);
+        if count == 1 {
+            return next.recording.replay();
+        }
+        match next.recording.timed() {
+            Ok(_) if self.launches < count => {}
+            Ok(elapsed) => next.times.push(elapsed),
+            Err(error) => {
+                left_out(next.manner, &error);
+                self.tried.remove(self.launches % count);
+                return self.replay();
+            }
+        }
         self.launches += 1;
         if self.launches < ROUNDS * count { Ok(()) } else { self.choose() }
     }
 
     fn choose(&mut self) -> Result<()> {
-        let mut timed = Vec::new();
-        for tried in self.tried.drain(..) {
-            let mut least = f32::INFINITY;
-            for elapsed in tried.times {
-                least = least.min(elapsed()?);
+        for tried in &mut self.tried {
+            for elapsed in tried.times.drain(..) {
+                tried.least = tried.least.min(elapsed()?);
             }
-            timed.push((least, tried.manner, tried.recording));
         }
-        timed.sort_by(|one, other| one.0.total_cmp(&other.0));
-        let times = timed.iter().map(|(least, manner, _)| (*manner, *least)).collect();
+        self.tried.sort_by(|one, other| one.least.total_cmp(&other.least));
+        let times = self.tried.iter().map(|tried| (tried.manner, tried.least)).collect();
         let trial = Trial { what: self.what.clone(), times };
         TRIALS.lock().unwrap_or_else(PoisonError::into_inner).push(trial);
-        timed.truncate(1);
-        self.tried.extend(timed.into_iter().map(|(_, manner, recording)| Tried {
-            manner,
-            recording,
-            times: Vec::new(),
-        }));
+        self.tried.truncate(1);
         Ok(())
     }
+}
+
+/// Counts a recording that failed, and says so the first time.
+fn left_out(manner: Manner, error: &Error) {
+    static SAID: [Once; 3] = [const { Once::new() }; 3];
+    super::replay::refused();
+    let error = error.to_string();
+    let first = error.lines().next().unwrap_or_default();
+    SAID[manner as usize].call_once(|| eprintln!("passes are not recorded {manner}: {first}"));
 }

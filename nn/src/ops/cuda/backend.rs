@@ -145,15 +145,12 @@ pub(crate) trait Backend: Send + Sync {
     fn record(&self, manner: Manner, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>>;
 
     /// Runs `work`, which may launch and convolve and no more: in a recording with branches, behind what was given so far and
-    /// beside what is given until [`Backend::rejoin`], which must not change what `work` reads, nor have its memory.
-    fn aside(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        work()
-    }
+    /// beside what is given until [`Backend::rejoin`], which must not change what `work` reads. Whether that is to be kept until
+    /// then: where it was recorded in line it need not be.
+    fn aside(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<bool>;
 
     /// What is given from now on runs behind all that ran aside.
-    fn rejoin(&self) -> Result<()> {
-        Ok(())
-    }
+    fn rejoin(&self) -> Result<()>;
 
     /// A place beside other work, for [`Backend::beside`].
     fn lane(&self) -> usize {

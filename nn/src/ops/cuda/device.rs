@@ -57,8 +57,8 @@ pub(super) struct Cuda {
 
 impl Cuda {
     pub(super) fn new(device: &CudaDevice, kernels: Kernels) -> Result<Self> {
-        // SAFETY: candle and this crate use one stream of the device, in the order of the host's calls, so that nothing
-        // needs the events that would order streams.
+        // SAFETY: candle's work, and all that takes or gives back memory, is on one stream in the order of the host's calls; what
+        // runs on others waits for that stream, and that stream for it, by `Streams`.
         unsafe { device.disable_event_tracking() };
         let stream = device.cuda_stream();
         let context = stream.context();
@@ -274,7 +274,8 @@ impl Backend for Cuda {
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(|error| failed("recording", error))?;
         self.is_recording.store(true, Ordering::Relaxed);
-        let ended = self.streams.recorded(manner, work);
+        // What was dropped meanwhile may have left an error, which would keep the capture from being ended.
+        let ended = self.streams.recorded(manner, work).and(self.bind());
         self.is_recording.store(false, Ordering::Relaxed);
         // Whatever `work` says, the stream must leave its capture.
         let graph = self.stream.end_capture(CUgraphInstantiate_flags(0));
@@ -287,8 +288,10 @@ impl Backend for Cuda {
         }
     }
 
-    fn aside(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        self.streams.aside(work)
+    fn aside(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<bool> {
+        self.streams.aside(work)?;
+        // A pass that is not recorded reserves the memory of those that are.
+        Ok(self.streams.branches() || !self.is_recording.load(Ordering::Relaxed))
     }
 
     fn rejoin(&self) -> Result<()> {

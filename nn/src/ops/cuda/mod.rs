@@ -52,7 +52,7 @@ fn kind_of(kernel: &str) -> crate::profile::Kind {
     }
 }
 
-/// The address of a slice. The crate uses one stream of a device and no events, so that nothing has to be waited for.
+/// The address of a slice. All memory is taken and given back on one stream, for which no event of the slice's is needed.
 #[cfg(feature = "cuda")]
 pub(crate) fn device_address<T>(
     slice: &candle_core::cuda::cudarc::driver::CudaSlice<T>,

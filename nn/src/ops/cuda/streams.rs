@@ -89,6 +89,11 @@ impl Streams {
         Ok(())
     }
 
+    /// Whether something is recorded that may branch.
+    pub(super) fn branches(&self) -> bool {
+        self.branches.load(Ordering::Relaxed)
+    }
+
     /// Whether a kernel may be started before the one before it on its stream has ended.
     pub(super) fn overlaps(&self) -> bool {
         self.overlaps.load(Ordering::Relaxed)
@@ -102,12 +107,13 @@ impl Streams {
         self.branches.store(false, Ordering::Relaxed);
         self.overlaps.store(false, Ordering::Relaxed);
         // A recording ends with what branched off joined, whatever `work` says.
-        self.rejoin().and(given)
+        let joined = self.rejoin();
+        given.and(joined)
     }
 
     /// Gives `work` to the branch, behind what the main stream was given so far, where something is recorded that may branch.
     pub(super) fn aside(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        if !self.branches.load(Ordering::Relaxed) {
+        if !self.branches() {
             return work();
         }
         self.branch_start

@@ -75,16 +75,16 @@ fn spoilt_recordings() {
     let spec = small::spec(Family::ResNet, Shortcut::Identity, 2, 6);
     let (graph, network) = (spec.graph().unwrap(), small::network(&spec, 8));
     let Some(device) = Emulated::new(false) else { return };
-    let device = Arc::new(device.that_spoils(2));
+    let device = Arc::new(device.that_spoils(4));
     let there = There::on(Arc::clone(&device), &network, &graph, Precision::F32);
     let images = values(&small::images(&spec, 3, 1));
     let mut first = None;
-    for recordings in [0, 1, 2, 2, 4, 4] {
+    for recordings in [0, 2, 4, 4, 6, 6] {
         let logits = small::bits(&there.forward(&graph, &images, (Mode::Eval, true), false).logits);
         assert_eq!(*first.get_or_insert_with(|| logits.clone()), logits);
         assert_eq!(device.recordings(), recordings);
     }
-    assert_eq!(replay::refusals(), 2);
+    assert_eq!(replay::refusals(), 4);
 }
 
 /// A manner that the device refuses is left out, and what the forward pass kept is still there to go back through. A part of the
@@ -97,6 +97,11 @@ fn refused_manners() {
     assert_eq!(replay::refusals(), before + 2);
     assert_eq!(device.replayed(Manner::Overlapping), 0);
     assert!(device.replayed(Manner::Branching) > 0, "the way back branches");
+    // One that can be recorded and not launched goes when it is its turn.
+    let device = Arc::new(Emulated::new(false).unwrap().that_launches_no(Manner::Branching));
+    train(&device, 6);
+    assert_eq!(replay::refusals(), before + 3);
+    assert_eq!(device.replayed(Manner::Branching), 0);
 }
 
 /// Whichever manner is the fastest is the one that is launched, once all were compared.
@@ -105,19 +110,19 @@ fn the_fastest_manner_is_taken() {
     for fastest in [Manner::Straight, Manner::Branching, Manner::Overlapping] {
         let Some(device) = Emulated::new(false) else { return };
         let device = Arc::new(device.that_is_for(fastest));
-        // The first pass is not recorded; three manners have three turns each on the way back.
-        const COMPARED: usize = 1 + 3 * 3;
+        // The first pass is not recorded; three manners have four turns each on the way back.
+        const COMPARED: usize = 1 + 3 * 4;
         const MORE: usize = 4;
         train(&device, COMPARED + MORE);
         let trials = trial::take_trials();
-        let of_this = |trial: &&trial::Trial| trial.what.starts_with("the backward pass of 5 images");
+        let of_this = |trial: &&trial::Trial| trial.what.starts_with("the backward pass of 1 x 5 images");
         let times = &trials.iter().rev().find(of_this).expect("a way back was compared").times;
         assert_eq!((times.len(), times[0]), (3, (fastest, 1.0)));
         // Those of both directions; forward passes are not tried with branches alone.
         let expected = match fastest {
-            Manner::Straight => (3 + MORE) + (3 + MORE + 3),
-            Manner::Branching => 3 + MORE,
-            Manner::Overlapping => (3 + MORE) + (3 + MORE + 3),
+            Manner::Straight => (4 + MORE) + (4 + MORE + 4),
+            Manner::Branching => 4 + MORE,
+            Manner::Overlapping => (4 + MORE) + (4 + MORE + 4),
         };
         assert_eq!(device.replayed(fastest), expected, "{fastest}");
     }

@@ -162,9 +162,12 @@ impl Convolutions {
         let library = self.library();
         // SAFETY: handle and streams are alive; the call is the caller's.
         let run = || unsafe {
+            if *stream == *library.stream {
+                return plan.run_members(library.handle, call, workspace.at());
+            }
             dnn::set_stream(library.handle, stream.cu_stream().cast())?;
             let run = plan.run_members(library.handle, call, workspace.at());
-            dnn::set_stream(library.handle, library.stream.cu_stream().cast()).and(run)
+            run.and(dnn::set_stream(library.handle, library.stream.cu_stream().cast()))
         };
         run().map_err(|error| failed(Key::new(call, self.kernels), error))
     }

@@ -110,6 +110,8 @@ pub(crate) struct Emulated {
     fastest: Manner,
     /// A manner in which no launch can be recorded.
     refused: Option<Manner>,
+    /// A manner in which recordings cannot be launched.
+    dead: Option<Manner>,
     /// Launches of recordings in each.
     replayed: Arc<Mutex<BTreeMap<Manner, usize>>>,
     /// Bytes of all launches by kernel, as they say.
@@ -148,6 +150,7 @@ struct Replay {
     processor: Processor,
     launches: Vec<Noted>,
     manner: Manner,
+    is_dead: bool,
     /// Milliseconds, as it says.
     takes: f32,
     replayed: Arc<Mutex<BTreeMap<Manner, usize>>>,
@@ -184,6 +187,9 @@ impl Processor {
 
 impl Recording for Replay {
     fn replay(&self) -> Result<()> {
+        if self.is_dead {
+            return Err(Error::State("a recording cannot be launched".to_owned()));
+        }
         *self.replayed.lock().unwrap_or_else(PoisonError::into_inner).entry(self.manner).or_default() += 1;
         for Noted { kernel, lanes, element, grid, args } in &self.launches {
             let launch = Launch { kernel, lanes: *lanes, element: *element, grid: *grid, args, bytes: 0 };
@@ -213,6 +219,7 @@ impl Emulated {
             spoilt: 0,
             fastest: Manner::Straight,
             refused: None,
+            dead: None,
             replayed: Arc::default(),
             moved: Mutex::default(),
         })
@@ -231,6 +238,11 @@ impl Emulated {
     /// The same, which records no launch in this manner.
     pub(crate) fn that_refuses(self, refused: Manner) -> Self {
         Self { refused: Some(refused), ..self }
+    }
+
+    /// The same, which launches no recording in this manner.
+    pub(crate) fn that_launches_no(self, dead: Manner) -> Self {
+        Self { dead: Some(dead), ..self }
     }
 
     /// How often recordings in this manner were launched.
@@ -357,21 +369,24 @@ impl Backend for Emulated {
             processor: self.processor,
             launches,
             manner,
+            is_dead: self.dead == Some(manner),
             takes,
             replayed: Arc::clone(&self.replayed),
         }))
     }
 
-    fn aside(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        let set = |is_aside| {
-            if let Some(notes) = &mut *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) {
+    fn aside(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<bool> {
+        let set = |is_aside: bool| match &mut *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(notes) => {
                 notes.is_aside = is_aside && notes.manner > Some(Manner::Straight);
+                notes.is_aside
             }
+            None => true,
         };
-        set(true);
+        let is_to_be_kept = set(true);
         let ended = work();
         set(false);
-        ended
+        ended.map(|()| is_to_be_kept)
     }
 
     fn rejoin(&self) -> Result<()> {

@@ -141,7 +141,7 @@ fn kernels_compile_as_when_a_device_is_opened() {
                 let body = entry.split("\n}").next().unwrap();
                 let waits = body.find("griddepcontrol.wait");
                 assert_eq!(waits.is_some(), architecture >= 90, "{name} on sm_{architecture}");
-                let touches = ["ld.global", "st.global", "ld.u", "atom.", "call"].map(|part| body.find(part));
+                let touches = ["ld.global", "st.global", "atom.global", "call"].map(|part| body.find(part));
                 let first = touches.into_iter().flatten().min();
                 assert!(waits <= first.or(waits), "{name} touches memory before it waits");
             }
