@@ -28,6 +28,8 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 pub const STALE: Duration = Duration::from_secs(180);
 /// How long to wait before looking again where another process was quicker, or this machine's view of the folder is old.
 const AGAIN: Duration = Duration::from_millis(5);
+/// How often a folder that is neither there nor can be made is tried.
+const REFUSALS: u32 = 100;
 
 /// What trying to take a claim comes to.
 pub enum Attempt {
@@ -80,10 +82,17 @@ impl Claims {
     }
 
     fn attempt(&mut self, dir: &Path) -> io::Result<Attempt> {
+        let mut refusals = 0;
         loop {
             match fs::create_dir_all(dir) {
-                // Made by another process, and removed again.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists && !dir.is_file() => continue,
+                // Made by another process, and removed again; or a link that leads nowhere, which stays.
+                Err(error)
+                    if error.kind() == ErrorKind::AlreadyExists && !dir.is_file() && refusals < REFUSALS =>
+                {
+                    refusals += 1;
+                    std::thread::sleep(AGAIN);
+                    continue;
+                }
                 made => made?,
             }
             let newest = newest(dir)?;

@@ -154,3 +154,15 @@ fn many_at_once_never_share() {
     });
     assert!(!dir.exists());
 }
+
+#[cfg(unix)]
+#[test]
+fn a_link_that_leads_nowhere_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("runs");
+    std::os::unix::fs::symlink(folder.path().join("gone"), &link).unwrap();
+    for dir in [link.clone(), link.join("below")] {
+        let error = Claims::default().take(&dir).err().expect("no folder is there").to_string();
+        assert!(error.contains(&dir.display().to_string()), "{error}");
+    }
+}
