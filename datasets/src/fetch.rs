@@ -59,16 +59,31 @@ pub(crate) fn locate(id: Id, source: &Source, options: &LoadOptions) -> Result<V
     Ok(found)
 }
 
+/// Whether the files of a data set are there, where `source` is a folder: what can be told at once.
+///
+/// # Errors
+/// [`Error::MissingFile`]; a file that cannot be opened.
+pub fn look(id: Id, source: &Source) -> Result<()> {
+    let Source::Folder(folder) = source else { return Ok(()) };
+    let spec = hub_spec(id)?;
+    files(spec).try_for_each(|file| place(folder, spec, file).map(|_| ()))
+}
+
+/// Where a file of a data folder lies, and its length.
+fn place(folder: &Path, spec: &HubSpec, file: &HubFile) -> Result<(PathBuf, u64)> {
+    let path = folder.join(spec.repo).join(file.path);
+    match std::fs::metadata(&path) {
+        Ok(metadata) => Ok((path, metadata.len())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::MissingFile { path, repo: spec.repo.to_owned(), file: file.path.to_owned() })
+        }
+        Err(e) => Err(Error::io("open", &path)(e)),
+    }
+}
+
 /// A file of a data folder.
 pub(crate) fn in_folder(folder: &Path, spec: &HubSpec, file: &HubFile) -> Result<Fetched> {
-    let path = folder.join(spec.repo).join(file.path);
-    let bytes = match std::fs::metadata(&path) {
-        Ok(metadata) => metadata.len(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::MissingFile { path, repo: spec.repo.to_owned(), file: file.path.to_owned() });
-        }
-        Err(e) => return Err(Error::io("open", &path)(e)),
-    };
+    let (path, bytes) = place(folder, spec, file)?;
     let sha256 = hash::of_file(&path)?;
     let check = match file.sha256 {
         None => HashCheck::Recorded,

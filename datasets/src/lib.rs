@@ -33,7 +33,7 @@ mod verify;
 pub use catalog::{Id, Spec};
 pub use dataset::{Dataset, Provenance, Splits};
 pub use error::{Error, Result};
-pub use fetch::{Fetched, fetch};
+pub use fetch::{Fetched, fetch, look};
 pub use load::load;
 pub use loader::{Batch, Loader};
 pub use options::{LoadOptions, OnProgress, Progress, Source};

@@ -207,7 +207,7 @@ pub enum DataAction {
 /// A data set and where it is.
 #[derive(Debug, Args)]
 pub struct DataSet {
-    /// cifar10, cifar100, tiny-imagenet or synthetic.
+    /// cifar10, cifar100 or tiny-imagenet.
     pub dataset: String,
     /// Read from a folder in the hub's layout instead of the hub.
     #[arg(long, value_name = "DIR")]
@@ -310,7 +310,7 @@ pub struct Check {
     #[arg(long, requires = "measured")]
     pub bless: bool,
     /// Change a setting of the run, such as method.be-kd.tau=2, to see the gate fail. May be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE", requires = "golden")]
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "golden", conflicts_with_all = ["runs", "speed"])]
     pub set: Vec<String>,
     /// Where --golden and --speed compute: auto, cpu or cuda:0.
     #[arg(long, default_value = "auto", requires = "measured")]

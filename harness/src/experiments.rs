@@ -57,6 +57,11 @@ impl Experiment {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             return Ok(Self { name: stem, path: name.to_owned(), text });
         }
+        let file = format!("{name}.toml");
+        if Path::new(&file).is_file() && Self::built_in().iter().all(|experiment| experiment.name != name) {
+            let what = format!("no experiment is named {name}; did you mean the file {file}?");
+            return Err(WrongOptions(what).into());
+        }
         let known = || BUILT_IN.iter().map(|(name, ..)| *name);
         Self::built_in()
             .into_iter()

@@ -19,6 +19,15 @@ pub fn source(id: Id, data_dir: Option<&Path>, seed: u64) -> Source {
     }
 }
 
+/// Whether the files of a folder are there, before anything is begun that needs them.
+///
+/// # Errors
+/// The first that is missing, and where it should be.
+pub fn look(data: &DataConfig, data_dir: Option<&Path>) -> anyhow::Result<()> {
+    let id = model::dataset(&data.dataset)?;
+    Ok(datasets::look(id, &source(id, data_dir, data.seed))?)
+}
+
 /// Loads the three splits that the configuration asks for.
 ///
 /// # Errors

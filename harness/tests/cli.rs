@@ -21,6 +21,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn wrong_names_exit_with_64_and_the_nearest_right_one() {
     let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("mine.toml"), "").unwrap();
     for (args, expected) in [
         (vec!["reproduce", "quik"], "did you mean `quick`?"),
         (vec!["reproduce", "quick", "--preset", "smok"], "did you mean `smoke`?"),
@@ -39,7 +40,7 @@ fn wrong_names_exit_with_64_and_the_nearest_right_one() {
         (vec!["reproduce", "quick", "--devices", "cpu", "--device", "cpu"], "cannot be used with"),
         (vec!["bench", "step", "--batch", "99999999999999"], "is not in 1..=65536"),
         (vec!["bench", "step", "--members", "99999999999"], "is not in 1..=1000"),
-        (vec!["bench", "step", "--steps", "18446744073709551615"], "is not in 0..=1000000"),
+        (vec!["bench", "step", "--steps", "18446744073709551615"], "is not in 1..=1000000"),
         (vec!["reproduce", "quick", "--concurrent-runs", "0"], "0 is not in 1..=256"),
         (
             vec!["reproduce", "quick", "--concurrent-runs", "2", "--executor", "none"],
@@ -62,6 +63,12 @@ fn wrong_names_exit_with_64_and_the_nearest_right_one() {
         (vec!["run", "quick", "be", "--seed", "1", "--precision", "f23"], "did you mean `f32`?"),
         (vec!["reproduce", "quick", "--data-dir", "nowhere"], "images are made from a seed"),
         (vec!["reproduce", "nope.toml"], "cannot read experiment nope.toml: "),
+        (vec!["bench", "step", "--network", "resnet-33"], "did you mean `resnet-32`?"),
+        (vec!["reproduce", "mine"], "did you mean the file mine.toml?"),
+        (
+            vec!["reproduce", "quick", "--set", "teacher.epochs=10"],
+            "`teacher.schedule.milestones` must end by epoch 10 (teacher.epochs), found 27",
+        ),
     ] {
         let output = divkd(folder.path(), &args);
         let stderr = text(&output.stderr);

@@ -73,6 +73,8 @@ fn wrong_options_exit_with_64_and_missing_records_with_1() {
         &["check", "--bless"][..],
         &["check", "runs", "--golden"],
         &["check", "--set", "seeds=1"],
+        &["check", "runs", "--set", "seeds=1"],
+        &["check", "--speed", "--set", "seeds=1"],
         &["check", "runs", "--speed"],
         &["check", "--speed", "--against", "earlier"],
         &["check", "runs", "--device", "cpu"],

@@ -102,6 +102,12 @@ pub enum Error {
         /// What can be done.
         advice: &'static str,
     },
+    /// A path that no record has.
+    #[error("{} is no record of a run: expected the folder <experiment>-<preset>/<row>/seed-<n>", dir.display())]
+    NoRecord {
+        /// The path.
+        dir: PathBuf,
+    },
     /// A record lacks a file.
     #[error("the record {} is incomplete: {file} is missing; remove the folder and run it again", dir.display())]
     Incomplete {

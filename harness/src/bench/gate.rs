@@ -65,7 +65,9 @@ impl SpeedGolden {
     /// # Errors
     /// Where the file is missing or no list of steps.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!("{}: run this in the repository, or make the file with --bless", path.display())
+        })?;
         toml::from_str(&text).with_context(|| path.display().to_string())
     }
 

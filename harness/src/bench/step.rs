@@ -10,6 +10,7 @@ use nn::{Network, NetworkSpec, Precision, profile};
 use random::Stream;
 
 use crate::config::Config;
+use crate::nearest::UnknownName;
 use crate::{device, model, plan};
 
 /// Steps after which a device has chosen how it launches their passes.
@@ -66,9 +67,7 @@ impl StepBench {
         profile::enable(false);
         let method = plan::method(&self.config, name)?;
         let recipe = plan::recipe(&self.config, name, method.as_ref());
-        let plain = NetworkSpec::named(&self.network, self.image, self.classes)?
-            .normalized([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616])
-            .in_precision(self.precision);
+        let plain = self.spec()?.in_precision(self.precision);
         let student = Network::new(&method.student(&plain, self.members), 0, on)?;
         method.prepare(&student)?;
         let count = if method.uses_teachers() { self.members } else { 0 };
@@ -135,6 +134,15 @@ impl StepBench {
         let start = Instant::now();
         let made: usize = loader.epoch(1).map(|batch| batch.labels.len()).sum();
         start.elapsed().as_secs_f64() * self.batch as f64 / made.max(1) as f64
+    }
+
+    /// The plain network, which takes images to be of CIFAR-10.
+    ///
+    /// # Errors
+    /// An unknown name.
+    pub fn spec(&self) -> Result<NetworkSpec, UnknownName> {
+        let data = datasets::Id::Cifar10.spec();
+        Ok(model::network(&self.network, self.image, self.classes)?.normalized(data.mean, data.std))
     }
 
     fn random_batch(&self, device: &Device) -> anyhow::Result<Batch> {

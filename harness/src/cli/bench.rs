@@ -12,7 +12,7 @@ use crate::bench;
 /// Arguments of `bench`; alone it prints a table of the default steps by kind of operator.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// What to time.
+    /// What to time; without it, `step` as it is, which takes most of a minute.
     #[command(subcommand)]
     pub what: Option<BenchWhat>,
 }
@@ -53,11 +53,11 @@ pub struct BenchStep {
     /// Where and how to compute.
     #[command(flatten)]
     pub compute: ComputeOptions,
-    /// Untimed steps before the timed ones.
+    /// Untimed steps before the timed ones; on a CUDA device 14 at least, in which it chooses what it launches.
     #[arg(long, default_value_t = 2, value_parser = count(0..=1_000_000))]
     pub warmup: usize,
     /// Timed steps; the median counts.
-    #[arg(long, default_value_t = 6, value_parser = count(0..=1_000_000))]
+    #[arg(long, default_value_t = 6, value_parser = count(1..=1_000_000))]
     pub steps: usize,
     /// One JSON object a line instead of a table.
     #[arg(long)]

@@ -42,7 +42,7 @@ pub struct Planned {
     /// The folder of the records.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub out: PathBuf,
-    /// Override a setting of the experiment, such as teacher.epochs=10. May be repeated.
+    /// Override a setting of the experiment, such as teacher.lr=0.05. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = Override::set)]
     pub set: Vec<Override>,
 }

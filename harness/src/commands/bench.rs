@@ -42,6 +42,7 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
             return Err(UnknownName::new("method", method, methods::registry().iter().map(|e| e.name)).into());
         }
     }
+    bench.spec()?;
     let threads = rayon::current_num_threads();
     let on_gpu = chosen.device.is_cuda();
     // On a CPU the programs that read JSON have no use for it, and it takes a second.

@@ -179,7 +179,7 @@ fn check_records(args: &Check) -> anyhow::Result<Report> {
 
 /// The folder of an experiment's records: `runs` itself, one below it, or the one that holds it.
 fn experiment_folder(runs: &Path, name: &str) -> anyhow::Result<PathBuf> {
-    let runs = runs.canonicalize().with_context(|| format!("cannot open {}", runs.display()))?;
+    let runs = results::record::real(runs)?;
     let named = |path: &&Path| path.file_name().is_some_and(|own| own == name);
     Ok(runs.ancestors().find(named).map_or_else(|| runs.join(name), Path::to_owned))
 }

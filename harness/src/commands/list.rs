@@ -9,7 +9,7 @@ use crate::model;
 pub fn run() -> anyhow::Result<()> {
     println!("methods");
     for entry in methods::registry() {
-        println!("  {:<16} {}", entry.name, entry.summary);
+        println!("  {:<20} {}", entry.name, entry.summary);
     }
     println!("networks\n  {}", model::NETWORKS.join(" "));
     println!("  (wrn-<6n+4>-<widen> in other sizes too; each plain or as a BatchEnsemble)");
@@ -17,12 +17,12 @@ pub fn run() -> anyhow::Result<()> {
     for id in Id::ALL {
         let spec = id.spec();
         let size = spec.image;
-        println!("  {:<16} {}: {} classes, {size}x{size}", id.name(), spec.title, spec.classes);
+        println!("  {:<20} {}: {} classes, {size}x{size}", id.name(), spec.title, spec.classes);
     }
     println!("experiments");
     for experiment in Experiment::built_in() {
         let presets = experiment.presets()?;
-        println!("  {:<16} presets {} (default {})", experiment.name, presets.join(", "), presets[0]);
+        println!("  {:<20} presets {} (default {})", experiment.name, presets.join(", "), presets[0]);
     }
     Ok(())
 }

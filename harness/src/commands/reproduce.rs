@@ -66,6 +66,9 @@ fn expected<'a>(args: &Reproduce, resolved: &Resolved, plan: &'a Plan) -> anyhow
 
 fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
     micro_batch::check(args.planned.compute.most_images(), &resolved.config, plan)?;
+    if !args.dry_run && plan.missing().next().is_some() {
+        loading::look(&resolved.config.data, args.planned.data_dir.as_deref())?;
+    }
     let spread = args.spread.spread(&args.planned);
     let chosen = Opened::all(&spread)?;
     let estimate = plan.estimate(&resolved.config, &chosen.first)?;

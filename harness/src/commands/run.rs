@@ -45,12 +45,14 @@ pub fn run(args: &cli::Run) -> anyhow::Result<()> {
         }
         let others = missing.count();
         let more = if others > 0 { format!(" and {others} more") } else { String::new() };
+        let experiment = &planned.experiment;
+        let words = [experiment, &row.to_string(), "--seed", &run.seed.to_string()].map(shell::quote);
+        let options = planned.options().iter().map(|option| shell::quote(option)).collect::<Vec<_>>();
         bail!(
-            "{run} needs {teacher}{more}: not finished in {}; train it first, such as with `divkd run {} {row} \
-             --seed {}`",
+            "{run} needs {teacher}{more}: not finished in {}; train it first, such as with `divkd run {} {}`",
             plan.folder.display(),
-            planned.experiment,
-            run.seed
+            words.join(" "),
+            options.join(" ")
         );
     }
     run.needs.iter().try_for_each(|row| expected.record(row, run.seed, None))?;

@@ -48,7 +48,7 @@ impl Override {
         let (key, value) = text.split_once('=').unwrap_or_default();
         let key = key.trim();
         if key.is_empty() {
-            return Err(format!("expected key=value, such as teacher.epochs=10, found `{text}`"));
+            return Err(format!("expected key=value, such as teacher.lr=0.05, found `{text}`"));
         }
         let parsed = format!("value = {value}").parse::<Table>().ok().and_then(|mut t| t.remove("value"));
         let value = parsed.unwrap_or_else(|| Value::String(value.trim().to_owned()));

@@ -48,7 +48,7 @@ pub(super) fn find(root: &Path) -> anyhow::Result<Found> {
         found.records.push(Finished { run, config: record.info().config.clone() });
         experiments.extend(path.dir.ancestors().nth(2).map(Path::to_owned));
     }
-    for dir in checkpoint_dirs(&fs::canonicalize(root).with_context(|| root.display().to_string())?)? {
+    for dir in checkpoint_dirs(&results::record::real(root)?)? {
         let Some((run, experiment)) = run_of(&dir) else { continue };
         experiments.insert(experiment);
         if found.records.iter().any(|finished| finished.run == run) {

@@ -85,11 +85,9 @@ impl Estimate {
 pub(super) fn measure(plan: &Plan, config: &Config, chosen: &Chosen) -> anyhow::Result<Estimate> {
     let plain = model::spec(config)?.in_precision(chosen.precision);
     let device = &chosen.device;
-    let mut names: Vec<&str> = plan.missing().map(|run| run.row.method()).collect();
-    names.dedup();
     let mut estimate = Estimate::default();
     let mut teachers: Vec<Network> = Vec::new();
-    for name in names {
+    for name in plan.missing().map(|run| run.row.method()) {
         if estimate.steps.contains_key(name) {
             continue;
         }

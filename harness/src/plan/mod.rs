@@ -44,8 +44,7 @@ impl Row {
 impl From<&str> for Row {
     /// The row of a record's folder.
     fn from(name: &str) -> Self {
-        let teacher = name.strip_prefix("teacher-").and_then(|j| j.parse().ok());
-        teacher.map_or_else(|| Self::Student(name.to_owned()), Self::Teacher)
+        results::rows::teacher_index(name).map_or_else(|| Self::Student(name.to_owned()), Self::Teacher)
     }
 }
 

@@ -150,7 +150,7 @@ fn state(folder: &Path, run: &Run, queue: &Queue) -> State {
 /// # Errors
 /// Where it cannot be read or holds none.
 pub fn folders(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let dir = std::fs::canonicalize(dir).with_context(|| format!("cannot open {}", dir.display()))?;
+    let dir = results::record::real(dir)?;
     if is_experiment(&dir) {
         return Ok(vec![dir]);
     }

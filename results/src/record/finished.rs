@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::layout::{METRICS, MODEL, PREDICTIONS, RUN, TIMING, name, seed_folder};
+use super::layout::{METRICS, MODEL, PREDICTIONS, RUN, TIMING, name, seed_folder, seed_of};
 use super::log::{EpochRow, LogRow, TimingRow};
 use super::predictions::Predictions;
 use super::run_info::RunInfo;
@@ -19,11 +19,14 @@ impl Record {
     /// Opens the record in `dir`.
     ///
     /// # Errors
-    /// Where `run.toml`, `metrics.csv` or `predictions.safetensors` is missing, `run.toml` is not valid, or it names
+    /// Where it is no folder of a run; where `run.toml`, `metrics.csv` or `predictions.safetensors` is missing, `run.toml` is not valid, or it names
     /// another row or seed than the folder.
     pub fn open(dir: &Path) -> Result<Self> {
-        let record = Self::load(dir)?;
         let folder = std::path::absolute(dir).map_err(Error::io("find", dir))?;
+        if !dir.is_dir() || (seed_of(&folder).is_none() && !dir.join(RUN).is_file()) {
+            return Err(Error::NoRecord { dir: dir.to_owned() });
+        }
+        let record = Self::load(dir)?;
         let seed = seed_folder(record.info.seed);
         for (key, found, expected) in [
             ("row", Some(record.info.row.clone()), folder.parent().and_then(name)),

@@ -1,6 +1,7 @@
 //! Finding finished records under a folder.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::layout::{name, seed_of};
@@ -24,10 +25,10 @@ pub struct RecordPath {
 /// begin with a dot are left out; so is everything that is not `seed-<n>` where that is expected.
 ///
 /// # Errors
-/// Where a folder cannot be read.
+/// Where it is not there, or a folder cannot be read.
 pub fn scan(root: &Path) -> Result<Vec<RecordPath>> {
     // Names are those of the real folder: `.` and `..` have none.
-    let root = fs::canonicalize(root).map_err(Error::io("open", root))?;
+    let root = real(root)?;
     let mut found = Vec::new();
     let mut level = vec![root];
     // A row is at most two folders below a folder of experiments.
@@ -45,6 +46,17 @@ pub fn scan(root: &Path) -> Result<Vec<RecordPath>> {
     }
     found.sort_by_cached_key(|at| (at.folder.clone(), rows::order(&at.row), at.seed));
     Ok(found)
+}
+
+/// A folder of records, absolute and without links.
+///
+/// # Errors
+/// [`Error::NoRecords`] where it is not there; where it cannot be opened.
+pub fn real(root: &Path) -> Result<PathBuf> {
+    fs::canonicalize(root).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::NoRecords { root: root.to_owned() },
+        _ => Error::io("open", root)(error),
+    })
 }
 
 /// The visible folders in `dir`.

@@ -45,10 +45,8 @@ pub(super) fn paired(section: &Section) -> Markup {
 fn cell(one: &Difference) -> Markup {
     let number = |value: f64| {
         let text = format!("{:+.*}", one.column.decimals(), value * one.column.scale());
-        match text.trim_matches(['+', '-', '0', '.']) {
-            "" => text.trim_start_matches(['+', '-']).to_owned(),
-            _ => text.replace('-', "−"),
-        }
+        // The sign of what is nearly zero says on which side of it an interval ends.
+        if value == 0.0 { text.trim_start_matches('+').to_owned() } else { text.replace('-', "−") }
     };
     let (class, sign) = match one.verdict {
         Verdict::Better => ("holds", "✓ "),

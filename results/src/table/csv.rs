@@ -1,5 +1,5 @@
-//! CSV for programs: full precision, accuracy as a fraction, an empty cell where there is no value. New columns come last,
-//! so that readers by position keep theirs.
+//! CSV for programs: full precision, accuracy as a fraction, an empty cell where there is no value. Columns are to be read by
+//! their names, which stay; a new one stands between others.
 
 use std::borrow::Cow;
 

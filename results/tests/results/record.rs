@@ -60,6 +60,20 @@ fn a_record_is_never_overwritten() {
 }
 
 #[test]
+fn a_path_that_no_record_has_is_named() {
+    let out = tempfile::tempdir().unwrap();
+    for (dir, is_made) in
+        [(out.path().join("quick-smoke/be/seed-1"), false), (out.path().join("quick-smoke"), true)]
+    {
+        if is_made {
+            fs::create_dir_all(&dir).unwrap();
+        }
+        let error = Record::open(&dir).unwrap_err();
+        assert!(matches!(&error, Error::NoRecord { dir: named } if *named == dir), "{error}");
+    }
+}
+
+#[test]
 fn an_interrupted_draft_is_kept_and_is_no_record() {
     let out = tempfile::tempdir().unwrap();
     let draft = run().draft(out.path());
@@ -291,7 +305,7 @@ fn scan_finds_records_at_three_depths_in_order() {
     assert_eq!(found(&experiment.join("be/../../quick-smoke")), quick);
     assert_eq!(found(&experiment.join("kd")), quick[2..4]);
     assert_eq!(found(&experiment.join("figures")), Vec::<String>::new());
-    assert!(matches!(scan(&out.path().join("none")), Err(Error::Io { .. })));
+    assert!(matches!(scan(&out.path().join("none")), Err(Error::NoRecords { .. })));
 }
 
 proptest! {
