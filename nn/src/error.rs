@@ -27,7 +27,7 @@ pub enum Error {
     #[error("the tensors do not fit the network: {0}")]
     State(String),
     /// A file that cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("cannot read or write {path}")]
     Io {
         /// The file.
         path: PathBuf,
