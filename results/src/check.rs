@@ -13,5 +13,5 @@ mod report;
 pub mod spread;
 
 pub use interval::Interval;
-pub(crate) use interval::quantile;
+pub(crate) use interval::students_t;
 pub use report::{Finding, Report, Section, Verdict};

@@ -21,6 +21,7 @@ mod column;
 pub mod compare;
 mod error;
 pub mod figure;
+mod moments;
 pub mod record;
 pub mod reference;
 pub mod report;

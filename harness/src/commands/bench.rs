@@ -2,11 +2,12 @@
 
 use nn::profile::{self, Counted};
 use results::{sheet, timing};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::table::format;
 
-use crate::bench::{self, StepBench, peak_mib};
+use crate::bench::{self, Measured, StepBench, peak_mib};
+use crate::device::Chosen;
 use crate::nearest::UnknownName;
 use crate::{cli, device};
 
@@ -43,73 +44,21 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
         }
     }
     bench.spec()?;
-    let threads = rayon::current_num_threads();
     let on_gpu = chosen.device.is_cuda();
     // On a CPU the programs that read JSON have no use for it, and it takes a second.
     let (peak, bandwidth) = if settings.json && !on_gpu { (0.0, None) } else { device::ceilings(&chosen)? };
+    let output = Output { bench: &bench, chosen: &chosen, threads: rayon::current_num_threads(), peak, bandwidth };
     if !settings.json {
-        let memory = bandwidth.map_or(String::new(), |rate| format!(", {rate:.0} GB/s"));
-        let (network, name) = (&bench.network, &chosen.name);
-        println!("{network} on {name}, {threads} threads, measured peak {peak:.0} GFLOP/s{memory}");
-        println!(
-            "operations are counted as the definitions have them; a convolution in Winograd's form needs fewer"
-        );
+        output.print_head();
     }
     for method in &settings.methods {
         let measured = bench.run(method, &chosen.device, !settings.json)?;
-        let images_per_s = bench.batch as f64 / measured.seconds;
-        let gflops = measured.operations / measured.seconds / 1e9;
         if settings.json {
-            let line = json!({
-                "method": method, "network": bench.network, "device": chosen.name, "dtype": chosen.precision.to_string(),
-                "batch": bench.batch, "threads": threads, "step_ms": round(measured.seconds * 1e3, 2),
-                "images_per_s": round(images_per_s, 1), "gflops": round(gflops, 1), "peak_mib": peak_mib(),
-                "device_peak_mib": measured.device_peak_mib, "gbytes": measured.bytes.map(|bytes| round(bytes / 1e9, 3)),
-                "matmul_gflops": on_gpu.then(|| round(peak, 0)), "bandwidth_gb_per_s": bandwidth.map(|rate| round(rate, 0)),
-            });
-            println!("{line}");
-            continue;
+            println!("{}", output.json(method, &measured));
+        } else {
+            output.print(method, &measured);
+            output.print_kinds(&measured);
         }
-        println!(
-            "\n{method}, batch {}: {:.1} ms a step, {images_per_s:.1} images/s, {gflops:.0} GFLOP/s, {:.0}% of the peak",
-            bench.batch,
-            measured.seconds * 1e3,
-            100.0 * gflops / peak,
-        );
-        let memory = measured.device_peak_mib.or_else(peak_mib);
-        if let Some(mib) = memory {
-            println!("  peak memory so far {mib} MiB");
-        }
-        if let (Some(bytes), Some(bandwidth)) = (measured.bytes, bandwidth) {
-            let rate = bytes / measured.seconds / 1e9;
-            let share = 100.0 * rate / bandwidth;
-            println!(
-                "  {:.2} GB moved by its kernels: {rate:.0} GB/s, {share:.0}% of the bandwidth",
-                bytes / 1e9
-            );
-        }
-        if on_gpu {
-            println!("  by kind, in steps that wait for each kernel: {:.1} ms", measured.mean * 1e3);
-        }
-        let workers = if on_gpu { 1 } else { threads };
-        let busy =
-            |time: std::time::Duration| time.as_secs_f64() / bench.steps.max(1) as f64 / workers as f64;
-        let line = |name: &str, seconds: f64, bytes: u64| {
-            let rate = match bytes as f64 / bench.steps.max(1) as f64 / seconds / 1e9 {
-                rate if bytes > 0 => format!("  {rate:6.0} GB/s"),
-                _ => String::new(),
-            };
-            println!("  {name:<26} {:8.1} ms  {:5.1}%{rate}", seconds * 1e3, 100.0 * seconds / measured.mean);
-        };
-        let mut rest = measured.mean;
-        for Counted { kind, time, bytes } in profile::counted() {
-            rest -= busy(time);
-            line(kind.name(), busy(time), bytes);
-        }
-        line("everything else", rest, 0);
-        let loading = bench.loading_seconds();
-        let share = 100.0 * loading / measured.mean;
-        println!("  {:<26} {:8.2} ms  {share:5.2}%  (not in the step)", "crop, flip, gather", loading * 1e3);
     }
     profile::enable(false);
     if !settings.json {
@@ -117,6 +66,102 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
         print_trials();
     }
     Ok(())
+}
+
+/// What the measurements of a method are shown with.
+struct Output<'a> {
+    bench: &'a StepBench,
+    chosen: &'a Chosen,
+    threads: usize,
+    /// 10^9 operations a second of a matrix multiplication, and bytes a second of a copy on a CUDA device.
+    peak: f64,
+    bandwidth: Option<f64>,
+}
+
+impl Output<'_> {
+    fn images_per_s(&self, measured: &Measured) -> f64 {
+        self.bench.batch as f64 / measured.seconds
+    }
+
+    fn json(&self, method: &str, measured: &Measured) -> Value {
+        let Self { bench, chosen, threads, .. } = self;
+        json!({
+            "method": method,
+            "network": bench.network,
+            "device": chosen.name,
+            "dtype": chosen.precision.to_string(),
+            "batch": bench.batch,
+            "threads": threads,
+            "step_ms": round(measured.seconds * 1e3, 2),
+            "images_per_s": round(self.images_per_s(measured), 1),
+            "gflops": round(gflops(measured), 1),
+            "peak_mib": peak_mib(),
+            "device_peak_mib": measured.device_peak_mib,
+            "gbytes": measured.bytes.map(|bytes| round(bytes / 1e9, 3)),
+            "matmul_gflops": chosen.device.is_cuda().then(|| round(self.peak, 0)),
+            "bandwidth_gb_per_s": self.bandwidth.map(|rate| round(rate, 0)),
+        })
+    }
+
+    fn print_head(&self) {
+        let Self { bench, chosen, threads, peak, bandwidth } = self;
+        let memory = bandwidth.map_or(String::new(), |rate| format!(", {rate:.0} GB/s"));
+        let (network, name) = (&bench.network, &chosen.name);
+        println!("{network} on {name}, {threads} threads, measured peak {peak:.0} GFLOP/s{memory}");
+        println!(
+            "operations are counted as the definitions have them; a convolution in Winograd's form needs fewer"
+        );
+    }
+
+    /// A step as a whole.
+    fn print(&self, method: &str, measured: &Measured) {
+        let (batch, images_per_s, gflops) =
+            (self.bench.batch, self.images_per_s(measured), gflops(measured));
+        let (step, share) = (measured.seconds * 1e3, 100.0 * gflops / self.peak);
+        println!(
+            "\n{method}, batch {batch}: {step:.1} ms a step, {images_per_s:.1} images/s, {gflops:.0} GFLOP/s, \
+             {share:.0}% of the peak"
+        );
+        if let Some(mib) = measured.device_peak_mib.or_else(peak_mib) {
+            println!("  peak memory so far {mib} MiB");
+        }
+        if let (Some(bytes), Some(bandwidth)) = (measured.bytes, self.bandwidth) {
+            let rate = bytes / measured.seconds / 1e9;
+            let (moved, share) = (bytes / 1e9, 100.0 * rate / bandwidth);
+            println!("  {moved:.2} GB moved by its kernels: {rate:.0} GB/s, {share:.0}% of the bandwidth");
+        }
+    }
+
+    /// Where its time goes, by kind of operator.
+    fn print_kinds(&self, measured: &Measured) {
+        let on_gpu = self.chosen.device.is_cuda();
+        if on_gpu {
+            println!("  by kind, in steps that wait for each kernel: {:.1} ms", measured.mean * 1e3);
+        }
+        let workers = if on_gpu { 1 } else { self.threads };
+        let line = |name: &str, seconds: f64, bytes: u64| {
+            let rate = match bytes as f64 / self.bench.steps as f64 / seconds / 1e9 {
+                rate if bytes > 0 => format!("  {rate:6.0} GB/s"),
+                _ => String::new(),
+            };
+            println!("  {name:<26} {:8.1} ms  {:5.1}%{rate}", seconds * 1e3, 100.0 * seconds / measured.mean);
+        };
+        let mut rest = measured.mean;
+        for Counted { kind, time, bytes } in profile::counted() {
+            let busy = time.as_secs_f64() / self.bench.steps as f64 / workers as f64;
+            rest -= busy;
+            line(kind.name(), busy, bytes);
+        }
+        line("everything else", rest, 0);
+        let loading = self.bench.loading_seconds();
+        let share = 100.0 * loading / measured.mean;
+        println!("  {:<26} {:8.2} ms  {share:5.2}%  (not in the step)", "crop, flip, gather", loading * 1e3);
+    }
+}
+
+/// 10^9 operations a second.
+fn gflops(measured: &Measured) -> f64 {
+    measured.operations / measured.seconds / 1e9
 }
 
 /// How long recorded passes took in each manner.

@@ -1,5 +1,7 @@
 //! How far a mean over few seeds can be trusted.
 
+use crate::moments::{deviation, mean};
+
 /// 97.5% quantiles of Student's t with 1, 2, .. degrees of freedom; the last stands for all beyond, which is too wide
 /// rather than too narrow.
 const T: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
@@ -34,26 +36,14 @@ impl Interval {
     }
 
     fn around(mean: f64, error: f64, count: usize) -> Self {
-        let half = error * quantile((count - 1) as f64);
+        let half = error * students_t((count - 1) as f64);
         Self { mean, low: mean - half, high: mean + half, count }
     }
 }
 
 /// The 97.5% quantile of Student's t with `degrees` of freedom, at least 1; rounded down to whole ones.
-pub(crate) fn quantile(degrees: f64) -> f64 {
+pub(crate) fn students_t(degrees: f64) -> f64 {
     T[(degrees.max(1.0) as usize - 1).min(T.len() - 1)]
-}
-
-/// The mean of `values`, at least one.
-pub(super) fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// The sample standard deviation (n - 1); none of fewer than two.
-fn deviation(values: &[f64]) -> Option<f64> {
-    let (mean, n) = (mean(values), values.len() as f64);
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (values.len() >= 2).then(|| (squares / (n - 1.0)).sqrt())
 }
 
 #[cfg(test)]
@@ -71,6 +61,6 @@ mod tests {
         assert!((published.high - (0.5 + 4.303 * (4.0_f64 / 3.0).sqrt())).abs() < 1e-12, "{published:?}");
         assert_eq!(Interval::of(&[1.0]), None);
         assert_eq!(Interval::of(&[0.5; 20]).unwrap().high, 0.5);
-        assert_eq!([0.0, 1.0, 2.9, f64::INFINITY].map(quantile), [12.706, 12.706, 4.303, 2.228]);
+        assert_eq!([0.0, 1.0, 2.9, f64::INFINITY].map(students_t), [12.706, 12.706, 4.303, 2.228]);
     }
 }

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 
 use super::golden::moved;
-use super::interval::{Interval, mean};
+use super::interval::Interval;
 use super::{Finding, Section, Verdict};
 use crate::Column;
+use crate::moments::mean;
 use crate::table::{Experiment, Row};
 
 /// How much worse a number may be, as a part of its size.

@@ -5,7 +5,8 @@ use rayon::prelude::*;
 
 use super::scored::{Seed, Values};
 use super::{Difference, Verdict};
-use crate::check::quantile;
+use crate::check::students_t;
+use crate::moments::variance;
 use crate::{Column, rows};
 
 /// Every other row against `baseline`, in the tables' order.
@@ -69,23 +70,17 @@ struct Drawn {
 /// of what it should be; it is scaled up. Degrees of freedom are Welch and Satterthwaite's, those of the images taken as
 /// infinite. None with fewer than two replicates.
 fn half_width(drawn: &[Drawn], seeds: usize) -> Option<f64> {
-    let of_images = variance(drawn.iter().map(|drawn| drawn.images))?;
-    let of_both = variance(drawn.iter().map(|drawn| drawn.both))?;
+    let variance = |of: fn(&Drawn) -> f64| variance(&drawn.iter().map(of).collect::<Vec<_>>());
+    let of_images = variance(|drawn| drawn.images)?;
+    let of_both = variance(|drawn| drawn.both)?;
     if seeds < 2 {
-        return Some(quantile(f64::INFINITY) * of_images.sqrt());
+        return Some(students_t(f64::INFINITY) * of_images.sqrt());
     }
     let free = (seeds - 1) as f64;
     let of_seeds = (of_both - of_images).max(0.0) * seeds as f64 / free;
     let total = of_images + of_seeds;
     let degrees = if of_seeds > 0.0 { free * (total / of_seeds).powi(2) } else { f64::INFINITY };
-    Some(quantile(degrees) * total.sqrt())
-}
-
-/// The sample variance; none of fewer than two values.
-fn variance(values: impl Iterator<Item = f64> + Clone) -> Option<f64> {
-    let count = values.clone().count();
-    let mean = values.clone().sum::<f64>() / count as f64;
-    (count >= 2).then(|| values.map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1) as f64)
+    Some(students_t(degrees) * total.sqrt())
 }
 
 /// How often each of `count` images is drawn in a replicate; the same for every seed.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::Column;
+use crate::moments::{deviation, mean};
 use crate::reference::Reference;
 
 /// The tables of one or several experiments.
@@ -108,11 +109,7 @@ impl Row {
 impl Cell {
     /// The cell of one value a seed; none without values.
     pub(crate) fn over_seeds(values: &[f64], at_least: bool) -> Option<Self> {
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let std = (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt());
-        (!values.is_empty()).then_some(Self { mean, std, at_least })
+        (!values.is_empty()).then(|| Self { mean: mean(values), std: deviation(values), at_least })
     }
 }
 
