@@ -47,7 +47,8 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
     let on_gpu = chosen.device.is_cuda();
     // On a CPU the programs that read JSON have no use for it, and it takes a second.
     let (peak, bandwidth) = if settings.json && !on_gpu { (0.0, None) } else { device::ceilings(&chosen)? };
-    let output = Output { bench: &bench, chosen: &chosen, threads: rayon::current_num_threads(), peak, bandwidth };
+    let output =
+        Output { bench: &bench, chosen: &chosen, threads: rayon::current_num_threads(), peak, bandwidth };
     if !settings.json {
         output.print_head();
     }
@@ -115,8 +116,7 @@ impl Output<'_> {
 
     /// A step as a whole.
     fn print(&self, method: &str, measured: &Measured) {
-        let (batch, images_per_s, gflops) =
-            (self.bench.batch, self.images_per_s(measured), gflops(measured));
+        let (batch, images_per_s, gflops) = (self.bench.batch, self.images_per_s(measured), gflops(measured));
         let (step, share) = (measured.seconds * 1e3, 100.0 * gflops / self.peak);
         println!(
             "\n{method}, batch {batch}: {step:.1} ms a step, {images_per_s:.1} images/s, {gflops:.0} GFLOP/s, \

@@ -43,11 +43,15 @@ pub(super) fn paired(section: &Section) -> Markup {
 }
 
 fn cell(one: &Difference) -> Markup {
-    let number = |value: f64| {
-        let text = format!("{:+.*}", one.column.decimals(), value * one.column.scale());
-        // The sign of what is nearly zero says on which side of it an interval ends.
-        if value == 0.0 { text.trim_start_matches('+').to_owned() } else { text.replace('-', "−") }
+    let signed =
+        |value: f64| format!("{:+.*}", one.column.decimals(), value * one.column.scale()).replace('-', "−");
+    let mean = signed(one.mean());
+    let mean = match mean.trim_start_matches(['+', '−']) {
+        zero if zero.trim_matches(['0', '.']).is_empty() => zero,
+        _ => &mean,
     };
+    // Even of what is shown as zero, the sign says on which side of it an interval ends.
+    let end = |value: f64| if value == 0.0 { signed(0.0)[1..].to_owned() } else { signed(value) };
     let (class, sign) = match one.verdict {
         Verdict::Better => ("holds", "✓ "),
         Verdict::Worse => ("fails", "✗ "),
@@ -56,8 +60,8 @@ fn cell(one: &Difference) -> Markup {
         Verdict::Inconclusive => ("undecided", ""),
     };
     html! {
-        span class=(class) title=(one.verdict.name()) { (sign) (number(one.mean())) }
+        span class=(class) title=(one.verdict.name()) { (sign) (mean) }
         br;
-        span.interval { "[" (number(one.low)) ", " (number(one.high)) "]" }
+        span.interval { "[" (end(one.low)) ", " (end(one.high)) "]" }
     }
 }
