@@ -93,6 +93,10 @@ impl Claims {
                     std::thread::sleep(AGAIN);
                     continue;
                 }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    let text = "what is there is no folder, or a link that leads nowhere";
+                    return Err(io::Error::new(error.kind(), text));
+                }
                 made => made?,
             }
             let newest = newest(dir)?;

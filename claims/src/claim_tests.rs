@@ -162,7 +162,9 @@ fn a_link_that_leads_nowhere_is_an_error() {
     let link = folder.path().join("runs");
     std::os::unix::fs::symlink(folder.path().join("gone"), &link).unwrap();
     for dir in [link.clone(), link.join("below")] {
-        let error = Claims::default().take(&dir).err().expect("no folder is there").to_string();
-        assert!(error.contains(&dir.display().to_string()), "{error}");
+        let error = Claims::default().take(&dir).err().expect("no folder is there");
+        assert!(error.to_string().contains(&dir.display().to_string()), "{error}");
+        let cause = std::error::Error::source(&error).expect("what is wrong with it").to_string();
+        assert!(cause.contains("a link that leads nowhere"), "{cause}");
     }
 }

@@ -325,12 +325,9 @@ impl Track {
         };
         // Before its forward pass is recorded, what that kept lies elsewhere each time.
         let is_fixed = matches!(forward, Stage::Recorded(_));
-        let mut work = || {
-            self.arena.tidy();
-            self.aside.tidy();
-            // SAFETY: the caller's, with copies in the place of its memory.
-            unsafe { on.backward_in((&self.arena, Some(&self.aside)), graph, saved, own, wanted) }
-        };
+        // SAFETY: the caller's, with copies in the place of its memory.
+        let mut work =
+            || unsafe { on.backward_in((&self.arena, Some(&self.aside)), graph, saved, own, wanted) };
         let pass = self.pass("backward", graph, wanted.params);
         stage.run(self.arena.backend(), is_fixed, pass, &mut work)?;
         if let Some(from) = grad_params {

@@ -43,8 +43,8 @@ struct Tried {
 }
 
 impl Recorded {
-    /// Records `work` in every manner that makes a difference to it: only where it `branches` is it tried with branches alone. Each
-    /// time it must use the same memory.
+    /// Records `work` in every manner that makes a difference to it: only where it `branches` is it tried with branches alone. What
+    /// it leaves to others must lie in the same memory each time.
     ///
     /// # Errors
     /// Where the plainest manner fails. Others are left out, after a line that says so.
