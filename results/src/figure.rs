@@ -35,7 +35,7 @@ pub use sources::{Run, Sources};
 pub use tested::Tested;
 
 use crate::check::Finding;
-use crate::table::Cell;
+use crate::table::{Bound, Cell};
 
 /// Which figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,7 +144,11 @@ const NO_ANALYSES: &str = "These records lack the arrays that this figure is dra
 /// `mean ± std`, or the mean alone of one seed.
 fn estimate(cell: Cell, decimals: usize) -> String {
     let mean = format!("{:.decimals$}", cell.mean).replace('-', "−");
-    let mean = if cell.at_least { format!("≥ {mean}") } else { mean };
+    let mean = match cell.bound {
+        Some(Bound::AtLeast) => format!("≥ {mean}"),
+        Some(Bound::AtMost) => format!("≤ {mean}"),
+        None => mean,
+    };
     match cell.std {
         Some(std) => format!("{mean} ± {std:.decimals$}"),
         None => mean,
@@ -153,7 +157,7 @@ fn estimate(cell: Cell, decimals: usize) -> String {
 
 /// Mean and spread of one value a seed; none without a seed.
 fn over_seeds(by_seed: &BTreeMap<u64, f64>) -> Option<Cell> {
-    Cell::over_seeds(&by_seed.values().copied().collect::<Vec<_>>(), false)
+    Cell::over_seeds(&by_seed.values().copied().collect::<Vec<_>>(), [])
 }
 
 /// The ends of the error bar: one standard deviation to both sides.

@@ -19,7 +19,7 @@ use crate::table::Cell;
 
 /// Mean and standard deviation over seeds, as text.
 fn spread(values: &[f64], decimals: usize) -> String {
-    match Cell::over_seeds(values, false) {
+    match Cell::over_seeds(values, []) {
         Some(Cell { mean, std: Some(std), .. }) => format!("{mean:.decimals$} ± {std:.decimals$}"),
         Some(Cell { mean, .. }) => format!("{mean:.decimals$}"),
         None => String::new(),
@@ -32,12 +32,12 @@ fn average(values: &[f64], decimals: usize) -> String {
 }
 
 fn mean(values: &[f64]) -> Option<f64> {
-    Cell::over_seeds(values, false).map(|cell| cell.mean)
+    Cell::over_seeds(values, []).map(|cell| cell.mean)
 }
 
 /// The standard deviation over seeds; none with one.
 fn deviation(values: &[f64]) -> Option<f64> {
-    Cell::over_seeds(values, false).and_then(|cell| cell.std)
+    Cell::over_seeds(values, []).and_then(|cell| cell.std)
 }
 
 /// What the 95% interval (Student's t over seeds) of differences says: one of two words, or `inconclusive` where it holds

@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn every_sign_that_figures_use_has_a_glyph() {
         let widths = WIDTHS.as_ref().expect("the font parses");
-        for c in "±−×·…τη‖≥→0123456789%–’εΔ".chars() {
+        for c in "±−×·…τη‖≥≤→0123456789%–’εΔ".chars() {
             assert!(widths.glyphs.map(c).is_some(), "{c}");
         }
     }

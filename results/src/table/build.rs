@@ -6,7 +6,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::measure::{self, Measured, Seed};
-use super::model::{Bound, Cell, Experiment, Row, Table};
+use super::model::{Cell, Experiment, Row, Table};
 use crate::record::{RUN, Record, RecordPath, scan};
 use crate::{Column, Error, Result, reference, rows};
 
@@ -82,8 +82,8 @@ fn one_experiment(records: &[Record]) -> Result<(String, String)> {
 fn over_seeds(name: &str, seeds: &BTreeMap<u64, &Measured>) -> Row {
     let cells = Column::ALL.map(|column| {
         let values: Vec<f64> = seeds.values().filter_map(|seed| seed.values[column as usize]).collect();
-        let at_least = column == Column::Dee && seeds.values().any(|seed| seed.bound == Some(Bound::AtLeast));
-        Cell::over_seeds(&values, at_least)
+        let bounds = seeds.values().filter(|_| column == Column::Dee).filter_map(|seed| seed.bound);
+        Cell::over_seeds(&values, bounds)
     });
     let values = seeds.iter().map(|(seed, measured)| (*seed, measured.values)).collect();
     let bounds = seeds.iter().filter_map(|(seed, measured)| Some((*seed, measured.bound?))).collect();

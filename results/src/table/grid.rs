@@ -1,6 +1,6 @@
 //! The cells as people read them: mean and spread, and under a row the published numbers with the difference.
 
-use super::model::{Cell, Experiment, Row};
+use super::model::{Bound, Cell, Experiment, Row};
 use crate::Column;
 use crate::reference::{Published, Reference};
 
@@ -8,11 +8,12 @@ use crate::reference::{Published, Reference};
 pub(crate) struct Symbols {
     pub(super) plus_minus: &'static str,
     pub(super) at_least: &'static str,
+    pub(super) at_most: &'static str,
     pub(super) minus: &'static str,
 }
 
 /// The symbols of plain text.
-pub(crate) const PLAIN: Symbols = Symbols { plus_minus: " ± ", at_least: ">= ", minus: "-" };
+pub(crate) const PLAIN: Symbols = Symbols { plus_minus: " ± ", at_least: ">= ", at_most: "<= ", minus: "-" };
 
 /// A line of a table.
 pub(crate) struct Line {
@@ -88,11 +89,15 @@ fn is_zero(digits: &str) -> bool {
 
 fn spread(column: Column, cell: Cell, symbols: &Symbols) -> String {
     let mut text = number(column, cell.mean);
-    if cell.at_least {
-        // The bound is Nmax itself where every seed reaches it: no digits after the point then.
+    if let Some(bound) = cell.bound {
+        let sign = match bound {
+            Bound::AtLeast => symbols.at_least,
+            Bound::AtMost => symbols.at_most,
+        };
+        // The bound is the curve's end itself where every seed is there: no digits after the point then.
         let whole = cell.mean.fract() == 0.0;
-        let bound = if whole { cell.mean.to_string() } else { text };
-        text = format!("{}{bound}", symbols.at_least);
+        let number = if whole { cell.mean.to_string() } else { text };
+        text = format!("{sign}{number}");
     }
     match cell.std {
         Some(std) => text + symbols.plus_minus + &number(column, std),
@@ -127,11 +132,12 @@ mod tests {
 
     #[test]
     fn bounds_are_marked() {
-        let cell = |mean, std, at_least| Cell { mean, std, at_least };
-        assert_eq!(spread(Column::Dee, cell(4.0, None, true), &PLAIN), ">= 4");
-        assert_eq!(spread(Column::Dee, cell(4.0, Some(0.0), true), &PLAIN), ">= 4 ± 0.00");
-        assert_eq!(spread(Column::Dee, cell(3.5, Some(0.5), true), &PLAIN), ">= 3.50 ± 0.50");
-        assert_eq!(spread(Column::Dee, cell(3.0, None, false), &PLAIN), "3.00");
-        assert_eq!(spread(Column::Acc, cell(0.8022, Some(0.0012), false), &PLAIN), "80.22 ± 0.12");
+        let cell = |mean, std, bound| Cell { mean, std, bound };
+        assert_eq!(spread(Column::Dee, cell(4.0, None, Some(Bound::AtLeast)), &PLAIN), ">= 4");
+        assert_eq!(spread(Column::Dee, cell(4.0, Some(0.0), Some(Bound::AtLeast)), &PLAIN), ">= 4 ± 0.00");
+        assert_eq!(spread(Column::Dee, cell(3.5, Some(0.5), Some(Bound::AtLeast)), &PLAIN), ">= 3.50 ± 0.50");
+        assert_eq!(spread(Column::Dee, cell(1.0, None, Some(Bound::AtMost)), &PLAIN), "<= 1");
+        assert_eq!(spread(Column::Dee, cell(3.0, None, None), &PLAIN), "3.00");
+        assert_eq!(spread(Column::Acc, cell(0.8022, Some(0.0012), None), &PLAIN), "80.22 ± 0.12");
     }
 }

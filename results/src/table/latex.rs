@@ -4,7 +4,8 @@ use super::grid::{self, Symbols};
 use super::model::{Experiment, Table};
 use super::notes::notes;
 
-const SYMBOLS: Symbols = Symbols { plus_minus: " $\\pm$ ", at_least: "$\\geq$ ", minus: "$-$" };
+const SYMBOLS: Symbols =
+    Symbols { plus_minus: " $\\pm$ ", at_least: "$\\geq$ ", at_most: "$\\leq$ ", minus: "$-$" };
 
 pub(super) fn render(table: &Table) -> String {
     let tables: Vec<String> = table.experiments.iter().map(experiment).collect();
@@ -33,7 +34,11 @@ fn experiment(experiment: &Experiment) -> String {
 
 /// Text of a cell or a note with the signs of mathematics.
 pub(crate) fn text(text: &str) -> String {
-    escaped(text).replace('±', "$\\pm$").replace(">=", "$\\geq$").replace('‖', "$\\|$")
+    escaped(text)
+        .replace('±', "$\\pm$")
+        .replace(">=", "$\\geq$")
+        .replace("<=", "$\\leq$")
+        .replace('‖', "$\\|$")
 }
 
 /// Text without LaTeX's special characters.

@@ -60,8 +60,8 @@ pub struct Cell {
     pub mean: f64,
     /// The sample standard deviation (n - 1); none with one seed.
     pub std: Option<f64>,
-    /// Whether the mean is a lower bound: of a DEE that is, on some seed, at or beyond DE-Nmax.
-    pub at_least: bool,
+    /// What the mean is a bound of, where seeds have DEEs at an end of their curve; none where they are at both ends.
+    pub bound: Option<Bound>,
 }
 
 impl Experiment {
@@ -107,9 +107,11 @@ impl Row {
 }
 
 impl Cell {
-    /// The cell of one value a seed; none without values.
-    pub(crate) fn over_seeds(values: &[f64], at_least: bool) -> Option<Self> {
-        (!values.is_empty()).then(|| Self { mean: mean(values), std: deviation(values), at_least })
+    /// The cell of one value a seed, of which some may be bounds; none without values.
+    pub(crate) fn over_seeds(values: &[f64], bounds: impl IntoIterator<Item = Bound>) -> Option<Self> {
+        let mut bounds = bounds.into_iter();
+        let bound = bounds.next().filter(|first| bounds.all(|bound| bound == *first));
+        (!values.is_empty()).then(|| Self { mean: mean(values), std: deviation(values), bound })
     }
 }
 
@@ -120,10 +122,20 @@ mod tests {
     #[test]
     fn spread_is_the_sample_standard_deviation() {
         // 1, 2, 4: mean 7/3, squares 16/9 + 1/9 + 25/9 = 42/9, over n - 1 = 2: 7/3.
-        let cell = Cell::over_seeds(&[1.0, 2.0, 4.0], false).unwrap();
+        let cell = Cell::over_seeds(&[1.0, 2.0, 4.0], []).unwrap();
         assert!((cell.mean - 7.0 / 3.0).abs() < 1e-15);
         assert!((cell.std.unwrap() - (7.0_f64 / 3.0).sqrt()).abs() < 1e-15);
-        assert_eq!(Cell::over_seeds(&[0.1], true), Some(Cell { mean: 0.1, std: None, at_least: true }));
-        assert_eq!(Cell::over_seeds(&[], false), None);
+        assert_eq!(Cell::over_seeds(&[0.1], []), Some(Cell { mean: 0.1, std: None, bound: None }));
+        assert_eq!(Cell::over_seeds(&[], []), None);
+    }
+
+    #[test]
+    fn a_mean_is_a_bound_where_seeds_are_at_one_end() {
+        use Bound::{AtLeast, AtMost};
+        let bound =
+            |bounds: &[Bound]| Cell::over_seeds(&[1.0, 2.0, 4.0], bounds.iter().copied()).unwrap().bound;
+        assert_eq!(bound(&[AtLeast]), Some(AtLeast));
+        assert_eq!(bound(&[AtMost, AtMost]), Some(AtMost));
+        assert_eq!(bound(&[AtMost, AtLeast]), None);
     }
 }

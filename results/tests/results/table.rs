@@ -7,7 +7,7 @@ use crate::made::{self, Made};
 use metrics::{Probs, Scores, dee, fit_temperature, mean_pairwise_kl, score};
 use results::record::{PREDICTIONS, Predictions, Split};
 use results::rows::{STUDENTS, teacher};
-use results::table::{Experiment, Format, Row, Table};
+use results::table::{Bound, Experiment, Format, Row, Table};
 use results::{Column, Error};
 
 /// Teachers 1..`teachers` and all students of a seed; students get better in the paper's order.
@@ -93,7 +93,7 @@ fn rows_are_the_scores_of_the_predictions() {
     let kd = expected(&[Made::new("quick", "smoke", "kd", 1).signal(2.1).predictions()]);
     close(row(experiment, "kd").cell(Column::Cnll).map(|cell| cell.mean), kd.cnll, "cnll of kd");
     let best = row(experiment, "be-kd-conf-ods").cell(Column::Dee).unwrap();
-    assert_eq!((best.mean, best.at_least, best.std), (3.0, true, None));
+    assert_eq!((best.mean, best.bound, best.std), (3.0, Some(Bound::AtLeast), None));
 }
 
 /// DEE is read off each seed's own curve and then averaged, which differs from reading off averaged curves.
