@@ -20,6 +20,7 @@ use crate::params::Layout;
 use crate::precision::Precision;
 use crate::profile;
 use crate::spec::NetworkSpec;
+use crate::threads::on_workers;
 
 /// Which statistics the batch norms use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -317,7 +318,9 @@ impl CustomOp2 for NetworkOp {
                 candle_core::bail!("network: the network is on CUDA, the images are on the CPU")
             }
         };
-        let (output, saved) = forward::run(graph, arena, params, &mut lock(buffers), images, self.request());
+        let (mut buffers, request) = (lock(buffers), self.request());
+        let buffers: &mut [f32] = &mut buffers;
+        let (output, saved) = on_workers(|| forward::run(graph, arena, params, buffers, images, request));
         *lock(&self.saved) = saved.map(Saved::Cpu);
         Ok((CpuStorage::F32(output), self.shape()))
     }
@@ -365,7 +368,7 @@ impl CustomOp2 for NetworkOp {
         let gradients = with_values(images, |images| {
             with_values(params, |params| {
                 with_values(&grad_output, |grad| {
-                    Ok(backward::run(graph, arena, params, images, saved, grad, wanted))
+                    Ok(on_workers(|| backward::run(graph, arena, params, images, saved, grad, wanted)))
                 })
             })
         })?;

@@ -21,3 +21,9 @@ pub fn keep_elementwise_on_its_thread() {
 fn is_alone() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }
+
+/// Runs a whole pass on the threads that share its work. From another thread each of its parallel loops, one a norm and some
+/// for the weights, would wake them and be woken again.
+pub(crate) fn on_workers<T: Send>(pass: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| pass())
+}
