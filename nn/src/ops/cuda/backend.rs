@@ -101,9 +101,10 @@ pub(crate) fn elementwise(count: usize) -> [usize; 3] {
 /// `count` vectors in `columns` columns.
 pub(crate) fn by_columns(count: usize, columns: usize, spans: usize) -> [usize; 3] {
     let blocks = count.div_ceil(THREADS * IN_FLIGHT).clamp(1, COLUMN_BLOCKS.div_ceil(spans));
-    // The fewest blocks whose threads are a multiple of the columns.
+    // The fewest blocks whose threads are a multiple of the columns. No more than `blocks` where that is possible: a few
+    // beyond what a device runs at a time would run after all others.
     let whole = columns >> columns.trailing_zeros().min(THREADS.trailing_zeros());
-    [blocks.next_multiple_of(whole), spans, 1]
+    [(blocks / whole * whole).max(whole), spans, 1]
 }
 
 /// A device, or what stands in for one in tests. Everything given to it runs in the order in which it was given.

@@ -4,7 +4,7 @@ use super::backend::{Arg, Backend, Element, Launch, by_columns, elementwise};
 use crate::error::Result;
 use crate::ops::cpu::geometry::ConvShape;
 
-/// Input channels that a block of `direct_filter` works on (`FILTER_TILE` in direct.cu).
+/// Input channels that a block of `direct_filter` works on at most (`FILTER_TILE` in direct.cu).
 const FILTER_TILE: usize = 32;
 
 /// Which of a convolution's three sums.

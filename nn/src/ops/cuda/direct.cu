@@ -55,7 +55,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-// Input channels that a block of direct_filter works on.
+// Input channels that a block of direct_filter works on at most.
 #define FILTER_TILE 32u
 
 // The gradient by the weights (members, O, taps, I): a block for each tile of input channels (x), output channel and tap
@@ -66,22 +66,26 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                   unsigned out_width) {
     FOLLOW;
     unsigned taps = kernel * kernel, member = blockIdx.z, o = blockIdx.y / taps, tap = blockIdx.y % taps;
-    unsigned i = blockIdx.x * FILTER_TILE + threadIdx.x % FILTER_TILE;
+    // Few channels leave more lanes for the pixels.
+    unsigned tile = FILTER_TILE;
+    while (tile / 2 >= in) tile /= 2;
+    unsigned i = blockIdx.x * tile + threadIdx.x % tile;
     int pad = (int)(kernel / 2);
     unsigned out_pixels = out_height * out_width;
     double sum = 0.0;
     if (i < in) {
-        for (unsigned index = threadIdx.x / FILTER_TILE; index < batch * out_pixels;
-             index += THREADS / FILTER_TILE) {
+#pragma unroll 4
+        for (unsigned index = threadIdx.x / tile; index < batch * out_pixels; index += THREADS / tile) {
             unsigned row = member * batch + index / out_pixels, place = index % out_pixels;
             int iy = (int)(place / out_width * stride + tap / kernel) - pad;
             int ix = (int)(place % out_width * stride + tap % kernel) - pad;
-            if (iy < 0 || ix < 0 || iy >= (int)height || ix >= (int)width) continue;
-            unsigned pixel = row % x_rows * height * width + (unsigned)iy * width + (unsigned)ix;
-            sum += (double)(wide(x[pixel * in + i]) * wide(grad[(row * out_pixels + place) * out + o]));
+            bool is_in = iy >= 0 && ix >= 0 && iy < (int)height && ix < (int)width;
+            // Outside, any pixel is read, so that loads need not wait for what is known of those before.
+            unsigned pixel = row % x_rows * height * width + (is_in ? (unsigned)iy * width + (unsigned)ix : 0);
+            float product = wide(x[pixel * in + i]) * wide(grad[(row * out_pixels + place) * out + o]);
+            sum += is_in ? (double)product : 0.0;
         }
     }
-    sum = sum_doubles(sum, FILTER_TILE);
-    if (threadIdx.x < FILTER_TILE && i < in)
-        to[((member * out + o) * taps + tap) * in + i] = narrow((float)sum);
+    sum = sum_doubles(sum, tile);
+    if (threadIdx.x < tile && i < in) to[((member * out + o) * taps + tap) * in + i] = narrow((float)sum);
 }

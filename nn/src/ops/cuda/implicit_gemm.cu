@@ -303,8 +303,15 @@ BY_TILES(gemm_data,
 #define DEPTH 8u
 #define FILTER_STRIDE 24u
 #endif
-// Values of a block's result.
-#define FILTER_VALUES (CHUNK * 9u * CHUNK)
+// Values of a row of a block's result, and words from one of its rows to the next: so many that the eight banks which four
+// neighbouring lanes of a warp add to are not those of the next four.
+#define FILTER_ROW (9u * CHUNK)
+#define TOTAL_STRIDE (FILTER_ROW + 8u)
+
+// Neighbouring values of a block's result.
+struct alignas(8) Two {
+    float at[2];
+};
 
 // How a lane reads DEPTH pixels of two tiles of 8 channels, from `tile` on: where it looks for pixels (PLACES of them), and the
 // words of its part of a product, those of tile 0 before those of tile 1.
@@ -334,7 +341,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     __shared__ Quad pixel_memory[(HALO(PIXELS) + 1u) * FILTER_STRIDE / 4u];
     __shared__ Quad grad_memory[(PIXELS + 1u) * FILTER_STRIDE / 4u];
     __shared__ unsigned short inside_memory[PIXELS];
-    __shared__ float totals[FILTER_VALUES];
+    __shared__ Two totals[CHUNK * TOTAL_STRIDE / 2u];
     unsigned *pixels = pixel_memory[0].at, *grads = grad_memory[0].at;
     unsigned area = height * width, member = blockIdx.z, warp = threadIdx.x / 32u;
     unsigned o = blockIdx.x / (in / CHUNK) * CHUNK, i = blockIdx.x % (in / CHUNK) * CHUNK;
@@ -371,38 +378,41 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             }
         }
     }
-    // The warps' sums, one warp after the other.
+    // The warps' sums: in each turn a warp adds to a tap that is its own then.
+    for (unsigned index = threadIdx.x; index < CHUNK * TOTAL_STRIDE / 2u; index += THREADS) totals[index] = {};
     unsigned group = threadIdx.x % 32u / 4u, place = threadIdx.x % 4u;
-    for (unsigned turn = 0; turn < THREADS / 32u; turn++) {
+    for (unsigned turn = 0; turn < 9u; turn++) {
         __syncthreads();
-        if (warp != turn) continue;
 #pragma unroll
         for (unsigned tap = 0; tap < 9u; tap++) {
+            if ((warp + turn) % 9u != tap) continue;
 #pragma unroll
-            for (unsigned value = 0; value < 8u; value++) {
-                unsigned row = group + value % 4u / 2u * 8u, column = value / 4u * 8u + place * 2u + value % 2u;
-                float &total = totals[(row * 9u + tap) * CHUNK + column], sum = sums[tap][value / 4u][value % 4u];
-                total = turn ? total + sum : sum;
+            for (unsigned pair = 0; pair < 4u; pair++) {
+                unsigned row = group + pair % 2u * 8u, column = tap * CHUNK + pair / 2u * 8u + place * 2u;
+                Two &total = totals[(row * TOTAL_STRIDE + column) / 2u];
+                Two sum = total;
+                sum.at[0] += sums[tap][pair / 2u][pair % 2u * 2u];
+                sum.at[1] += sums[tap][pair / 2u][pair % 2u * 2u + 1u];
+                total = sum;
             }
         }
     }
     __syncthreads();
     float *to = parts + (unsigned long long)(blockIdx.y * gridDim.z + member) * out * 9u * in;
-    for (unsigned index = threadIdx.x; index < FILTER_VALUES; index += THREADS)
-        to[(o * 9u + index / CHUNK) * in + i + index % CHUNK] = totals[index];
+    for (unsigned index = threadIdx.x; index < CHUNK * FILTER_ROW; index += THREADS) {
+        unsigned at = index / FILTER_ROW * TOTAL_STRIDE + index % FILTER_ROW;
+        to[(o * 9u + index / CHUNK) * in + i + index % CHUNK] = totals[at / 2u].at[at % 2u];
+    }
 }
 
-// Values that a block of gemm_filter_sum adds up.
-#define SUM_TILE 32u
-
-// The parts' sums, `count` values each.
+// The parts' sums, `count` values each, of which a block adds up `tile`, a power of two: the fewer parts, the more.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    gemm_filter_sum(const float *parts, act *to, unsigned part_count, unsigned count) {
+    gemm_filter_sum(const float *parts, act *to, unsigned part_count, unsigned count, unsigned tile) {
     FOLLOW;
-    unsigned index = blockIdx.x * SUM_TILE + threadIdx.x % SUM_TILE;
+    unsigned index = blockIdx.x * tile + threadIdx.x % tile;
     Floats<1> sum = {};
-    for (unsigned part = threadIdx.x / SUM_TILE; part < part_count; part += THREADS / SUM_TILE)
+    for (unsigned part = threadIdx.x / tile; part < part_count; part += THREADS / tile)
         sum.at[0] += parts[(unsigned long long)part * count + index];
-    sum_lanes<1>(sum, SUM_TILE);
-    if (threadIdx.x < SUM_TILE) to[index] = narrow(sum.at[0]);
+    sum_lanes<1>(sum, tile);
+    if (threadIdx.x < tile) to[index] = narrow(sum.at[0]);
 }

@@ -1,6 +1,6 @@
 //! Launches of the convolutions on tensor cores (implicit_gemm.cu): in bf16 and TF32, all members at once.
 
-use super::backend::{Arena, Arg, Element, Launch};
+use super::backend::{Arena, Arg, Element, Launch, THREADS};
 use super::convolution::{Call, Epilogue, Pass};
 use crate::error::Result;
 
@@ -10,8 +10,8 @@ const CHUNK: usize = 16;
 const PIXELS: usize = 128;
 /// Pixels in a row of a map at most (`WIDEST`).
 const WIDEST: usize = 64;
-/// Values that a block of `gemm_filter_sum` adds up (`SUM_TILE`).
-const SUM_TILE: usize = 32;
+/// Threads of a block that add up parts of one value (`gemm_filter_sum`) at most.
+const SUM_LANES: usize = 8;
 /// Blocks that fill a device: with fewer, a block takes fewer output channels, and a filter's pixels are cut into more parts.
 const BLOCKS: usize = 256;
 
@@ -81,8 +81,9 @@ pub(crate) unsafe fn run(arena: &Arena, call: &Call) -> Result<()> {
             let sums = arena.floats(parts * count)?;
             let start = [input, output, Arg::At(sums.at()), call.input_rows.into()];
             launch("gemm_filter", None, [pairs, parts, call.members], &[&start, &sizes], call.bytes())?;
-            let args = [Arg::At(sums.at()), weight, parts.into(), count.into()];
-            launch("gemm_filter_sum", None, [count / SUM_TILE, 1, 1], &[&args], 0)
+            let tile = THREADS / parts.next_power_of_two().min(SUM_LANES);
+            let args = [Arg::At(sums.at()), weight, parts.into(), count.into(), tile.into()];
+            launch("gemm_filter_sum", None, [count / tile, 1, 1], &[&args], 0)
         }
     }
 }

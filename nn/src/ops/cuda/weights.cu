@@ -99,8 +99,23 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // Output channels, of all members, that a block of s_grads works on.
 #define S_TILE (THREADS / 32)
 
-// The gradient of s: a warp for each member and output channel. A thread has several sums of its own, which are added up as
-// those of so many threads would be.
+// A lane's part of the gradient of s: every 32nd input channel, TAPS of its taps on their way from memory at a time, which are
+// neighbours among the parameters.
+template <unsigned TAPS>
+__device__ inline double s_sum(const Layer &layer, const float *weight, const act *from, const float *r) {
+    double sum = 0.0;
+    for (unsigned i = threadIdx.x % 32; i < layer.in; i += 32) {
+        double scale = (double)r[i];
+        for (unsigned first = 0; first < layer.taps; first += TAPS) {
+#pragma unroll
+            for (unsigned tap = first; tap < first + TAPS; tap++)
+                sum += (double)(wide(from[tap * layer.in + i]) * weight[i * layer.taps + tap]) * scale;
+        }
+    }
+    return sum;
+}
+
+// The gradient of s: a warp for each member and output channel.
 extern "C" __global__ void __launch_bounds__(THREADS)
     s_grads(const Layer *layers, const Work *work, const float *params, const act *packed, float *grads,
             unsigned members) {
@@ -111,22 +126,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (channel >= members * layer.out) return;
     unsigned m = channel / layer.out, o = channel % layer.out, count = layer.taps * layer.in;
     const act *from = packed + layer.packed + channel * count;
-    const int OWN = 8;
-    double sums[OWN] = {};
-    for (unsigned first = threadIdx.x % 32; first < count; first += 32 * OWN) {
-#pragma unroll
-        for (int own = 0; own < OWN; own++) {
-            unsigned index = first + 32 * own, i = index % layer.in, tap = index / layer.in;
-            if (index >= count) break;
-            float weight = params[layer.weight + (o * layer.in + i) * layer.taps + tap];
-            sums[own] += (double)(wide(from[index]) * weight) * (double)params[layer.r + m * layer.in + i];
-        }
-    }
-#pragma unroll
-    for (int half = OWN / 2; half > 0; half /= 2)
-        for (int own = 0; own < half; own++) sums[own] += sums[own + half];
-    for (int half = 16; half > 0; half /= 2) sums[0] += __shfl_xor_sync(0xffffffffu, sums[0], half);
-    if (threadIdx.x % 32 == 0) grads[layer.s + channel] = (float)sums[0];
+    const float *weight = params + layer.weight + o * count, *r = params + layer.r + m * layer.in;
+    double sum = layer.taps % 9 == 0 ? s_sum<9>(layer, weight, from, r) : s_sum<1>(layer, weight, from, r);
+    for (int half = 16; half > 0; half /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, half);
+    if (threadIdx.x % 32 == 0) grads[layer.s + channel] = (float)sum;
 }
 
 // Input channels that a block of r_grads works on.
