@@ -14,6 +14,10 @@ struct Performance {
     int determinism, math, reserved[3];
 };
 
+struct Activation {
+    int mode, nan;
+};
+
 // The algorithms `first` (not deterministic), `second`, and one that takes no memory, in that order.
 int name_algorithms(const Tensor &x, Convolution conv, bool forward, int asked, int *found, Performance *to) {
     int math = conv.math == FMA ? FMA : conv.math == DEFAULT_MATH && x.type == FLOAT ? DEFAULT_MATH : TENSOR_OP;
@@ -66,9 +70,11 @@ int cudnnDestroyFilterDescriptor(Tensor *filter) { return delete filter, OK; }
 int cudnnSetFilter4dDescriptor(Tensor *filter, int type, int format, int k, int c, int h, int w) {
     return set(filter, format, type, k, c, h, w);
 }
-int cudnnCreateActivationDescriptor(int **made) { return *made = new int(-1), OK; }
-int cudnnDestroyActivationDescriptor(int *mode) { return delete mode, OK; }
-int cudnnSetActivationDescriptor(int *descriptor, int mode, int, double) { return *descriptor = mode, OK; }
+int cudnnCreateActivationDescriptor(Activation **made) { return *made = new Activation{-1, -1}, OK; }
+int cudnnDestroyActivationDescriptor(Activation *activation) { return delete activation, OK; }
+int cudnnSetActivationDescriptor(Activation *activation, int mode, int nan, double) {
+    return *activation = {mode, nan}, OK;
+}
 int cudnnCreateConvolutionDescriptor(Convolution **made) { return *made = new Convolution, OK; }
 int cudnnDestroyConvolutionDescriptor(Convolution *conv) { return delete conv, OK; }
 int cudnnSetConvolution2dDescriptor(Convolution *conv, int pad_h, int pad_w, int stride_h, int stride_w, int dilation_h,
@@ -109,9 +115,10 @@ int cudnnConvolutionForward(Handle *handle, const float *alpha, Tensor *x, const
 int cudnnConvolutionBiasActivationForward(Handle *handle, const float *alpha, Tensor *x, const void *x_at, Tensor *w,
                                           const void *w_at, Convolution *conv, int algorithm, void *workspace,
                                           size_t given, const float *beta, Tensor *z, const void *z_at, Tensor *bias,
-                                          const void *bias_at, int *mode, Tensor *y, void *y_at) {
-    if (refuses("fused")) return NOT_SUPPORTED;
-    if (!fits(*x, *w, *y, *conv) || memcmp(z, y, sizeof *y) || *mode != 1 || bias->dims[1] != y->dims[1] ||
+                                          const void *bias_at, Activation *activation, Tensor *y, void *y_at) {
+    // It takes a ReLU that keeps no NaN, and no other.
+    if (refuses("fused") || activation->mode != 1 || activation->nan != 0) return NOT_SUPPORTED;
+    if (!fits(*x, *w, *y, *conv) || memcmp(z, y, sizeof *y) || bias->dims[1] != y->dims[1] ||
         bias->count() != (size_t)y->dims[1])
         return BAD_PARAM;
     return start(__func__, handle, workspace, given, needed(true, *x, algorithm),
@@ -120,7 +127,7 @@ int cudnnConvolutionBiasActivationForward(Handle *handle, const float *alpha, Te
                      auto skip = beta == 0 ? std::vector<float>(values.size(), 0.0f) : read(y, z_at);
                      for (size_t at = 0; at < values.size(); at++) {
                          float sum = alpha * values[at] + beta * skip[at] + biases[at % biases.size()];
-                         values[at] = sum < 0 ? 0 : sum;
+                         values[at] = sum > 0 ? sum : 0;
                      }
                      write(y, y_at, values, 1, 0);
                  });

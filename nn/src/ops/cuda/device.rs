@@ -65,13 +65,20 @@ impl Cuda {
         keep_freed_memory(context)?;
         let (major, minor) = context.compute_capability().map_err(|error| failed("capability", error))?;
         let kernels = kernels.on(major);
-        let module = |element: Element| {
-            let ptx = Ptx::from_src(compiled(element, format!("compute_{major}{minor}"))?);
-            context.load_module(ptx).map_err(|error| failed("loading the kernels", error))
+        let architecture = format!("compute_{major}{minor}");
+        // Each takes seconds.
+        let (single, half) = std::thread::scope(|scope| {
+            let half = scope.spawn(|| compiled(Element::Bf16, &architecture));
+            (compiled(Element::F32, &architecture), half.join())
+        });
+        let half = half.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let module = |ptx: String| {
+            let module = context.load_module(Ptx::from_src(ptx));
+            module.map_err(|error| failed("loading the kernels", error))
         };
         Ok(Self {
             _device: device.clone(),
-            modules: [module(Element::F32)?, module(Element::Bf16)?],
+            modules: [module(single?)?, module(half?)?],
             functions: Mutex::default(),
             memory: Mutex::default(),
             is_recording: AtomicBool::new(false),
@@ -126,22 +133,21 @@ impl Cuda {
 }
 
 /// The kernels' PTX, compiled once for each architecture.
-fn compiled(element: Element, architecture: String) -> Result<String> {
-    static COMPILED: Mutex<Vec<((Element, String), String)>> = Mutex::new(Vec::new());
-    let mut all = lock(&COMPILED);
-    let key = (element, architecture);
-    if let Some((_, ptx)) = all.iter().find(|(of, _)| *of == key) {
+fn compiled(element: Element, architecture: &str) -> Result<String> {
+    static COMPILED: [Mutex<Vec<(String, String)>>; 2] = [const { Mutex::new(Vec::new()) }; 2];
+    let mut all = lock(&COMPILED[usize::from(element == Element::Bf16)]);
+    if let Some((_, ptx)) = all.iter().find(|(of, _)| of == architecture) {
         return Ok(ptx.clone());
     }
     let options = CompileOptions {
-        options: vec![format!("--gpu-architecture={}", key.1)],
+        options: vec![format!("--gpu-architecture={architecture}")],
         name: Some(format!("divkd-{element:?}.cu")),
         ..CompileOptions::default()
     };
     let ptx = compile_ptx_with_opts(source(element), options)
         .map_err(|error| failed("compiling the kernels", format!("{error:?}")))?
         .to_src();
-    all.push((key, ptx.clone()));
+    all.push((architecture.to_owned(), ptx.clone()));
     Ok(ptx)
 }
 
@@ -239,7 +245,7 @@ impl Backend for Cuda {
                 self.timed(kind, call.bytes(), || unsafe {
                     self.convolutions.run(arena, &plan, call, &self.streams.active())
                 })?;
-                if plan.is_fused {
+                if plan.is_fused() {
                     profile::moved(kind, call.skip_bytes());
                     return Ok(());
                 }

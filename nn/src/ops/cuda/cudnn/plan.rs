@@ -39,8 +39,16 @@ struct Shapes {
     weight: cudnnFilterDescriptor_t,
     output: cudnnTensorDescriptor_t,
     bias: cudnnTensorDescriptor_t,
-    relu: cudnnActivationDescriptor_t,
+    /// Of each kind in [`RELUS`].
+    relus: [cudnnActivationDescriptor_t; 2],
 }
+
+/// What becomes of a NaN in the ReLU of a fused call, and how plans are named by it: kept, as everywhere, or not. Versions of cuDNN
+/// differ in which they take.
+const RELUS: [(cudnnNanPropagation_t, &str); 2] = [
+    (cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN, ", with its epilogue"),
+    (cudnnNanPropagation_t::CUDNN_NOT_PROPAGATE_NAN, ", with its epilogue, which may lose a NaN"),
+];
 
 /// One way to compute it.
 #[derive(Clone, Copy)]
@@ -50,8 +58,8 @@ pub(in crate::ops::cuda) struct Plan {
     algorithm: Algorithm,
     math: cudnnMathType_t,
     workspace: usize,
-    /// Whether cuDNN does the epilogue too.
-    pub is_fused: bool,
+    /// By which of the [`RELUS`] cuDNN does the epilogue too.
+    fused: Option<usize>,
 }
 
 /// What one member's part of a call reads and writes.
@@ -116,36 +124,41 @@ impl Shapes {
         let input = tensor([batch, channels_in, int(shape.height), int(shape.width)])?;
         let output = tensor([batch, channels_out, int(shape.out_height()), int(shape.out_width())])?;
         let bias = tensor([1, channels_out, 1, 1])?;
-        let (weight, relu) = (dnn::create_filter_descriptor()?, dnn::create_activation_descriptor()?);
-        // SAFETY: the descriptors were just made.
+        let weight = dnn::create_filter_descriptor()?;
+        // SAFETY: it was just made.
         unsafe {
             dnn::set_filter4d_descriptor(weight, data, nhwc, [channels_out, channels_in, kernel, kernel])?;
-            let (mode, nan) =
-                (cudnnActivationMode_t::CUDNN_ACTIVATION_RELU, cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN);
-            dnn::set_activation_descriptor(relu, mode, nan, 0.0)?;
         }
-        Ok(Self { input, weight, output, bias, relu })
+        let relu = |nan| {
+            let descriptor = dnn::create_activation_descriptor()?;
+            let mode = cudnnActivationMode_t::CUDNN_ACTIVATION_RELU;
+            // SAFETY: it was just made.
+            unsafe { dnn::set_activation_descriptor(descriptor, mode, nan, 0.0)? };
+            Ok(descriptor)
+        };
+        let relus = [relu(RELUS[0].0)?, relu(RELUS[1].0)?];
+        Ok(Self { input, weight, output, bias, relus })
     }
 }
 
 /// In words, which name it among those for its key.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { algorithm, math, is_fused, .. } = self;
+        let Self { algorithm, math, fused, .. } = self;
         match algorithm {
             Algorithm::Forward(algorithm) => write!(f, "{algorithm:?}, {math:?}")?,
             Algorithm::Data(algorithm) => write!(f, "{algorithm:?}, {math:?}")?,
             Algorithm::Filter(algorithm) => write!(f, "{algorithm:?}, {math:?}")?,
             Algorithm::Engine(engine) => engine.name().fmt(f)?,
         }
-        if *is_fused { f.write_str(", with its epilogue") } else { Ok(()) }
+        fused.map_or(Ok(()), |relu| f.write_str(RELUS[relu].1))
     }
 }
 
 impl Plan {
     /// The plans for `key`, or that of them which has this name: algorithms in cuDNN's own order, those of a folded norm first
-    /// as one call, then as two; and engines in its order, where factors may be rounded. (Without that there is one way, which
-    /// cuDNN names first.)
+    /// as one call, by either ReLU, then as two; and engines in its order, where factors may be rounded. (Without that there is
+    /// one way, which cuDNN names first.)
     pub(super) unsafe fn all(handle: cudnnHandle_t, key: Key, name: Option<&str>) -> Answer<Vec<Self>> {
         let (data, math) = match (key.element, key.tf32) {
             (Element::Bf16, _) => {
@@ -195,11 +208,11 @@ impl Plan {
             let math = if math == cudnnMathType_t::CUDNN_FMA_MATH { math } else { offered };
             // SAFETY: as above.
             let conv = unsafe { convolution(key.shape, math)? };
-            plans.push(Self { shapes, conv, algorithm, math, workspace, is_fused: false });
+            plans.push(Self { shapes, conv, algorithm, math, workspace, fused: None });
         }
         if key.kind == Kind::Folded {
-            let fused: Vec<Self> = plans.iter().map(|plan| Self { is_fused: true, ..*plan }).collect();
-            plans.splice(0..0, fused);
+            let fused = |relu| plans.iter().map(move |plan| Self { fused: Some(relu), ..*plan });
+            plans = (0..RELUS.len()).flat_map(fused).chain(plans.iter().copied()).collect();
         }
         if let Some(name) = name {
             plans.retain(|plan| plan.to_string() == name);
@@ -212,10 +225,15 @@ impl Plan {
             }
             plans.extend(engines.into_iter().map(|engine| {
                 let (algorithm, workspace) = (Algorithm::Engine(engine), engine.workspace);
-                Self { shapes, conv, algorithm, math, workspace, is_fused: false }
+                Self { shapes, conv, algorithm, math, workspace, fused: None }
             }));
         }
         Ok(plans)
+    }
+
+    /// Whether cuDNN does the epilogue too.
+    pub(in crate::ops::cuda) fn is_fused(&self) -> bool {
+        self.fused.is_some()
     }
 
     /// Bytes to take for its workspace: powers of two, so that calls of unlike needs have one in turn.
@@ -251,11 +269,11 @@ impl Plan {
         let onto = |onto: bool| if onto { &raw const one } else { &raw const zero }.cast::<c_void>();
         let beta = onto(memory.accumulate);
         let Plan { conv, workspace: size, .. } = *self;
-        let Shapes { input: x, weight: w, output: y, bias, relu } = self.shapes;
+        let Shapes { input: x, weight: w, output: y, bias, relus } = self.shapes;
         // SAFETY: the caller's memory, the plan's descriptors, a workspace of the plan's size.
         unsafe {
-            match self.algorithm {
-                Algorithm::Forward(algorithm) if self.is_fused => {
+            match (self.algorithm, self.fused) {
+                (Algorithm::Forward(algorithm), Some(relu)) => {
                     // Without a shortcut the output takes its place, times zero.
                     let skip = if memory.skip == 0 { output } else { at(memory.skip) };
                     dnn::convolution_bias_activation_forward(
@@ -274,21 +292,21 @@ impl Plan {
                         skip,
                         bias,
                         at(memory.bias),
-                        relu,
+                        relus[relu],
                         y,
                         output,
                     )
                 }
-                Algorithm::Forward(algorithm) => dnn::convolution_forward(
+                (Algorithm::Forward(algorithm), _) => dnn::convolution_forward(
                     handle, alpha, x, input, w, weight, conv, algorithm, workspace, size, beta, y, output,
                 ),
-                Algorithm::Data(algorithm) => dnn::convolution_backward_data(
+                (Algorithm::Data(algorithm), _) => dnn::convolution_backward_data(
                     handle, alpha, w, weight, y, output, conv, algorithm, workspace, size, beta, x, input,
                 ),
-                Algorithm::Filter(algorithm) => dnn::convolution_backward_filter(
+                (Algorithm::Filter(algorithm), _) => dnn::convolution_backward_filter(
                     handle, alpha, x, input, y, output, conv, algorithm, workspace, size, beta, w, weight,
                 ),
-                Algorithm::Engine(engine) => engine.run(handle, memory, workspace),
+                (Algorithm::Engine(engine), _) => engine.run(handle, memory, workspace),
             }
         }
     }
