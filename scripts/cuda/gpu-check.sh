@@ -2,9 +2,12 @@
 # Checks a machine with a GPU from the folder that scripts/cuda/bundle makes. Needs a driver and the CUDA and cuDNN
 # libraries, for which those of a PyTorch installation serve; `bench` needs that PyTorch too.
 #
-#   gpu-check.sh tests                  every device test; ends with their counts
+#   gpu-check.sh tests [FILTER]         every device test, or those whose names have FILTER; ends with their counts
+#   gpu-check.sh manners                the tests of recorded passes, in each manner in which they are launched
 #   gpu-check.sh sanitize TOOL FILTER   the device tests whose names have FILTER, under compute-sanitizer's memcheck or racecheck
-#   gpu-check.sh bench ROW PRECISION    one piece of work, divkd and PyTorch in turn; PRECISION is f32, tf32 or bf16
+#   gpu-check.sh bench ROW PRECISION [OPTIONS..]
+#                                       one piece of work, divkd and PyTorch in turn; PRECISION is f32, tf32 or bf16; options
+#                                       are those of compare.py, such as --compile none --pairs 1
 #   gpu-check.sh train [PRECISION]      the experiment `quick` on synthetic images; ends with its table
 #   gpu-check.sh plan PARTS OPTIONS..   `reproduce OPTIONS` from the parts in PARTS, where there are any, for as long as one
 #                                       call may take; its progress goes back to PARTS in at most 8 files of 16 MiB, so
@@ -22,6 +25,8 @@ if [ -n "$libraries" ]; then
     done
 fi
 export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:/usr/local/nvidia/lib64:/usr/local/nvidia/lib:/usr/local/cuda/lib64
+# Where the driver keeps what it compiles, so that the next process need not.
+export CUDA_CACHE_PATH=${CUDA_CACHE_PATH:-${TMPDIR:-/tmp}/divkd-cuda-cache} CUDA_CACHE_MAXSIZE=${CUDA_CACHE_MAXSIZE:-1073741824}
 
 describe() {
     printf 'date %s, commit %s\n' "$(date -u +%FT%TZ)" "$(cat "$here/commit")"
@@ -34,18 +39,39 @@ describe() {
     fi
 }
 
+# Runs a command for what is left of the limit.
+limited() {
+    local left=$((limit - SECONDS)) status=0
+    timeout "$((left > 1 ? left : 1))" "$@" || status=$?
+    if [ "$status" = 124 ]; then
+        printf '\nstopped after %s s (GPU_CHECK_SECONDS): what is above is not all\n' "$limit"
+    fi
+    return "$status"
+}
+
+# Tells each test as it ends, so that what was seen before the limit is not lost.
+device_tests() {
+    DIVKD_REQUIRE=cuda DIVKD_ORACLE=$here/oracle limited "$here/device-tests" --format pretty "$@"
+}
+
 case ${1:-} in
     tests)
+        shift
         describe
-        DIVKD_REQUIRE=cuda DIVKD_ORACLE=$here/oracle timeout "$limit" "$here/device-tests" --format terse
-        # Again in each manner in which passes are recorded. Of overlapping kernels only compute capability 9 is capable.
+        device_tests "$@"
+        ;;
+    manners)
+        describe
+        status=0
         for manner in straight branching overlapping; do
             if [ "$manner" = overlapping ] && nvidia-smi --query-gpu=compute_cap --format=csv,noheader | grep -qv '^9\|^1[0-9]'; then
                 echo 'overlapping: not on this device'
                 continue
             fi
-            DIVKD_CUDA_GRAPHS=$manner DIVKD_REQUIRE=cuda timeout "$limit" "$here/device-tests" --format terse recorded::
+            echo "$manner:"
+            DIVKD_CUDA_GRAPHS=$manner device_tests recorded:: || status=$?
         done
+        exit "$status"
         ;;
     sanitize)
         tool=${2:?memcheck or racecheck?}
@@ -55,21 +81,22 @@ case ${1:-} in
             echo "compute-sanitizer is not on the path: it is part of a CUDA toolkit" >&2
             exit 69
         fi
-        DIVKD_REQUIRE=cuda DIVKD_ORACLE=$here/oracle DIVKD_CUDA_GRAPHS=off timeout "$limit" compute-sanitizer --tool "$tool" \
-            --error-exitcode 1 "$here/device-tests" --format terse --test-threads 1 "$filter"
+        DIVKD_REQUIRE=cuda DIVKD_ORACLE=$here/oracle DIVKD_CUDA_GRAPHS=off limited compute-sanitizer --tool "$tool" \
+            --error-exitcode 1 "$here/device-tests" --format pretty --test-threads 1 "$filter"
         ;;
     bench)
         row=${2:?which row? see the head of this script}
         precision=${3:?f32, tf32 or bf16?}
+        shift 3
         describe
-        timeout "$limit" python3 "$here/compare.py" --divkd "$here/divkd" --device cuda:0 --dtype "$precision" \
-            --work "$row" --warmup 14 --steps 50
+        limited python3 "$here/compare.py" --divkd "$here/divkd" --device cuda:0 --dtype "$precision" \
+            --work "$row" --warmup 14 --steps 50 "$@"
         ;;
     train)
         describe
         out=$(mktemp -d)
         trap 'rm -rf "$out"' EXIT
-        timeout "$limit" "$here/divkd" reproduce quick --device cuda:0 --precision "${2:-f32}" --out "$out"
+        limited "$here/divkd" reproduce quick --device cuda:0 --precision "${2:-f32}" --out "$out"
         ;;
     plan)
         parts=${2:?which folder of parts? see the head of this script}
@@ -94,7 +121,7 @@ case ${1:-} in
         exit "$status"
         ;;
     *)
-        sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+        sed -n '2,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
         exit 64
         ;;
 esac

@@ -42,7 +42,10 @@ def run(command, threads, **more):
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    measured = json.loads(done.stdout.strip().splitlines()[-1])
+    print(f"{pathlib.Path(command[0]).name} {' '.join(map(str, command[1:]))}: {measured['images_per_s']:.1f} images/s",
+          file=sys.stderr, flush=True)
+    return measured
 
 
 def main():
@@ -62,7 +65,7 @@ def main():
     on_gpu = o.device.startswith("cuda")
     memory_of = "device_peak_mib" if on_gpu else "peak_mib"
     o.compile = o.compile or ("none,max-autotune" if on_gpu else "none,default")
-    print(f"{'work':26} {'divkd':>9} {'PyTorch':>9} {'ratio':>6}  {'MiB':>6} {'MiB':>6}  PyTorch's best variant")
+    print(f"{'work':26} {'divkd':>9} {'PyTorch':>9} {'ratio':>6}  {'MiB':>6} {'MiB':>6}  PyTorch's best variant", flush=True)
     for name in o.work.split(","):
         network, method, batch, image = WORK[name]
         common = ["--network", network, "--batch", batch, "--image", image, "--steps", o.steps, "--warmup", o.warmup]
