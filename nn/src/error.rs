@@ -26,6 +26,16 @@ pub enum Error {
     /// Named tensors that do not fit the network they are loaded into.
     #[error("the tensors do not fit the network: {0}")]
     State(String),
+    /// A variable of the environment with a value that it does not take.
+    #[error("{name}={value}: {reason}")]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it takes, or what its value needs.
+        reason: &'static str,
+    },
     /// A file that cannot be read or written.
     #[error("cannot read or write {path}")]
     Io {

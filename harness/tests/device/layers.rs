@@ -7,7 +7,7 @@ use nn::{Mode, Precision};
 use random::Stream;
 
 use crate::compare::{failed, near, smooth, values};
-use crate::ways;
+use crate::{any, ways};
 
 /// Shapes of the two kinds of networks that are trained, their first layers and strided ones, and classifiers.
 pub(crate) fn layers() -> Vec<(String, LayerSpec, usize)> {
@@ -64,7 +64,12 @@ pub(crate) fn layer(spec: LayerSpec, batch: usize, precision: Precision) -> Resu
         Ok([output, of(network.params())?, of(&x)?])
     };
     let expected = pass(&Device::Cpu, Precision::F32).map_err(failed)?;
-    for (way, device) in ways(precision)? {
+    let mut ways = ways(precision)?;
+    // In f32 these alone are chosen by measurement.
+    if precision == Precision::F32 {
+        ways.push(("any", any()?));
+    }
+    for (way, device) in ways {
         let found = pass(&device, precision).map_err(failed)?;
         for ((what, found), expected) in ["output", "parameters", "input"].iter().zip(&found).zip(&expected) {
             near(&format!("{way}: {what}"), &values(found)?, &values(expected)?, smooth(precision))?;

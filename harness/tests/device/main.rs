@@ -144,6 +144,27 @@ fn ways(precision: Precision) -> Result<Vec<(&'static str, Device)>, Failed> {
     })
 }
 
+/// The device with cuDNN's convolutions, deterministic or not.
+#[cfg(feature = "cuda")]
+fn any() -> Result<Device, Failed> {
+    use nn::cuda::{Kernels, open_with};
+    thread_local! {
+        static ANY: OnceCell<Device> = const { OnceCell::new() };
+    }
+    opened()?;
+    ANY.with(|cell| {
+        if cell.get().is_none() {
+            let _ = cell.set(open_with(0, Kernels::Any).map_err(failed)?);
+        }
+        cell.get().cloned().ok_or_else(|| Failed::from("no device"))
+    })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn any() -> Result<Device, Failed> {
+    opened()
+}
+
 #[cfg(not(feature = "cuda"))]
 fn ways(_: Precision) -> Result<Vec<(&'static str, Device)>, Failed> {
     Ok(vec![("plain", opened()?)])

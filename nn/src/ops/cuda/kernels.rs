@@ -18,13 +18,17 @@ pub enum Kernels {
     Library,
     /// The engines of cuDNN's graph API, where it has one.
     Engines,
+    /// cuDNN's fastest, in f32 too, whether or not it gives the same bits each time: what determinism costs is how much slower
+    /// [`Kernels::Library`] is.
+    Any,
 }
 
 /// The variable of the environment that asks for one of them.
 const NAME: &str = "DIVKD_CUDA_CONVOLUTIONS";
 
 impl Kernels {
-    /// What the variable `DIVKD_CUDA_CONVOLUTIONS` asks for: `own`, `cudnn` or `engines`, and without it the fastest.
+    /// What the variable `DIVKD_CUDA_CONVOLUTIONS` asks for: `own`, `cudnn`, `engines` or `any`, and without it the
+    /// fastest.
     ///
     /// # Errors
     /// Where it says something else.
@@ -34,7 +38,8 @@ impl Kernels {
             Ok("own") => Ok(Self::Own),
             Ok("cudnn") => Ok(Self::Library),
             Ok("engines") => Ok(Self::Engines),
-            Ok(other) => Err(Error::State(format!("{NAME}={other}: it takes `own`, `cudnn` or `engines`"))),
+            Ok("any") => Ok(Self::Any),
+            Ok(other) => Err(refused(NAME, other, "it takes `own`, `cudnn`, `engines` or `any`")),
         }
     }
 
@@ -65,13 +70,13 @@ pub(super) fn manners(major: i32) -> Result<&'static [Manner]> {
         Ok("straight") => Ok(&ALL[..1]),
         Ok("branching") => Ok(&ALL[1..2]),
         Ok("overlapping") if overlaps => Ok(&ALL[2..]),
-        Ok("overlapping") => {
-            Err(Error::State(format!("{NAME}=overlapping needs a device of compute capability 9")))
-        }
-        Ok(other) => Err(Error::State(format!(
-            "{NAME}={other}: it takes `straight`, `branching`, `overlapping` or `off`"
-        ))),
+        Ok("overlapping") => Err(refused(NAME, "overlapping", "it needs a device of compute capability 9")),
+        Ok(other) => Err(refused(NAME, other, "it takes `straight`, `branching`, `overlapping` or `off`")),
     }
+}
+
+fn refused(name: &'static str, value: &str, reason: &'static str) -> Error {
+    Error::Variable { name, value: value.to_owned(), reason }
 }
 
 /// How long one of the sums of a convolution takes, for all members.

@@ -14,6 +14,7 @@ use candle_core::cuda::cudarc::cudnn::sys::{
 };
 
 use super::super::Element;
+use super::super::kernels::Kernels;
 use super::descriptor::{Builder, get, made, one};
 use super::plan::{Answer, Memory, WORKSPACE};
 use super::{Key, Kind};
@@ -101,7 +102,7 @@ impl Engine {
     }
 
     /// The engines for `key` whose names are `wanted`, in the order in which cuDNN expects them to be fast: those that give the same
-    /// bits each time, sum in f32 and are compiled already. A folded norm is left to a pass behind them.
+    /// bits each time (but for [`Kernels::Any`]), sum in f32 and are compiled already. A folded norm is left to a pass behind them.
     ///
     /// # Errors
     /// Where cuDNN has none for such graphs, or fails.
@@ -128,7 +129,7 @@ impl Engine {
                 met.push(index);
                 let name =
                     EngineName { index, configuration: met.iter().filter(|&&other| other == index).count() };
-                if !wanted(name) || !is_fit(engine)? {
+                if !wanted(name) || !is_fit(engine, key.kernels)? {
                     continue;
                 }
                 let plan = Builder::new(Descriptor::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
@@ -312,11 +313,11 @@ unsafe fn configurations(
     }
 }
 
-/// Whether an engine gives the same bits each time, sums in f32, transforms nothing, and is compiled already. (Of factors in f32,
+/// Whether an engine gives the same bits each time (but for [`Kernels::Any`]), sums in f32, transforms nothing, and is compiled already. (Of factors in f32,
 /// it may round to TF32: engines are asked for where that is allowed.)
-unsafe fn is_fit(engine: cudnnBackendDescriptor_t) -> Answer<bool> {
-    const UNFIT: [Note; 7] = [
-        Note::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC,
+unsafe fn is_fit(engine: cudnnBackendDescriptor_t, kernels: Kernels) -> Answer<bool> {
+    const VARIES: Note = Note::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
+    const UNFIT: [Note; 6] = [
         Note::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION,
         Note::CUDNN_NUMERICAL_NOTE_FFT,
         Note::CUDNN_NUMERICAL_NOTE_WINOGRAD,
@@ -334,6 +335,8 @@ unsafe fn is_fit(engine: cudnnBackendDescriptor_t) -> Answer<bool> {
             get(engine, Name::CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, Type::CUDNN_TYPE_BEHAVIOR_NOTE, behaviour)?,
         )
     };
-    Ok(!numerical.iter().any(|note| UNFIT.iter().any(|unfit| *unfit as u32 == *note))
+    let has = |note: &Note| numerical.contains(&(*note as u32));
+    Ok(!UNFIT.iter().any(has)
+        && (kernels == Kernels::Any || !has(&VARIES))
         && !behaviour.contains(&IS_COMPILED_WHEN_BUILT))
 }

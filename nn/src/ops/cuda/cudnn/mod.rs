@@ -251,6 +251,7 @@ impl Library {
             Kernels::Fastest => true,
             Kernels::Own | Kernels::Library => !implicit_gemm::fits(call),
             Kernels::Engines => !key.rounds(),
+            Kernels::Any => false,
         };
         let kept = self.kept.get(&key.to_string()).filter(|_| is_free).cloned();
         if let Some(name) = kept.clone().or_else(|| self.known(&key))
@@ -313,7 +314,8 @@ impl Library {
         }
     }
 
-    /// In f32 it is cuDNN's own first choice, which is the same in every process; in the coarser precisions the fastest of
+    /// In f32 it is cuDNN's own first choice, which is the same in every process (but for [`Kernels::Any`]); in the coarser
+    /// precisions the fastest of
     /// the kernels for tensor cores and of those that it offers, by measurement. A plain kernel, after a line that says so, where
     /// cuDNN has no deterministic algorithm for these channels-last maps: it is slow and no reason to stop.
     fn measured(&self, arena: &Arena, call: &Call, key: Key) -> Result<Way> {
@@ -323,7 +325,7 @@ impl Library {
         }
         let plans = self.plans(key, None)?;
         let timer = Timer::new(self.handle, &self.stream, arena, call)?;
-        if !key.rounds() {
+        if !key.rounds() && key.kernels != Kernels::Any {
             return Ok(timer.first(&plans)?.map_or_else(|| plain(key), Way::Library));
         }
         match timer.fastest(&plans)? {
@@ -340,6 +342,7 @@ impl Library {
 }
 
 fn plain(key: Key) -> Way {
-    eprintln!("{key}: no deterministic algorithm; a plain kernel takes its place, slowly");
+    let kind = if key.kernels == Kernels::Any { "" } else { "deterministic " };
+    eprintln!("{key}: no {kind}algorithm; a plain kernel takes its place, slowly");
     Way::Plain
 }

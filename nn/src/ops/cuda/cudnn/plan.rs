@@ -90,15 +90,16 @@ impl Memory {
     }
 }
 
-/// The algorithms that work, give the same bits each time and ask for no more than [`WORKSPACE`].
+/// The algorithms that work, ask for no more than [`WORKSPACE`] and, but for [`Kernels::Any`], give the same bits each time.
 macro_rules! usable {
-    ($found:expr, $count:expr, $kind:path) => {
+    ($found:expr, $count:expr, $kernels:expr, $kind:path) => {
         $found
             .iter()
             .take(usize::try_from($count).unwrap_or(0))
             .filter(|candidate| {
                 candidate.status == cudnnStatus_t::CUDNN_STATUS_SUCCESS
-                    && candidate.determinism == cudnnDeterminism_t::CUDNN_DETERMINISTIC
+                    && ($kernels == Kernels::Any
+                        || candidate.determinism == cudnnDeterminism_t::CUDNN_DETERMINISTIC)
                     && candidate.memory <= WORKSPACE
             })
             .map(|candidate| ($kind(candidate.algo), candidate.memory, candidate.mathType))
@@ -182,7 +183,7 @@ impl Plan {
                     dnn::get_convolution_forward_algorithm(
                         handle, input, weight, conv, output, asked, &mut count, to,
                     )?;
-                    usable!(found, count, Algorithm::Forward)
+                    usable!(found, count, key.kernels, Algorithm::Forward)
                 }
                 Kind::Data => {
                     let mut found = [std::mem::zeroed(); ALGORITHMS];
@@ -190,7 +191,7 @@ impl Plan {
                     dnn::get_convolution_backward_data_algorithm(
                         handle, weight, output, conv, input, asked, &mut count, to,
                     )?;
-                    usable!(found, count, Algorithm::Data)
+                    usable!(found, count, key.kernels, Algorithm::Data)
                 }
                 Kind::Filter => {
                     let mut found = [std::mem::zeroed(); ALGORITHMS];
@@ -198,7 +199,7 @@ impl Plan {
                     dnn::get_convolution_backward_filter_algorithm(
                         handle, input, output, conv, weight, asked, &mut count, to,
                     )?;
-                    usable!(found, count, Algorithm::Filter)
+                    usable!(found, count, key.kernels, Algorithm::Filter)
                 }
             }
         };
