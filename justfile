@@ -1,27 +1,28 @@
-# Short forms of the project's commands. `just` alone lists them.
+# Short forms of the project's commands. `just` alone lists them. Where there is a GPU and a CUDA toolkit, the program is built
+# for it (scripts/cuda/features).
 
 _list:
     @just --list --unsorted
 
 # Train what is missing of an experiment and print its table: `just reproduce cifar10 --preset laptop`.
 reproduce experiment='quick' *options:
-    cargo run --release -- reproduce {{experiment}} {{options}}
+    cargo run --release $(scripts/cuda/features) -- reproduce {{experiment}} {{options}}
 
 # Print the table of stored records: `just table results/runs --format md`.
 table *arguments:
-    cargo run --release -- table {{arguments}}
+    cargo run --release $(scripts/cuda/features) -- table {{arguments}}
 
 # Write the page of stored records: `just report runs -o report.html --figures figures`.
 report *arguments:
-    cargo run --release -- report {{arguments}}
+    cargo run --release $(scripts/cuda/features) -- report {{arguments}}
 
 # Make the committed page and its figures again, after the records or the drawing have changed.
 report-committed records='results/runs/cifar10-laptop':
-    cargo run --release -- report {{records}} -o {{records}}/report.html --figures {{records}}/figures
+    cargo run --release $(scripts/cuda/features) -- report {{records}} -o {{records}}/report.html --figures {{records}}/figures
 
 # Compare with recorded cases of the authors' implementation.
 oracle cases='harness/tests/data/oracle' *options:
-    cargo run --release -- oracle {{cases}} {{options}}
+    cargo run --release $(scripts/cuda/features) -- oracle {{cases}} {{options}}
 
 # Run every test.
 test *options:
@@ -34,7 +35,7 @@ check:
 
 # Time training steps and show where their time goes: `just bench step --network resnet-32 --batch 64`.
 bench *arguments:
-    cargo run --release -- bench {{arguments}}
+    cargo run --release $(scripts/cuda/features) -- bench {{arguments}}
 
 # Hold the smoke run to results/golden, or stored records to claims: `just gate runs`, `just gate --golden --bless`.
 gate *arguments='--golden':

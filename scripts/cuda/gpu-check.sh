@@ -2,6 +2,9 @@
 # Checks a machine with a GPU from the folder that scripts/cuda/bundle makes. Needs a driver and the CUDA and cuDNN
 # libraries, for which those of a PyTorch installation serve; `bench` needs that PyTorch too.
 #
+#   gpu-check.sh all RESULTS            what a machine that is at hand for ten minutes should be asked: tests, every row against
+#                                       PyTorch eager, training, each for a part of the time; all that they say goes to files in
+#                                       RESULTS too, and a table ends it
 #   gpu-check.sh tests [FILTER]         every device test, or those whose names have FILTER; ends with their counts
 #   gpu-check.sh manners                the tests of recorded passes, in each manner in which they are launched
 #   gpu-check.sh sanitize TOOL FILTER   the device tests whose names have FILTER, under compute-sanitizer's memcheck or racecheck
@@ -39,26 +42,69 @@ describe() {
     fi
 }
 
-# Runs a command for what is left of the limit.
-limited() {
-    local left=$((limit - SECONDS)) status=0
-    timeout "$((left > 1 ? left : 1))" "$@" || status=$?
+# within SECONDS COMMAND..: runs it for so long at most, and no longer than what is left of the limit.
+within() {
+    local most=$1 left=$((limit - SECONDS)) status=0
+    shift
+    most=$((most < left ? most : left))
+    timeout "$((most > 1 ? most : 1))" "$@" || status=$?
     if [ "$status" = 124 ]; then
-        printf '\nstopped after %s s (GPU_CHECK_SECONDS): what is above is not all\n' "$limit"
+        printf '\nstopped after %s s (GPU_CHECK_SECONDS is %s): what is above is not all\n' "$most" "$limit"
     fi
     return "$status"
 }
 
 # Tells each test as it ends, so that what was seen before the limit is not lost.
 device_tests() {
-    DIVKD_REQUIRE=cuda DIVKD_ORACLE=$here/oracle limited "$here/device-tests" --format pretty "$@"
+    local most=$1
+    shift
+    DIVKD_REQUIRE=cuda DIVKD_ORACLE=$here/oracle within "$most" "$here/device-tests" --format pretty "$@"
+}
+
+# compare SECONDS ROW PRECISION [OPTIONS..]
+compare() {
+    within "$1" python3 "$here/compare.py" --divkd "$here/divkd" --device cuda:0 --work "$2" --dtype "$3" \
+        --warmup 14 --steps 50 "${@:4}"
+}
+
+# train SECONDS PRECISION
+train() {
+    local out status=0
+    out=$(mktemp -d)
+    within "$1" "$here/divkd" reproduce quick --device cuda:0 --precision "$2" --out "$out" || status=$?
+    rm -rf "$out"
+    return "$status"
+}
+
+# all RESULTS: no part takes another's time, and one that fails stops none.
+all() {
+    local results=$1 failed=0 row
+    mkdir -p "$results"
+    describe 2>&1 | tee "$results/device.txt"
+    device_tests $((limit * 4 / 10)) 2>&1 | tee "$results/tests.txt" || failed=1
+    for row in 'wrn-28-10-teacher bf16' 'wrn-28-10-be-kd-conf-ods bf16' 'resnet-32-teacher bf16' \
+        'resnet-32-be-kd-conf-ods bf16' 'resnet-32-teacher tf32' 'resnet-32-be-kd-conf-ods tf32'; do
+        # shellcheck disable=SC2086
+        compare $((limit / 12)) $row --compile none --pairs 1 --record "$results/rows.jsonl" 2>&1 |
+            tee -a "$results/rows.txt" || failed=1
+    done
+    train $((limit / 12)) bf16 2>&1 | tee "$results/train.txt" || failed=1
+    {
+        cat "$results/device.txt"
+        grep -E '^test .*FAILED|^test result|stopped after' "$results/tests.txt" || true
+        [ ! -f "$results/rows.jsonl" ] || python3 "$here/compare.py" --table "$results/rows.jsonl"
+    } | tee "$results/summary.md"
+    return "$failed"
 }
 
 case ${1:-} in
+    all)
+        all "${2:?which folder for the results? see the head of this script}"
+        ;;
     tests)
         shift
         describe
-        device_tests "$@"
+        device_tests "$limit" "$@"
         ;;
     manners)
         describe
@@ -69,7 +115,7 @@ case ${1:-} in
                 continue
             fi
             echo "$manner:"
-            DIVKD_CUDA_GRAPHS=$manner device_tests recorded:: || status=$?
+            DIVKD_CUDA_GRAPHS=$manner device_tests "$limit" recorded:: || status=$?
         done
         exit "$status"
         ;;
@@ -81,7 +127,7 @@ case ${1:-} in
             echo "compute-sanitizer is not on the path: it is part of a CUDA toolkit" >&2
             exit 69
         fi
-        DIVKD_REQUIRE=cuda DIVKD_ORACLE=$here/oracle DIVKD_CUDA_GRAPHS=off limited compute-sanitizer --tool "$tool" \
+        DIVKD_REQUIRE=cuda DIVKD_ORACLE=$here/oracle DIVKD_CUDA_GRAPHS=off within "$limit" compute-sanitizer --tool "$tool" \
             --error-exitcode 1 "$here/device-tests" --format pretty --test-threads 1 "$filter"
         ;;
     bench)
@@ -89,14 +135,11 @@ case ${1:-} in
         precision=${3:?f32, tf32 or bf16?}
         shift 3
         describe
-        limited python3 "$here/compare.py" --divkd "$here/divkd" --device cuda:0 --dtype "$precision" \
-            --work "$row" --warmup 14 --steps 50 "$@"
+        compare "$limit" "$row" "$precision" "$@"
         ;;
     train)
         describe
-        out=$(mktemp -d)
-        trap 'rm -rf "$out"' EXIT
-        limited "$here/divkd" reproduce quick --device cuda:0 --precision "${2:-f32}" --out "$out"
+        train "$limit" "${2:-f32}"
         ;;
     plan)
         parts=${2:?which folder of parts? see the head of this script}
@@ -121,7 +164,7 @@ case ${1:-} in
         exit "$status"
         ;;
     *)
-        sed -n '2,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+        sed -n '2,20s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
         exit 64
         ;;
 esac

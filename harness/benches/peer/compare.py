@@ -10,9 +10,10 @@ On a GPU (a binary built with --features cudnn), in the precision that both are 
     python3 harness/benches/peer/compare.py --device cuda:0 --dtype bf16 --work wrn-28-10-teacher --warmup 14 --steps 50
 
 Use an otherwise idle machine. For each piece of work the peer's variants (eager or compiled, waiting threads active or
-passive) are tried once and the fastest is kept; then both programs run in turn, one method a process, and the
-medians are compared. The ratio is ours / PyTorch in images per second: above 1, divkd is faster. On a GPU the breakdown of
-divkd's step follows.
+passive) are tried once, where there are several, and the fastest is kept; then both programs run in turn, one method a process,
+and the medians are compared. The ratio is ours / PyTorch in images per second: above 1, divkd is faster. On a GPU the breakdown of
+divkd's step follows. With --record FILE each row is added to that file as a line of JSON, and `--table FILE` prints them again,
+as Markdown.
 """
 import argparse
 import itertools
@@ -41,11 +42,93 @@ def run(command, threads, **more):
     env = dict(os.environ, OMP_NUM_THREADS=str(threads), RAYON_NUM_THREADS=str(threads), **more)
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stderr[-2000:]}")
+        raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{done.stderr[-2000:]}")
     measured = json.loads(done.stdout.strip().splitlines()[-1])
     print(f"{pathlib.Path(command[0]).name} {' '.join(map(str, command[1:]))}: {measured['images_per_s']:.1f} images/s",
           file=sys.stderr, flush=True)
-    return measured
+    return measured | {"breakdown": done.stderr}
+
+
+def fastest(variants, measure):
+    """The variant that `measure` finds the fastest, of those that run."""
+    if len(variants) == 1:
+        return variants[0]
+    tried = {}
+    for variant in variants:
+        try:
+            tried[variant] = measure(variant)["images_per_s"]
+        except RuntimeError as error:
+            print(f"left out: {error}", file=sys.stderr, flush=True)
+    if not tried:
+        raise RuntimeError("no variant of the peer runs")
+    return max(tried, key=tried.get)
+
+
+def compare(name, o):
+    """Both programs on one piece of work, as the row of a table."""
+    on_gpu = o.device.startswith("cuda")
+    network, method, batch, image = WORK[name]
+    common = ["--network", network, "--batch", batch, "--image", image, "--steps", o.steps, "--warmup", o.warmup]
+    common = [str(word) for word in common] + ["--device", o.device]
+
+    def peer(variant):
+        compiled, policy = variant
+        more = {"OMP_WAIT_POLICY": "passive"} if policy == "passive" else {}
+        command = [o.python, HERE / "torch_step.py", *common, "--dtype", o.dtype, "--compile", compiled]
+        return run([*command, "--methods", method.replace("-", "_")], o.threads, **more)
+
+    def ours():
+        return run([o.divkd, "bench", "step", "--precision", o.dtype, "--methods", method, *common, "--json"], o.threads)
+
+    policies = ["active"] if on_gpu else ["active", "passive"]
+    best = fastest(list(itertools.product(o.compile.split(","), policies)), peer)
+    pairs = [(ours(), peer(best)) for _ in range(o.pairs)]
+
+    def median(side, key):
+        return statistics.median(pair[side][key] for pair in pairs)
+
+    left, right = (median(side, "images_per_s") for side in (0, 1))
+    row = {
+        "work": name, "device": pairs[0][0]["device"], "precision": o.dtype, "pairs": o.pairs,
+        "divkd": left, "pytorch": right, "ratio": left / right,
+        "mib": median(0, "device_peak_mib" if on_gpu else "peak_mib"), "mib_pytorch": median(1, "peak_mib"),
+        "variant": f"compile {best[0]}, threads wait {best[1]}",
+    }
+    if on_gpu:
+        rate, peak, bandwidth = (median(0, key) for key in ("gflops", "matmul_gflops", "bandwidth_gb_per_s"))
+        moved = median(0, "gbytes") / median(0, "step_ms") * 1e3
+        row |= {
+            "tflops": rate / 1e3, "share_of_matmul": rate / peak, "matmul_tflops": peak / 1e3,
+            "gb_per_s": moved, "share_of_copies": moved / bandwidth, "copies_gb_per_s": bandwidth,
+            "breakdown": pairs[-1][0]["breakdown"],
+        }
+    return row
+
+
+def show(row):
+    print(f"{row['work']:26} {row['divkd']:9.1f} {row['pytorch']:9.1f} {row['ratio']:6.2f}  {row['mib']:6.0f} "
+          f"{row['mib_pytorch']:6.0f}  {row['variant']}", flush=True)
+    if "tflops" in row:
+        print(f"  divkd: {row['tflops']:.1f} TFLOP/s, {row['share_of_matmul']:.0%} of the measured matmul rate of "
+              f"{row['matmul_tflops']:.0f} TFLOP/s; its kernels move {row['gb_per_s']:.0f} GB/s, {row['share_of_copies']:.0%} "
+              f"of what copies reach, {row['copies_gb_per_s']:.0f} GB/s", flush=True)
+        # Where its time goes, and what it chose to launch.
+        print(row["breakdown"], flush=True)
+
+
+def table(path):
+    """The rows of a file that --record made, as Markdown."""
+    print("| work | device, precision | divkd, images/s | PyTorch | ratio | PyTorch's variant | TFLOP/s | of matmul | GB/s | of copies |")
+    print("|---|---|---:|---:|---:|---|---:|---:|---:|---:|")
+    for row in map(json.loads, path.read_text().splitlines()):
+        device = f"{row['device'].split()[0]}, {row['precision']}"
+        cells = [row["work"], device, f"{row['divkd']:.1f}", f"{row['pytorch']:.1f}", f"{row['ratio']:.2f}", row["variant"]]
+        if "tflops" in row:
+            cells += [f"{row['tflops']:.1f}", f"{row['share_of_matmul']:.0%}", f"{row['gb_per_s']:.0f}",
+                      f"{row['share_of_copies']:.0%}"]
+        else:
+            cells += [""] * 4
+        print(f"| {' | '.join(cells)} |")
 
 
 def main():
@@ -61,47 +144,22 @@ def main():
     a.add_argument("--device", default="cpu")
     a.add_argument("--dtype", default="f32", choices=["f32", "tf32", "bf16"])
     a.add_argument("--compile", help="variants of torch.compile to try (none,default; on a GPU none,max-autotune)")
+    a.add_argument("--record", type=pathlib.Path, metavar="FILE", help="add each row to this file, as a line of JSON")
+    a.add_argument("--table", type=pathlib.Path, metavar="FILE", help="print the rows of such a file and measure nothing")
     o = a.parse_args()
-    on_gpu = o.device.startswith("cuda")
-    memory_of = "device_peak_mib" if on_gpu else "peak_mib"
-    o.compile = o.compile or ("none,max-autotune" if on_gpu else "none,default")
+    if o.table:
+        return table(o.table)
+    o.compile = o.compile or ("none,max-autotune" if o.device.startswith("cuda") else "none,default")
     print(f"{'work':26} {'divkd':>9} {'PyTorch':>9} {'ratio':>6}  {'MiB':>6} {'MiB':>6}  PyTorch's best variant", flush=True)
     for name in o.work.split(","):
-        network, method, batch, image = WORK[name]
-        common = ["--network", network, "--batch", batch, "--image", image, "--steps", o.steps, "--warmup", o.warmup]
-        common = [str(word) for word in common] + ["--device", o.device]
-
-        def peer(variant):
-            compiled, policy = variant
-            more = {"OMP_WAIT_POLICY": "passive"} if policy == "passive" else {}
-            command = [o.python, HERE / "torch_step.py", *common, "--dtype", o.dtype, "--compile", compiled]
-            return run([*command, "--methods", method.replace("-", "_")], o.threads, **more)
-
-        step = [o.divkd, "bench", "step", "--precision", o.dtype, "--methods", method, *common]
-
-        def ours():
-            return run([*step, "--json"], o.threads)
-
-        policies = ["active"] if on_gpu else ["active", "passive"]
-        variants = list(itertools.product(o.compile.split(","), policies))
-        tried = {variant: peer(variant)["images_per_s"] for variant in variants}
-        best = max(tried, key=tried.get)
-        pairs = [(ours(), peer(best)) for _ in range(o.pairs)]
-        left, right = ([pair[side]["images_per_s"] for pair in pairs] for side in (0, 1))
-        keys = (memory_of, "peak_mib")
-        memory = [statistics.median(pair[side][keys[side]] for pair in pairs) for side in (0, 1)]
-        left, right = statistics.median(left), statistics.median(right)
-        variant = f"compile {best[0]}, threads wait {best[1]}"
-        print(f"{name:26} {left:9.1f} {right:9.1f} {left / right:6.2f}  {memory[0]:6.0f} {memory[1]:6.0f}  {variant}", flush=True)
-        if on_gpu:
-            median = lambda key: statistics.median(pair[0][key] for pair in pairs)
-            rate, peak, bandwidth = map(median, ("gflops", "matmul_gflops", "bandwidth_gb_per_s"))
-            moved = median("gbytes") / median("step_ms") * 1e3
-            print(f"  divkd: {rate / 1e3:.1f} TFLOP/s, {100 * rate / peak:.0f}% of the measured matmul rate of "
-                  f"{peak / 1e3:.0f} TFLOP/s; its kernels move {moved:.0f} GB/s, {100 * moved / bandwidth:.0f}% of what "
-                  f"copies reach, {bandwidth:.0f} GB/s", flush=True)
-            # Where its time goes, and what it chose to launch.
-            subprocess.run(step, check=True)
+        try:
+            row = compare(name, o)
+        except RuntimeError as error:
+            sys.exit(str(error))
+        show(row)
+        if o.record:
+            with o.record.open("a") as file:
+                file.write(json.dumps(row) + "\n")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ pub struct BenchStep {
     /// Timed steps; the median counts.
     #[arg(long, default_value_t = 6, value_parser = count(1..=1_000_000))]
     pub steps: usize,
-    /// One JSON object a line instead of a table.
+    /// One JSON object a line instead of a table, which a CUDA device's steps have on standard error.
     #[arg(long)]
     pub json: bool,
 }

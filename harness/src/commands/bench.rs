@@ -11,7 +11,8 @@ use crate::device::Chosen;
 use crate::nearest::UnknownName;
 use crate::{cli, device};
 
-/// Times the steps and prints a JSON line a method, or a table by kind of operator; prints what epochs took.
+/// Times the steps and prints a table by kind of operator, or a JSON line a method, for which a device's table goes to standard
+/// error; prints what epochs took.
 ///
 /// # Errors
 /// Unknown methods, networks, devices and formats; failures of the device; damaged records.
@@ -45,27 +46,26 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
     }
     bench.spec()?;
     let on_gpu = chosen.device.is_cuda();
-    // On a CPU the programs that read JSON have no use for it, and it takes a second.
-    let (peak, bandwidth) = if settings.json && !on_gpu { (0.0, None) } else { device::ceilings(&chosen)? };
+    // On a CPU what the table needs takes time that programs that read JSON have no use for.
+    let has_table = on_gpu || !settings.json;
+    let show = |table: String| match (has_table, settings.json) {
+        (true, true) => eprint!("{table}"),
+        (true, false) => print!("{table}"),
+        (false, _) => {}
+    };
+    let (peak, bandwidth) = if has_table { device::ceilings(&chosen)? } else { (0.0, None) };
     let output =
         Output { bench: &bench, chosen: &chosen, threads: rayon::current_num_threads(), peak, bandwidth };
-    if !settings.json {
-        output.print_head();
-    }
+    show(output.head());
     for method in &settings.methods {
-        let measured = bench.run(method, &chosen.device, !settings.json)?;
+        let measured = bench.run(method, &chosen.device, has_table)?;
         if settings.json {
             println!("{}", output.json(method, &measured));
-        } else {
-            output.print(method, &measured);
-            output.print_kinds(&measured);
         }
+        show(output.step(method, &measured) + &output.kinds(&measured));
     }
     profile::enable(false);
-    if !settings.json {
-        print_timed();
-        print_trials();
-    }
+    show(timed() + &trials());
     Ok(())
 }
 
@@ -104,39 +104,44 @@ impl Output<'_> {
         })
     }
 
-    fn print_head(&self) {
+    fn head(&self) -> String {
         let Self { bench, chosen, threads, peak, bandwidth } = self;
         let memory = bandwidth.map_or(String::new(), |rate| format!(", {rate:.0} GB/s"));
         let (network, name) = (&bench.network, &chosen.name);
-        println!("{network} on {name}, {threads} threads, measured peak {peak:.0} GFLOP/s{memory}");
-        println!(
-            "operations are counted as the definitions have them; a convolution in Winograd's form needs fewer"
-        );
+        format!(
+            "{network} on {name}, {threads} threads, measured peak {peak:.0} GFLOP/s{memory}\n\
+             operations are counted as the definitions have them; a convolution in Winograd's form needs fewer\n"
+        )
     }
 
     /// A step as a whole.
-    fn print(&self, method: &str, measured: &Measured) {
+    fn step(&self, method: &str, measured: &Measured) -> String {
         let (batch, images_per_s, gflops) = (self.bench.batch, self.images_per_s(measured), gflops(measured));
         let (step, share) = (measured.seconds * 1e3, 100.0 * gflops / self.peak);
-        println!(
+        let mut lines = format!(
             "\n{method}, batch {batch}: {step:.1} ms a step, {images_per_s:.1} images/s, {gflops:.0} GFLOP/s, \
-             {share:.0}% of the peak"
+             {share:.0}% of the peak\n"
         );
         if let Some(mib) = measured.device_peak_mib.or_else(peak_mib) {
-            println!("  peak memory so far {mib} MiB");
+            lines += &format!("  peak memory so far {mib} MiB\n");
         }
         if let (Some(bytes), Some(bandwidth)) = (measured.bytes, self.bandwidth) {
             let rate = bytes / measured.seconds / 1e9;
             let (moved, share) = (bytes / 1e9, 100.0 * rate / bandwidth);
-            println!("  {moved:.2} GB moved by its kernels: {rate:.0} GB/s, {share:.0}% of the bandwidth");
+            lines += &format!(
+                "  {moved:.2} GB moved by its kernels: {rate:.0} GB/s, {share:.0}% of the bandwidth\n"
+            );
         }
+        lines
     }
 
     /// Where its time goes, by kind of operator.
-    fn print_kinds(&self, measured: &Measured) {
+    fn kinds(&self, measured: &Measured) -> String {
         let on_gpu = self.chosen.device.is_cuda();
+        let mut lines = String::new();
         if on_gpu {
-            println!("  by kind, in steps that wait for each kernel: {:.1} ms", measured.mean * 1e3);
+            lines +=
+                &format!("  by kind, in steps that wait for each kernel: {:.1} ms\n", measured.mean * 1e3);
         }
         let workers = if on_gpu { 1 } else { self.threads };
         let line = |name: &str, seconds: f64, bytes: u64| {
@@ -144,18 +149,20 @@ impl Output<'_> {
                 rate if bytes > 0 => format!("  {rate:6.0} GB/s"),
                 _ => String::new(),
             };
-            println!("  {name:<26} {:8.1} ms  {:5.1}%{rate}", seconds * 1e3, 100.0 * seconds / measured.mean);
+            let share = 100.0 * seconds / measured.mean;
+            format!("  {name:<26} {:8.1} ms  {share:5.1}%{rate}\n", seconds * 1e3)
         };
         let mut rest = measured.mean;
         for Counted { kind, time, bytes } in profile::counted() {
             let busy = time.as_secs_f64() / self.bench.steps as f64 / workers as f64;
             rest -= busy;
-            line(kind.name(), busy, bytes);
+            lines += &line(kind.name(), busy, bytes);
         }
-        line("everything else", rest, 0);
+        lines += &line("everything else", rest, 0);
         let loading = self.bench.loading_seconds();
         let share = 100.0 * loading / measured.mean;
-        println!("  {:<26} {:8.2} ms  {share:5.2}%  (not in the step)", "crop, flip, gather", loading * 1e3);
+        let loading = loading * 1e3;
+        lines + &format!("  {:<26} {loading:8.2} ms  {share:5.2}%  (not in the step)\n", "crop, flip, gather")
     }
 }
 
@@ -166,40 +173,46 @@ fn gflops(measured: &Measured) -> f64 {
 
 /// How long recorded passes took in each manner.
 #[cfg(feature = "cuda")]
-fn print_trials() {
+fn trials() -> String {
     let trials = nn::cuda::take_trials();
     if trials.is_empty() {
-        return;
+        return String::new();
     }
-    println!("\nrecorded passes, in ms: the manner that is taken first");
+    let mut lines = "\nrecorded passes, in ms: the manner that is taken first\n".to_owned();
     for nn::cuda::Trial { what, times } in trials {
         let times: Vec<String> = times.iter().map(|(manner, time)| format!("{time:.3} {manner}")).collect();
-        println!("  {what}: {}", times.join(", "));
+        lines += &format!("  {what}: {}\n", times.join(", "));
     }
+    lines
 }
 
 #[cfg(not(feature = "cuda"))]
-fn print_trials() {}
+fn trials() -> String {
+    String::new()
+}
 
 /// What the choice between cuDNN's convolutions and this project's was decided by.
 #[cfg(feature = "cudnn")]
-fn print_timed() {
+fn timed() -> String {
     let timed = nn::cuda::take_timed();
     if timed.is_empty() {
-        return;
+        return String::new();
     }
-    println!(
-        "\nconvolutions, in ms: cuDNN's fastest, this project's where there is one (* where it is taken)"
-    );
+    let mut lines =
+        "\nconvolutions, in ms: cuDNN's fastest, this project's where there is one (* where it is taken)\n"
+            .to_owned();
     for nn::cuda::Timed { what, library, by, own, is_own } in timed {
         let own = own.map_or_else(String::new, |own| format!("{own:.4}"));
         let mark = if is_own { "*" } else { " " };
-        println!("  {library:8.4} {own:>8}{mark} {what}; {by}");
+        lines += &format!("  {library:8.4} {own:>8}{mark} {what}; {by}\n");
     }
+    lines
 }
 
 #[cfg(not(feature = "cudnn"))]
-fn print_timed() {}
+fn timed() -> String {
+    String::new()
+}
 
 fn round(value: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);
