@@ -15,7 +15,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // A reader that has seen enough (`divkd table | head`) ends the program quietly.
     sigpipe::reset();
-    nn::threads::keep_elementwise_on_its_thread();
+    nn::threads::keep_apart();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

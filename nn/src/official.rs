@@ -18,11 +18,14 @@ use crate::state::NamedTensor;
 /// The key of the weights in an official checkpoint.
 pub const STATE_DICT_KEY: &str = "model_state_dict";
 
+/// What `DataParallel` puts before every name.
+const WRAPPER: &str = "module.";
+
 /// The longest pickle that is read, ten times that of the largest official checkpoint.
 const MAX_PICKLE: u64 = 4 << 20;
 
 /// Reads the tensors under `key`, as f32, in the order of their names. Integer counters
-/// (`num_batches_tracked`) are left out.
+/// (`num_batches_tracked`) are left out, and so is the `module.` that a network in `DataParallel` has before every name.
 ///
 /// # Errors
 /// [`Error::Io`] where there is no such file; [`Error::Checkpoint`] where it is no checkpoint, has no such key, or holds
@@ -47,6 +50,9 @@ fn read(file: File, size: u64, key: &str) -> Result<Vec<NamedTensor>, String> {
         Pickle::read(&bytes).map_err(|problem| format!("its pickle is damaged: {problem}"))?;
     let mut tensors = described(&pickle, root, key)?;
     tensors.retain(|tensor| !tensor.name.ends_with("num_batches_tracked"));
+    if tensors.iter().all(|tensor| tensor.name.starts_with(WRAPPER)) {
+        tensors.iter_mut().for_each(|tensor| drop(tensor.name.drain(..WRAPPER.len())));
+    }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     if tensors.is_empty() {
         return Err(format!("there are no tensors under `{key}`"));

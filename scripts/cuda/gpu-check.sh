@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Checks a machine with a GPU from the folder that scripts/cuda/bundle makes. Needs a driver and the CUDA and cuDNN
-# libraries, for which those of a PyTorch installation serve; `bench` needs that PyTorch too.
+# libraries, for which those of a PyTorch installation serve; `all` and `bench` need that PyTorch too.
 #
 #   gpu-check.sh all RESULTS            what a machine that is at hand for ten minutes should be asked: tests, every row against
 #                                       PyTorch eager, training, each for a part of the time; all that they say goes to files in
 #                                       RESULTS too, and a table ends it
+#   gpu-check.sh run COMMAND..          a command with the libraries that `divkd` needs, such as ./divkd bench step --device cuda:0
 #   gpu-check.sh tests [FILTER]         every device test, or those whose names have FILTER; ends with their counts
 #   gpu-check.sh manners                the tests of recorded passes, in each manner in which they are launched
 #   gpu-check.sh sanitize TOOL FILTER   the device tests whose names have FILTER, under compute-sanitizer's memcheck or racecheck
@@ -76,21 +77,57 @@ train() {
     return "$status"
 }
 
+# tests_in_turn SECONDS FILTERS..: those of each filter, in a process of their own, all within so many seconds.
+tests_in_turn() {
+    local end=$((SECONDS + $1)) status=0 filter
+    for filter in "${@:2}"; do
+        # shellcheck disable=SC2086
+        device_tests $((end - SECONDS)) $filter || status=1
+    done
+    return "$status"
+}
+
+# Every device test, some beside others, and in several processes, so that one that the device spoils leaves the rest: SECONDS
+# RESULTS.
+tests_apart() {
+    local rest='--skip ::bf16 --skip ::f32 --skip ::tf32 --skip recorded:: --skip repeats::' failed=0 lane lanes=()
+    tests_in_turn "$1" ::bf16 >"$2/tests-1.txt" 2>&1 &
+    lanes+=($!)
+    tests_in_turn "$1" ::f32 ::tf32 >"$2/tests-2.txt" 2>&1 &
+    lanes+=($!)
+    tests_in_turn "$1" recorded:: repeats:: "$rest" >"$2/tests-3.txt" 2>&1 &
+    lanes+=($!)
+    for lane in "${lanes[@]}"; do
+        wait "$lane" || failed=1
+    done
+    cat "$2"/tests-?.txt | tee "$2/tests.txt"
+    rm "$2"/tests-?.txt
+    return "$failed"
+}
+
 # all RESULTS: no part takes another's time, and one that fails stops none.
 all() {
-    local results=$1 failed=0 row
+    local results=$1 failed=0 parts row precision options
     mkdir -p "$results"
     describe 2>&1 | tee "$results/device.txt"
-    device_tests $((limit * 4 / 10)) 2>&1 | tee "$results/tests.txt" || failed=1
-    for row in 'wrn-28-10-teacher bf16' 'wrn-28-10-be-kd-conf-ods bf16' 'resnet-32-teacher bf16' \
-        'resnet-32-be-kd-conf-ods bf16' 'resnet-32-teacher tf32' 'resnet-32-be-kd-conf-ods tf32'; do
+    # What cuDNN refuses, with its reasons.
+    CUDNN_LOGLEVEL_DBG=1 CUDNN_LOGDEST_DBG=$results/cudnn.txt tests_apart $((limit / 3)) "$results" || failed=1
+    while read -r parts row precision options; do
         # shellcheck disable=SC2086
-        compare $((limit / 12)) $row --compile none --pairs 1 --record "$results/rows.jsonl" 2>&1 |
-            tee -a "$results/rows.txt" || failed=1
-    done
-    train $((limit / 12)) bf16 2>&1 | tee "$results/train.txt" || failed=1
+        compare $((limit / parts)) "$row" "$precision" $options --compile none --pairs 1 --record "$results/rows.jsonl" \
+            </dev/null 2>&1 | tee -a "$results/rows.txt" || failed=1
+    done <<ROWS
+8 wrn-28-10-teacher bf16 --steps 15
+5 wrn-28-10-be-kd-conf-ods bf16 --steps 15
+16 resnet-32-teacher bf16
+16 resnet-32-be-kd-conf-ods bf16
+16 resnet-32-teacher tf32
+16 resnet-32-be-kd-conf-ods tf32
+ROWS
+    train $((limit / 16)) bf16 2>&1 | tee "$results/train.txt" || failed=1
     {
         cat "$results/device.txt"
+        # Of each process; a test that fails has said why before its name.
         grep -E '^test .*FAILED|^test result|stopped after' "$results/tests.txt" || true
         [ ! -f "$results/rows.jsonl" ] || python3 "$here/compare.py" --table "$results/rows.jsonl"
     } | tee "$results/summary.md"
@@ -100,6 +137,9 @@ all() {
 case ${1:-} in
     all)
         all "${2:?which folder for the results? see the head of this script}"
+        ;;
+    run)
+        exec "${@:2}"
         ;;
     tests)
         shift
@@ -164,7 +204,7 @@ case ${1:-} in
         exit "$status"
         ;;
     *)
-        sed -n '2,20s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+        sed -n '2,21s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
         exit 64
         ;;
 esac

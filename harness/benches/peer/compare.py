@@ -78,7 +78,11 @@ def compare(name, o):
         return run([*command, "--methods", method.replace("-", "_")], o.threads, **more)
 
     def ours():
-        return run([o.divkd, "bench", "step", "--precision", o.dtype, "--methods", method, *common, "--json"], o.threads)
+        step = [o.divkd, "bench", "step", "--precision", o.dtype, "--methods", method, *common, "--json"]
+        measured = run(step, o.threads)
+        # Where its time goes, and what it chose to launch: said before the peer may take too long.
+        print(measured["breakdown"], file=sys.stderr, flush=True)
+        return measured
 
     policies = ["active"] if on_gpu else ["active", "passive"]
     best = fastest(list(itertools.product(o.compile.split(","), policies)), peer)
@@ -112,8 +116,6 @@ def show(row):
         print(f"  divkd: {row['tflops']:.1f} TFLOP/s, {row['share_of_matmul']:.0%} of the measured matmul rate of "
               f"{row['matmul_tflops']:.0f} TFLOP/s; its kernels move {row['gb_per_s']:.0f} GB/s, {row['share_of_copies']:.0%} "
               f"of what copies reach, {row['copies_gb_per_s']:.0f} GB/s", flush=True)
-        # Where its time goes, and what it chose to launch.
-        print(row["breakdown"], flush=True)
 
 
 def table(path):

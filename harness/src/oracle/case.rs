@@ -275,7 +275,7 @@ impl Case {
 
 /// The larger, NaN where one is.
 fn max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b > a || b.is_nan() { b } else { a }
+    if a.is_nan() || b <= a { a } else { b }
 }
 
 fn read_tensors(bytes: &[u8]) -> anyhow::Result<BTreeMap<String, Values>> {
@@ -292,4 +292,38 @@ fn read_tensors(bytes: &[u8]) -> anyhow::Result<BTreeMap<String, Values>> {
         tensors.insert(name, Values { shape: view.shape().to_vec(), values });
     }
     Ok(tensors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A number that is none is no agreement, wherever it stands and whatever follows it.
+    #[test]
+    fn a_nan_fails_wherever_it_is() {
+        let numbers = [1.0, 2.0, 3.0];
+        let error = |ours: &[f64], expected: &[f64]| {
+            let tensor = Values { shape: vec![3], values: expected.to_vec() };
+            let mut case = Case {
+                folder: PathBuf::new(),
+                precision: Precision::F32,
+                settings: serde_json::json!({ "tolerance": { "default": 1.0 } }),
+                tensors: BTreeMap::from([("out.a".to_owned(), tensor.clone()), ("out.b".to_owned(), tensor)]),
+                seen: BTreeSet::new(),
+                worst: None,
+                together: BTreeMap::new(),
+            };
+            case.compare_f64("a", ours).unwrap();
+            // What agrees does not hide it.
+            case.compare_f64("b", expected).unwrap();
+            case.finish().unwrap()
+        };
+        assert!(error(&numbers, &numbers).within());
+        for place in 0..3 {
+            let mut broken = numbers;
+            broken[place] = f64::NAN;
+            assert!(!error(&broken, &numbers).within(), "ours at {place}");
+            assert!(!error(&numbers, &broken).within(), "expected at {place}");
+        }
+    }
 }

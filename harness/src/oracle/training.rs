@@ -1,6 +1,6 @@
 //! Training steps of every method from a given state, on given batches and draws.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use candle_core::{Device, Tensor};
 use methods::{Batch, Step};
 use nn::{Network, Sgd, SgdSettings};
@@ -9,30 +9,42 @@ use serde::Deserialize;
 use super::case::Case;
 use super::network::{Recorded, image_size};
 
-/// The optimiser of a `train` case.
+/// The optimiser of a `train` case. A plain student has no fast weights, so that nothing need be said of them.
 #[derive(Deserialize)]
 struct Optimizer {
     momentum: f64,
     lr: f64,
     weight_decay: f64,
-    lr_fast: f64,
-    weight_decay_fast: f64,
-    momentum_fast: f64,
-    fast_suffixes: Vec<String>,
+    lr_fast: Option<f64>,
+    weight_decay_fast: Option<f64>,
+    momentum_fast: Option<f64>,
+    #[serde(default)]
+    fast_suffixes: Option<Vec<String>>,
+    #[serde(default)]
     nesterov: bool,
 }
 
 pub(crate) fn check(case: &mut Case, device: &Device) -> anyhow::Result<()> {
     let settings: Optimizer =
         serde_json::from_value(case.setting("optimizer").clone()).context("`optimizer`")?;
-    ensure!(settings.momentum == settings.momentum_fast, "expected one momentum for both groups");
-    ensure!(
-        settings.fast_suffixes == ["alpha_be", "gamma_be"],
-        "expected fast weights alpha_be and gamma_be"
-    );
     let images = case.tensor("in.images")?.clone();
     let size = image_size(&images)?;
     let student = case.network("student", size, Some("student."), device)?;
+    let is_plain = student.members() == 1;
+    let fast = |name: &str, value: Option<f64>| match value {
+        Some(value) => Ok(value),
+        None if is_plain => Ok(0.0),
+        None => Err(anyhow!("case.json: `optimizer.{name}` should be a number")),
+    };
+    let (lr_fast, weight_decay_fast) =
+        (fast("lr_fast", settings.lr_fast)?, fast("weight_decay_fast", settings.weight_decay_fast)?);
+    ensure!(
+        is_plain || settings.momentum_fast.is_none_or(|momentum| momentum == settings.momentum),
+        "expected one momentum for both groups"
+    );
+    let mut suffixes = settings.fast_suffixes.unwrap_or_default();
+    suffixes.sort();
+    ensure!(is_plain || suffixes == ["alpha_be", "gamma_be"], "expected fast weights alpha_be and gamma_be");
     let mut teachers: Vec<Network> = Vec::new();
     if !case.setting("teacher").is_null() {
         while !case.state(&format!("teacher.{}.", teachers.len())).is_empty() {
@@ -44,15 +56,14 @@ pub(crate) fn check(case: &mut Case, device: &Device) -> anyhow::Result<()> {
             )?);
         }
     }
-    let (alpha, tau, eta) = (case.number("alpha")?, case.number("temperature")?, case.number("eta_255")?);
-    let method = method(case.text("method")?, alpha, tau, eta)?;
+    let method = method(case)?;
     let groups = if case.setting("bn_groups").is_null() { 1 } else { case.count("bn_groups")? };
     let mut sgd = Sgd::new(
         &student,
         SgdSettings {
             momentum: settings.momentum,
             weight_decay: settings.weight_decay,
-            weight_decay_fast: settings.weight_decay_fast,
+            weight_decay_fast,
             nesterov: settings.nesterov,
         },
     );
@@ -74,7 +85,7 @@ pub(crate) fn check(case: &mut Case, device: &Device) -> anyhow::Result<()> {
         totals.push(loss.total.to_scalar::<f32>()?);
         ces.push(loss.ce.to_scalar::<f32>()?);
         kds.push(loss.kd.as_ref().map_or(Ok(0.0), Tensor::to_scalar::<f32>)?);
-        sgd.step(&student, &loss.total, settings.lr, settings.lr_fast)?;
+        sgd.step(&student, &loss.total, settings.lr, lr_fast)?;
     }
     case.compare("loss", &totals)?;
     case.compare("loss_ce", &ces)?;
@@ -85,8 +96,9 @@ pub(crate) fn check(case: &mut Case, device: &Device) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The registry's method under the official name, with those of the settings that it has.
-fn method(official: &str, alpha: f64, tau: f64, eta: f64) -> anyhow::Result<Box<dyn methods::Method>> {
+/// The registry's method under the official name, with those of the case's settings that it has.
+fn method(case: &Case) -> anyhow::Result<Box<dyn methods::Method>> {
+    let official = case.text("method")?;
     let name = match official {
         "de" => "teacher".to_owned(),
         "kd_single" => "kd".to_owned(),
@@ -95,11 +107,11 @@ fn method(official: &str, alpha: f64, tau: f64, eta: f64) -> anyhow::Result<Box<
     let entry = methods::find(&name).with_context(|| format!("unknown method `{official}`"))?;
     let mut table = toml::Table::new();
     if !matches!(name.as_str(), "teacher" | "be") {
-        table.insert("alpha".to_owned(), alpha.into());
-        table.insert("tau".to_owned(), tau.into());
+        table.insert("alpha".to_owned(), case.number("alpha")?.into());
+        table.insert("tau".to_owned(), case.number("temperature")?.into());
     }
     if matches!(name.as_str(), "be-kd-gaussian" | "be-kd-ods" | "be-kd-conf-ods") {
-        table.insert("eta".to_owned(), eta.into());
+        table.insert("eta".to_owned(), case.number("eta_255")?.into());
     }
     Ok((entry.from_toml)(table)?)
 }

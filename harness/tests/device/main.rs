@@ -22,9 +22,11 @@ use nn::{Mode, Precision};
 
 use compare::failed;
 
-const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
+/// What is trained with first.
+const PRECISIONS: [Precision; 3] = [Precision::Bf16, Precision::F32, Precision::Tf32];
 
 fn main() -> ExitCode {
+    nn::threads::keep_apart();
     if let Some(method) = std::env::var_os(methods::FRESH) {
         return methods::print_digest(&method.to_string_lossy());
     }
@@ -40,12 +42,19 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    let trials = tests().into_iter().map(|(name, test)| Trial::test(name, test));
+    let trials = tests().into_iter().map(|(name, test)| Trial::test(name.clone(), told(name, test)));
     let trials = trials.map(|trial| trial.with_ignored_flag(missing.is_some())).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 type Test = Box<dyn FnOnce() -> Result<(), Failed> + Send>;
+
+/// The same test, which says at once why it fails: the reasons are listed at the end only, which a limit may cut off.
+fn told(name: String, test: Test) -> Test {
+    Box::new(move || {
+        test().inspect_err(|failed| eprintln!("{name}: {}", failed.message().unwrap_or("no reason")))
+    })
+}
 
 fn tests() -> Vec<(String, Test)> {
     let mut tests: Vec<(String, Test)> = Vec::new();

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
@@ -116,13 +117,14 @@ pub(crate) fn fresh_process(method: &str) -> Result<(), Failed> {
 pub(crate) fn recorded(method: &str) -> Result<(), Failed> {
     #[cfg(feature = "cuda")]
     {
-        let before = nn::cuda::replays();
+        let before = (nn::cuda::replays(), nn::cuda::refusals());
         on_device(method, None)?;
-        if nn::cuda::replays() == before {
+        if nn::cuda::replays() == before.0 {
             return Err("no pass was recorded".into());
         }
-        if nn::cuda::refusals() > 0 {
-            return Err(format!("{} passes could not be recorded", nn::cuda::refusals()).into());
+        match nn::cuda::refusals() - before.1 {
+            0 => {}
+            count => return Err(format!("{count} passes could not be recorded").into()),
         }
     }
     elsewhere(method, FEW, Some(("DIVKD_CUDA_GRAPHS", "off")))
@@ -136,11 +138,16 @@ pub(crate) fn recorded_for_long() -> Result<(), Failed> {
 /// Devices that another thread opens and closes meanwhile spoil no recording.
 pub(crate) fn recorded_beside_others() -> Result<(), Failed> {
     const TIMES: usize = 5;
+    /// Between two devices, so that recordings get their turns.
+    const PAUSE: Duration = Duration::from_millis(20);
+    #[cfg(feature = "cuda")]
+    let before = nn::cuda::refusals();
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let opening = scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 harness::device::close(harness::device::choose("cuda:0", "f32")?.device);
+                std::thread::sleep(PAUSE);
             }
             anyhow::Ok(())
         });
@@ -150,8 +157,9 @@ pub(crate) fn recorded_beside_others() -> Result<(), Failed> {
         trained?.windows(2).try_for_each(|pair| pair[0].has_the_bits_of(&pair[1]))
     })?;
     #[cfg(feature = "cuda")]
-    if nn::cuda::refusals() > 0 {
-        return Err(format!("{} recordings were spoilt", nn::cuda::refusals()).into());
+    match nn::cuda::refusals() - before {
+        0 => {}
+        count => return Err(format!("{count} recordings were spoilt").into()),
     }
     Ok(())
 }

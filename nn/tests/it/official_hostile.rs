@@ -61,6 +61,21 @@ fn read(pickle: &[u8], storage: &[u8]) -> Result<Vec<NamedTensor>, String> {
     read_pth(&path, STATE_DICT_KEY).map_err(|error| error.to_string())
 }
 
+/// The name of the one tensor, when `name` is what the checkpoint calls it.
+fn read_name(name: &str) -> String {
+    let made = pickle("FloatStorage", "0", 0, &[6], &[1]);
+    let place = made.windows(6).position(|window| window == text("w")).unwrap();
+    let renamed = [&made[..place], &text(name)[..], &made[place + 6..]].concat();
+    read(&renamed, &six()).unwrap().remove(0).name
+}
+
+#[test]
+fn a_wrapped_networks_names_are_those_of_the_network() {
+    assert_eq!(read_name("module.backbone.w"), "backbone.w");
+    assert_eq!(read_name("module.module.w"), "module.w");
+    assert_eq!(read_name("backbone.module.w"), "backbone.module.w");
+}
+
 fn six() -> Vec<u8> {
     (1..=6).flat_map(|value| (value as f32).to_le_bytes()).collect()
 }

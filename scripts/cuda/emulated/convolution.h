@@ -51,10 +51,11 @@ uint16_t narrow(float value) {
     if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)(bits >> 16 | 0x40);
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
+// cuDNN gives tensor cores what lies in memory, of which they read ten bits behind the point.
 float tf32(float value) {
     uint32_t bits = bits_of(value);
     if ((bits & 0x7f800000) == 0x7f800000) return value;
-    bits = (bits + 0xfff + (bits >> 13 & 1)) & ~0x1fffu;
+    bits &= ~0x1fffu;
     memcpy(&value, &bits, 4);
     return value;
 }

@@ -76,6 +76,7 @@ impl Cuda {
             let module = context.load_module(Ptx::from_src(ptx));
             module.map_err(|error| failed("loading the kernels", error))
         };
+        let streams = Arc::new(Streams::new(Arc::clone(&stream))?);
         Ok(Self {
             _device: device.clone(),
             modules: [module(single?)?, module(half?)?],
@@ -84,10 +85,10 @@ impl Cuda {
             is_recording: AtomicBool::new(false),
             manners: manners(major)?,
             #[cfg(feature = "cudnn")]
-            convolutions: super::cudnn::Convolutions::new(&stream, kernels)?,
+            convolutions: super::cudnn::Convolutions::new(&streams, kernels)?,
             #[cfg(not(feature = "cudnn"))]
             kernels,
-            streams: Arc::new(Streams::new(Arc::clone(&stream))?),
+            streams,
             stream,
         })
     }
@@ -242,9 +243,7 @@ impl Backend for Cuda {
             Way::Library(plan) => {
                 let kind = call.pass.kind();
                 // SAFETY: the caller's.
-                self.timed(kind, call.bytes(), || unsafe {
-                    self.convolutions.run(arena, &plan, call, &self.streams.active())
-                })?;
+                self.timed(kind, call.bytes(), || unsafe { self.convolutions.run(arena, &plan, call) })?;
                 if plan.is_fused() {
                     profile::moved(kind, call.skip_bytes());
                     return Ok(());

@@ -75,6 +75,20 @@ pub(super) fn manners(major: i32) -> Result<&'static [Manner]> {
     }
 }
 
+/// Whether cuDNN's calls for the members of a BatchEnsemble run beside each other: unless the variable `DIVKD_CUDA_MEMBERS` is
+/// `in-turn`. The bits are the same.
+///
+/// # Errors
+/// Where it says something else.
+pub(super) fn spreads() -> Result<bool> {
+    const NAME: &str = "DIVKD_CUDA_MEMBERS";
+    match std::env::var(NAME).as_deref() {
+        Err(_) | Ok("beside") => Ok(true),
+        Ok("in-turn") => Ok(false),
+        Ok(other) => Err(refused(NAME, other, "it takes `beside` or `in-turn`")),
+    }
+}
+
 fn refused(name: &'static str, value: &str, reason: &'static str) -> Error {
     Error::Variable { name, value: value.to_owned(), reason }
 }
@@ -85,7 +99,7 @@ fn refused(name: &'static str, value: &str, reason: &'static str) -> Error {
 pub struct Timed {
     /// Sum, shape, members and precision.
     pub what: String,
-    /// Milliseconds by cuDNN, a member after the other.
+    /// Milliseconds by cuDNN.
     pub library: f32,
     /// The algorithm or engine of cuDNN's that took them.
     pub by: String,

@@ -12,7 +12,6 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 use candle_core::cuda::cudarc::cudnn::result::{self as dnn, CudnnError};
 use candle_core::cuda::cudarc::cudnn::sys::cudnnHandle_t;
-use candle_core::cuda::cudarc::driver::CudaStream;
 use plan::Plan;
 use timing::{NEARLY, Timer};
 
@@ -24,6 +23,7 @@ use super::implicit_gemm;
 use super::kernels::{Kernels, Timed, note};
 use super::open::described;
 use super::quiet;
+use super::streams::Streams;
 use crate::error::Result;
 use crate::ops::cpu::geometry::ConvShape;
 use crate::precision::Precision;
@@ -75,7 +75,7 @@ static WAYS: LazyLock<Mutex<HashMap<String, HashMap<Key, String>>>> = LazyLock::
 /// A handle.
 struct Library {
     handle: cudnnHandle_t,
-    stream: Arc<CudaStream>,
+    streams: Arc<Streams>,
     /// The device's name and versions.
     device: String,
     /// What the run that goes on has been computed by so far.
@@ -97,21 +97,19 @@ impl Drop for Library {
     }
 }
 
-/// cuDNN on one stream, and when it is taken.
+/// cuDNN on a device's streams, and when it is taken.
 pub(super) struct Convolutions {
     library: Mutex<Library>,
     kernels: Kernels,
 }
 
 impl Convolutions {
-    pub(super) fn new(stream: &Arc<CudaStream>, kernels: Kernels) -> Result<Self> {
+    pub(super) fn new(streams: &Arc<Streams>, kernels: Kernels) -> Result<Self> {
         let handle = dnn::create_handle().map_err(|error| failed("opening cuDNN", error))?;
-        // SAFETY: both are alive.
-        unsafe { dnn::set_stream(handle, stream.cu_stream().cast()) }
-            .map_err(|error| failed("opening cuDNN", error))?;
-        let device = described(stream.context())?;
+        let streams = Arc::clone(streams);
+        let device = described(streams.active().context())?;
         let (kept, taken, made) = (Ways::new(), HashMap::new(), HashMap::new());
-        let library = Library { handle, stream: Arc::clone(stream), device, kept, taken, made };
+        let library = Library { handle, streams, device, kept, taken, made };
         Ok(Self { library: Mutex::new(library), kernels })
     }
 
@@ -147,29 +145,15 @@ impl Convolutions {
         library.taken.clear();
     }
 
-    /// Runs the call by cuDNN on `stream`, but for an epilogue that the plan has not fused.
+    /// Runs the call by cuDNN, but for an epilogue that the plan has not fused.
     ///
     /// # Safety
     /// As `Backend::convolve`.
-    pub(super) unsafe fn run(
-        &self,
-        arena: &Arena,
-        plan: &Plan,
-        call: &Call,
-        stream: &CudaStream,
-    ) -> Result<()> {
-        let workspace = arena.take(plan.workspace_room())?;
+    pub(super) unsafe fn run(&self, arena: &Arena, plan: &Plan, call: &Call) -> Result<()> {
         let library = self.library();
-        // SAFETY: handle and streams are alive; the call is the caller's.
-        let run = || unsafe {
-            if *stream == *library.stream {
-                return plan.run_members(library.handle, call, workspace.at());
-            }
-            dnn::set_stream(library.handle, stream.cu_stream().cast())?;
-            let run = plan.run_members(library.handle, call, workspace.at());
-            run.and(dnn::set_stream(library.handle, library.stream.cu_stream().cast()))
-        };
-        run().map_err(|error| failed(Key::new(call, self.kernels), error))
+        // SAFETY: the handle is alive; the call is the caller's.
+        unsafe { plan.run_members(library.handle, &library.streams, arena, call)? }
+            .map_err(|error| failed(Key::new(call, self.kernels), error))
     }
 
     fn library(&self) -> MutexGuard<'_, Library> {
@@ -301,7 +285,7 @@ impl Library {
             return Ok(Some(way));
         }
         let plans = self.plans(key, Some(name))?;
-        let plan = Timer::new(self.handle, &self.stream, arena, call)?.first(&plans)?;
+        let plan = Timer::new(self.handle, &self.streams, arena, call)?.first(&plans)?;
         Ok(plan.map(Way::Library))
     }
 
@@ -324,7 +308,7 @@ impl Library {
             return Ok(Way::TensorCores);
         }
         let plans = self.plans(key, None)?;
-        let timer = Timer::new(self.handle, &self.stream, arena, call)?;
+        let timer = Timer::new(self.handle, &self.streams, arena, call)?;
         if !key.rounds() && key.kernels != Kernels::Any {
             return Ok(timer.first(&plans)?.map_or_else(|| plain(key), Way::Library));
         }

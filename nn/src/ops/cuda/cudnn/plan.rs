@@ -13,10 +13,13 @@ use candle_core::cuda::cudarc::cudnn::sys::{
 };
 
 use super::super::Element;
+use super::super::backend::Arena;
 use super::super::convolution::{Call, Pass};
 use super::super::kernels::Kernels;
+use super::super::streams::Streams;
 use super::graph::{Engine, EngineName, Target};
-use super::{Key, Kind, is_not_supported};
+use super::{Key, Kind, is_not_supported, is_out_of_memory};
+use crate::error::Result;
 use crate::ops::cpu::geometry::ConvShape;
 
 /// Bytes of workspace that may be asked for.
@@ -90,7 +93,8 @@ impl Memory {
     }
 }
 
-/// The algorithms that work, ask for no more than [`WORKSPACE`] and, but for [`Kernels::Any`], give the same bits each time.
+/// The algorithms that work, ask for no more than [`WORKSPACE`], sum up products of factors as they are and, but for
+/// [`Kernels::Any`], give the same bits each time.
 macro_rules! usable {
     ($found:expr, $count:expr, $kernels:expr, $kind:path) => {
         $found
@@ -101,10 +105,17 @@ macro_rules! usable {
                     && ($kernels == Kernels::Any
                         || candidate.determinism == cudnnDeterminism_t::CUDNN_DETERMINISTIC)
                     && candidate.memory <= WORKSPACE
+                    && !transforms(&candidate.algo)
             })
             .map(|candidate| ($kind(candidate.algo), candidate.memory, candidate.mathType))
             .collect::<Vec<_>>()
     };
+}
+
+/// Whether an algorithm is by its name one of Fourier's or Winograd's, whose roundings are others.
+fn transforms(algorithm: &impl fmt::Debug) -> bool {
+    let name = format!("{algorithm:?}");
+    ["FFT", "WINOGRAD"].iter().any(|form| name.contains(form))
 }
 
 pub(super) type Answer<T> = std::result::Result<T, CudnnError>;
@@ -171,46 +182,13 @@ impl Plan {
         };
         // SAFETY: all descriptors are set before they are used.
         let (shapes, conv) = unsafe { (Shapes::new(key, data)?, convolution(key.shape, math)?) };
-        let Shapes { input, weight, output, .. } = shapes;
-        let mut count: c_int = 0;
-        let asked = ALGORITHMS as c_int;
-        // SAFETY: all descriptors are set; the arrays have room for `asked` answers, and zeros are valid ones.
-        let found = unsafe {
-            match key.kind {
-                Kind::Forward | Kind::Folded => {
-                    let mut found = [std::mem::zeroed(); ALGORITHMS];
-                    let to = found.as_mut_ptr();
-                    dnn::get_convolution_forward_algorithm(
-                        handle, input, weight, conv, output, asked, &mut count, to,
-                    )?;
-                    usable!(found, count, key.kernels, Algorithm::Forward)
-                }
-                Kind::Data => {
-                    let mut found = [std::mem::zeroed(); ALGORITHMS];
-                    let to = found.as_mut_ptr();
-                    dnn::get_convolution_backward_data_algorithm(
-                        handle, weight, output, conv, input, asked, &mut count, to,
-                    )?;
-                    usable!(found, count, key.kernels, Algorithm::Data)
-                }
-                Kind::Filter => {
-                    let mut found = [std::mem::zeroed(); ALGORITHMS];
-                    let to = found.as_mut_ptr();
-                    dnn::get_convolution_backward_filter_algorithm(
-                        handle, input, output, conv, weight, asked, &mut count, to,
-                    )?;
-                    usable!(found, count, key.kernels, Algorithm::Filter)
-                }
+        let mut plans = match is_aligned(key) {
+            // SAFETY: the caller's; all descriptors are set.
+            true => {
+                unsafe { algorithms(handle, key, shapes, conv, math) }.or_else(|error| without(key, error))?
             }
+            false => Vec::new(),
         };
-        let mut plans = Vec::new();
-        for (algorithm, workspace, offered) in found {
-            // The arithmetic that the algorithm was offered for.
-            let math = if math == cudnnMathType_t::CUDNN_FMA_MATH { math } else { offered };
-            // SAFETY: as above.
-            let conv = unsafe { convolution(key.shape, math)? };
-            plans.push(Self { shapes, conv, algorithm, math, workspace, fused: None });
-        }
         if key.kind == Kind::Folded {
             let fused = |relu| plans.iter().map(move |plan| Self { fused: Some(relu), ..*plan });
             plans = (0..RELUS.len()).flat_map(fused).chain(plans.iter().copied()).collect();
@@ -237,26 +215,35 @@ impl Plan {
         self.fused.is_some()
     }
 
-    /// Bytes to take for its workspace: powers of two, so that calls of unlike needs have one in turn.
-    pub(super) fn workspace_room(&self) -> usize {
-        self.workspace.next_power_of_two()
+    /// Bytes to take for a workspace: powers of two, so that calls of unlike needs have one in turn, and each of several begins
+    /// where a map may.
+    fn workspace_room(&self) -> usize {
+        self.workspace.next_power_of_two().max(256)
     }
 
-    /// Launches a call, a member after the other, but for an epilogue that is not fused.
+    /// Launches a call, its members beside each other, but for an epilogue that is not fused. One member's part rarely has as
+    /// many blocks as would keep the whole device busy to its end.
     ///
     /// # Safety
-    /// As `Backend::convolve`, with a workspace of the plan's size.
+    /// As `Backend::convolve`.
     pub(super) unsafe fn run_members(
         &self,
         handle: cudnnHandle_t,
+        streams: &Streams,
+        arena: &Arena,
         call: &Call,
-        workspace: u64,
-    ) -> Answer<()> {
-        for member in 0..call.members {
-            // SAFETY: the caller's; each member's rows and weights lie within the call's.
-            unsafe { self.run(handle, &Memory::of(call, member), workspace)? };
-        }
-        Ok(())
+    ) -> Result<Answer<()>> {
+        let room = self.workspace_room();
+        let width = (WORKSPACE / room).clamp(1, streams.width());
+        let workspace = arena.take(width * room)?;
+        streams.spread(call.members, width, |member, place, stream| {
+            let workspace = workspace.at() + (place * room) as u64;
+            // SAFETY: the caller's; each member's rows and weights lie within the call's, and each stream has a workspace.
+            unsafe {
+                dnn::set_stream(handle, stream.cu_stream().cast())?;
+                self.run(handle, &Memory::of(call, member), workspace)
+            }
+        })
     }
 
     /// Launches one member's part of a call.
@@ -311,6 +298,79 @@ impl Plan {
             }
         }
     }
+}
+
+/// Whether cuDNN's older calls, which cannot be told how memory is aligned, may be given the parts of every member: it asks for four
+/// bytes.
+fn is_aligned(key: Key) -> bool {
+    let Key { shape, batch, .. } = key;
+    let weights = shape.channels_in * shape.channels_out * shape.kernel * shape.kernel;
+    let input = batch * shape.channels_in * shape.height * shape.width;
+    let output = batch * shape.channels_out * shape.out_height() * shape.out_width();
+    key.members == 1
+        || [weights, input, output].iter().all(|len| (len * key.element.bytes()).is_multiple_of(4))
+}
+
+/// No algorithms of cuDNN's older calls, after a line that says so, once, where they fail: its engines do without them.
+fn without(key: Key, error: CudnnError) -> Answer<Vec<Plan>> {
+    static SAID: Once = Once::new();
+    if is_out_of_memory(error) {
+        return Err(error);
+    }
+    if !is_not_supported(error) {
+        SAID.call_once(|| eprintln!("{key}: cuDNN names no algorithm for it ({error})"));
+    }
+    Ok(Vec::new())
+}
+
+/// Those of cuDNN's older calls for `key`.
+unsafe fn algorithms(
+    handle: cudnnHandle_t,
+    key: Key,
+    shapes: Shapes,
+    conv: cudnnConvolutionDescriptor_t,
+    math: cudnnMathType_t,
+) -> Answer<Vec<Plan>> {
+    let Shapes { input, weight, output, .. } = shapes;
+    let mut count: c_int = 0;
+    let asked = ALGORITHMS as c_int;
+    // SAFETY: all descriptors are set; the arrays have room for `asked` answers, and zeros are valid ones.
+    let found = unsafe {
+        match key.kind {
+            Kind::Forward | Kind::Folded => {
+                let mut found = [std::mem::zeroed(); ALGORITHMS];
+                let to = found.as_mut_ptr();
+                dnn::get_convolution_forward_algorithm(
+                    handle, input, weight, conv, output, asked, &mut count, to,
+                )?;
+                usable!(found, count, key.kernels, Algorithm::Forward)
+            }
+            Kind::Data => {
+                let mut found = [std::mem::zeroed(); ALGORITHMS];
+                let to = found.as_mut_ptr();
+                dnn::get_convolution_backward_data_algorithm(
+                    handle, weight, output, conv, input, asked, &mut count, to,
+                )?;
+                usable!(found, count, key.kernels, Algorithm::Data)
+            }
+            Kind::Filter => {
+                let mut found = [std::mem::zeroed(); ALGORITHMS];
+                let to = found.as_mut_ptr();
+                dnn::get_convolution_backward_filter_algorithm(
+                    handle, input, output, conv, weight, asked, &mut count, to,
+                )?;
+                usable!(found, count, key.kernels, Algorithm::Filter)
+            }
+        }
+    };
+    let plan = |(algorithm, workspace, offered)| {
+        // The arithmetic that the algorithm was offered for.
+        let math = if math == cudnnMathType_t::CUDNN_FMA_MATH { math } else { offered };
+        // SAFETY: as above.
+        let conv = unsafe { convolution(key.shape, math)? };
+        Ok(Plan { shapes, conv, algorithm, math, workspace, fused: None })
+    };
+    found.into_iter().map(plan).collect()
 }
 
 /// The engines for `key`, or that of them which has this name. Where cuDNN's graph API fails, a line says so, once: its older

@@ -1,16 +1,15 @@
 //! Which of the ways to compute a convolution run, and how long they take.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::cuda::cudarc::cudnn::sys::cudnnHandle_t;
-use candle_core::cuda::cudarc::driver::CudaStream;
 use candle_core::cuda::cudarc::driver::sys::CUevent_flags;
 
 use super::super::backend::{Arena, Arg, Buffer, Launch};
 use super::super::convolution::{self, Call, Epilogue};
 use super::super::device::failed;
 use super::super::implicit_gemm;
+use super::super::streams::Streams;
 use super::is_out_of_memory;
 use super::plan::{Answer, Plan};
 use crate::error::Result;
@@ -31,7 +30,7 @@ static IS_AWAKE: AtomicBool = AtomicBool::new(false);
 /// Runs a call in memory that nobody reads.
 pub(super) struct Timer<'a> {
     handle: cudnnHandle_t,
-    stream: &'a Arc<CudaStream>,
+    streams: &'a Streams,
     /// Memory that is given back afterwards.
     arena: Arena,
     call: Call,
@@ -41,7 +40,7 @@ pub(super) struct Timer<'a> {
 impl<'a> Timer<'a> {
     pub(super) fn new(
         handle: cudnnHandle_t,
-        stream: &'a Arc<CudaStream>,
+        streams: &'a Streams,
         arena: &Arena,
         call: &Call,
     ) -> Result<Self> {
@@ -58,7 +57,7 @@ impl<'a> Timer<'a> {
             .as_ref()
             .map(|epilogue| Epilogue { bias, skip: if epilogue.skip == 0 { 0 } else { output } });
         let call = Call { input, weight, output, epilogue, ..*call };
-        let timer = Self { handle, stream, arena, call, _buffers: buffers };
+        let timer = Self { handle, streams, arena, call, _buffers: buffers };
         if !IS_AWAKE.swap(true, Ordering::Relaxed) {
             timer.hold(WAKE)?;
         }
@@ -89,8 +88,7 @@ impl<'a> Timer<'a> {
         Ok(None)
     }
 
-    /// The first of `plans` that is [nearly](NEARLY) as fast as the fastest, and its milliseconds for the whole call, a member
-    /// after the other.
+    /// The first of `plans` that is [nearly](NEARLY) as fast as the fastest, and its milliseconds for the whole call.
     pub(super) fn fastest(&self, plans: &[Plan]) -> Result<Option<(f32, Plan)>> {
         let mut timed = Vec::new();
         for plan in plans {
@@ -118,10 +116,13 @@ impl<'a> Timer<'a> {
     /// Whether cuDNN computes this plan after all.
     ///
     /// # Errors
-    /// Where memory is missing, which says nothing of the plan.
+    /// Where memory is missing, which says nothing of the plan; where the device fails on the way, which it does not recover from.
     fn runs(&self, plan: &Plan) -> Result<bool> {
         match self.run(plan)? {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                let ran = self.streams.active().synchronize();
+                ran.map(|()| true).map_err(|error| failed(format!("trying `{plan}`"), error))
+            }
             Err(error) if is_out_of_memory(error) => Err(failed("trying cuDNN's algorithms", error)),
             Err(_) => Ok(false),
         }
@@ -129,9 +130,8 @@ impl<'a> Timer<'a> {
 
     /// The whole call by cuDNN.
     fn run(&self, plan: &Plan) -> Result<Answer<()>> {
-        let workspace = self.arena.take(plan.workspace_room())?;
         // SAFETY: the scratch memory is of the call's sizes.
-        let answer = unsafe { plan.run_members(self.handle, &self.call, workspace.at()) };
+        let answer = unsafe { plan.run_members(self.handle, self.streams, &self.arena, &self.call)? };
         if answer.is_ok() && !plan.is_fused() {
             // SAFETY: as above.
             unsafe { convolution::finish(self.arena.backend(), &self.call)? };
@@ -143,15 +143,15 @@ impl<'a> Timer<'a> {
     /// host takes for them is not counted: passes of small networks are recorded, and launched without it.
     fn milliseconds(&self, run: impl Fn() -> Result<()>) -> Result<f32> {
         let asked = |error| failed("timing convolutions", error);
-        let flags = Some(CUevent_flags::CU_EVENT_DEFAULT);
+        let (stream, flags) = (self.streams.active(), Some(CUevent_flags::CU_EVENT_DEFAULT));
         let mut least = f32::INFINITY;
         for _ in 0..ROUNDS {
             self.hold(HELD)?;
-            let start = self.stream.record_event(flags).map_err(asked)?;
+            let start = stream.record_event(flags).map_err(asked)?;
             for _ in 0..RUNS {
                 run()?;
             }
-            let end = self.stream.record_event(flags).map_err(asked)?;
+            let end = stream.record_event(flags).map_err(asked)?;
             least = least.min(start.elapsed_ms(&end).map_err(asked)? / RUNS as f32);
         }
         Ok(least)
