@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::catalog::{HubFile, HubSpec};
 use crate::hub::{Hub, RemoteFile};
-use crate::verify::HashCheck;
+use crate::image_table::ImageTable;
+use crate::load::require_rows;
+use crate::verify::{HashCheck, columns};
 use crate::{Error, Id, LoadOptions, Result, Source, hash};
 
 /// A file that is on this machine.
@@ -59,14 +61,20 @@ pub(crate) fn locate(id: Id, source: &Source, options: &LoadOptions) -> Result<V
     Ok(found)
 }
 
-/// Whether the files of a data set are there, where `source` is a folder: what can be told at once.
+/// Whether the files of a data set are there, and whole with `require_full`, where `source` is a folder: what can be told at
+/// once.
 ///
 /// # Errors
-/// [`Error::MissingFile`]; a file that cannot be opened.
-pub fn look(id: Id, source: &Source) -> Result<()> {
+/// [`Error::MissingFile`]; a file that cannot be read; [`Error::Partial`].
+pub fn look(id: Id, source: &Source, require_full: bool) -> Result<()> {
     let Source::Folder(folder) = source else { return Ok(()) };
     let spec = hub_spec(id)?;
-    files(spec).try_for_each(|file| place(folder, spec, file).map(|_| ()))
+    let paths = files(spec).map(|file| Ok(place(folder, spec, file)?.0)).collect::<Result<Vec<PathBuf>>>()?;
+    if let ([train, test], true) = (&paths[..], require_full) {
+        let columns = columns(id)?;
+        require_rows(id, &ImageTable::open(train, columns)?, &ImageTable::open(test, columns)?)?;
+    }
+    Ok(())
 }
 
 /// Where a file of a data folder lies, and its length.

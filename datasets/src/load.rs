@@ -43,9 +43,7 @@ pub fn load(id: Id, source: &Source, options: &LoadOptions) -> Result<Splits> {
     let train_table = ImageTable::open(&train_file.path, columns(id)?)?;
     let test_table = ImageTable::open(&test_file.path, columns(id)?)?;
     if options.require_full {
-        let rows = spec.rows;
-        require(id, "the training file", train_table.labels().len(), rows.train + rows.val)?;
-        require(id, "the test file", test_table.labels().len(), rows.test)?;
+        require_rows(id, &train_table, &test_table)?;
     }
     let split = train_val(train_table.labels(), spec.classes, spec.rows, options.seed);
     let test_rows: Vec<usize> = (0..test_table.labels().len()).collect();
@@ -107,6 +105,13 @@ fn pooling(id: Id, image: Option<usize>) -> Result<usize> {
         sizes.join(", ")
     );
     Err(Error::Request { dataset: id, problem })
+}
+
+/// Refuses tables that have not all rows of the data set.
+pub(crate) fn require_rows(id: Id, train: &ImageTable, test: &ImageTable) -> Result<()> {
+    let rows = id.spec().rows;
+    require(id, "the training file", train.labels().len(), rows.train + rows.val)?;
+    require(id, "the test file", test.labels().len(), rows.test)
 }
 
 fn require(dataset: Id, part: &'static str, found: usize, expected: usize) -> Result<()> {

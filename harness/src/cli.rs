@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+use crate::config::Override;
 use crate::interrupt::TimeLimit;
 
 mod bench;
@@ -60,6 +61,8 @@ pub enum Command {
     Import(Import),
     /// Write a run's model as safetensors under the official parameter names.
     Export(Export),
+    /// Write what model files of any origin predict on an experiment's images.
+    Predict(Predict),
     /// Print every metric of a run or of a predictions file.
     Eval(Eval),
     /// Copy finished records without their weights, for committing, and write their tables.
@@ -138,7 +141,7 @@ pub enum AnalyzeWhat {
     Jacobian(AnalyzeRuns),
     /// How well the teachers are described by their Jacobians (section 3.2).
     Remainder(AnalyzeRuns),
-    /// Every row against be-kd, with bootstrap intervals over test images and seeds.
+    /// Every row against one of them, with bootstrap intervals over test images and seeds.
     Compare(CompareRuns),
 }
 
@@ -148,6 +151,9 @@ pub struct CompareRuns {
     /// A folder of records: all experiments, or one of them.
     #[arg(default_value = "runs")]
     pub runs: PathBuf,
+    /// The row that the others are compared with, such as be-kd-gaussian or de-4.
+    #[arg(long, value_name = "ROW", default_value = results::compare::BASELINE)]
+    pub baseline: String,
     /// term, csv, md or latex.
     #[arg(long, default_value = "term")]
     pub format: String,
@@ -235,6 +241,35 @@ pub struct Export {
     /// The file to write (must not exist).
     #[arg(long)]
     pub out: PathBuf,
+}
+
+/// Arguments of `predict`.
+#[derive(Debug, Args)]
+pub struct Predict {
+    /// Whose images: quick, cifar10, cifar100, tiny-imagenet, or a file ending in .toml.
+    pub experiment: String,
+    /// Model files (.safetensors, .pth.tar) or folders of finished runs: the members of one ensemble, all of the experiment's
+    /// network, each plain or a BatchEnsemble.
+    #[arg(required = true, value_name = "MODEL")]
+    pub models: Vec<PathBuf>,
+    /// The predictions file to write (must not exist).
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// As for `reproduce`.
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// auto, cpu or cuda:0.
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Of convolutions and feature maps on CUDA: f32, tf32 or bf16.
+    #[arg(long, default_value = "f32")]
+    pub precision: String,
+    /// Read the data from a folder in the hub's layout instead of the hub.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Override a setting of the experiment, such as network=wrn-28-4. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = Override::set)]
+    pub set: Vec<Override>,
 }
 
 /// Arguments of `eval`.

@@ -25,6 +25,7 @@ pub mod machine;
 pub mod model;
 pub mod nearest;
 pub mod oracle;
+pub mod output;
 pub mod pack;
 pub mod plan;
 pub mod progress;

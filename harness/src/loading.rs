@@ -19,13 +19,13 @@ pub fn source(id: Id, data_dir: Option<&Path>, seed: u64) -> Source {
     }
 }
 
-/// Whether the files of a folder are there, before anything is begun that needs them.
+/// Whether the files of a folder are there, and have all the rows that are asked for, before anything is begun that needs them.
 ///
 /// # Errors
-/// The first that is missing, and where it should be.
+/// The first that is missing, and where it should be; one that is partial where it must not be.
 pub fn look(data: &DataConfig, data_dir: Option<&Path>) -> anyhow::Result<()> {
     let id = model::dataset(&data.dataset)?;
-    Ok(datasets::look(id, &source(id, data_dir, data.seed))?)
+    Ok(datasets::look(id, &source(id, data_dir, data.seed), data.require_full)?)
 }
 
 /// Loads the three splits that the configuration asks for.

@@ -66,7 +66,15 @@ fn tables_from_arrays_from_weights_and_from_neither() {
         assert!(cells.len() > 4 && cells.iter().all(|count| *count == cells[0]), "{kind}: {csv}");
     }
     assert!(tables[3].contains("first-order remainder"), "{}", tables[3]);
-    assert!(analyze(folder, &["compare"]).contains("be-kd-ods"));
+    assert!(analyze(folder, &["compare"]).contains("quick-smoke: against be-kd\n"));
+    let turned = analyze(folder, &["compare", "--baseline", "be-kd-ods"]);
+    assert!(turned.contains("quick-smoke: against be-kd-ods\n"), "{turned}");
+    assert!(turned.lines().any(|line| line.starts_with("be-kd ") && line.contains("DIS %")), "{turned}");
+    let unknown = divkd(folder, &["analyze", "compare", "--baseline", "be-ods"]);
+    assert_eq!(unknown.status.code(), Some(64));
+    let message = text(&unknown.stderr);
+    assert!(message.contains("unknown row `be-ods`; did you mean `be-kd-ods`?"), "{message}");
+    assert!(message.contains("(known: de-1, de-2, kd, be-kd, be-kd-ods)"), "{message}");
     assert!(analyze(folder, &["transfer", "--format", "latex"]).contains("\\toprule"));
     assert!(analyze(folder, &["transfer", "--format", "md"]).contains("| teacher-1 |"));
     let unknown = divkd(folder, &["analyze", "transfer", "--format", "html"]);

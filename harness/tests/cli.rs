@@ -1,7 +1,7 @@
 //! The binary's exit codes, its suggestions, and the plan of `--dry-run`.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use results::record::{Predictions, Split};
 
@@ -178,6 +178,17 @@ fn failures_name_their_place() {
     }
 }
 
+/// Standard output on a full disk is an error like others.
+#[test]
+fn a_full_standard_output_is_an_error() {
+    let Ok(full) = std::fs::File::create("/dev/full") else { return println!("skipped: no /dev/full") };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_divkd"));
+    let output = command.arg("list").stdout(full).stderr(Stdio::piped()).output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("error: cannot write to standard output: No space left"), "{said}");
+}
+
 /// Four teachers and two students of 3 epochs of 12 steps of a quarter of a second: 54 s.
 #[test]
 fn a_plan_of_given_times_says_so() {
@@ -296,6 +307,7 @@ fn help_of_every_command() {
         "data fetch",
         "import",
         "export",
+        "predict",
         "eval",
         "keep",
         "pack",

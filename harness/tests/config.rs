@@ -377,6 +377,19 @@ fn epochs_scale_every_recipe() {
 }
 
 #[test]
+fn every_preset_may_be_as_short_as_one_likes() {
+    for experiment in Experiment::built_in() {
+        for preset in experiment.presets().unwrap() {
+            for epochs in 1..=40 {
+                let overrides = [Override::set(&format!("epochs={epochs}")).unwrap()];
+                config::resolve(&experiment, Some(&preset), &overrides)
+                    .unwrap_or_else(|error| panic!("{} {preset}, {epochs} epochs: {error}", experiment.name));
+            }
+        }
+    }
+}
+
+#[test]
 fn every_preset_resolves_to_this() {
     for experiment in Experiment::built_in() {
         for preset in experiment.presets().unwrap() {

@@ -9,6 +9,7 @@ use super::table::format;
 use crate::bench::{self, Measured, StepBench, peak_mib};
 use crate::device::Chosen;
 use crate::nearest::UnknownName;
+use crate::output::{out, outln};
 use crate::{cli, device};
 
 /// Times the steps and prints a table by kind of operator, or a JSON line a method, for which a device's table goes to standard
@@ -20,7 +21,7 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
     let settings = match &args.what {
         Some(cli::BenchWhat::Epochs(epochs)) => {
             let format = format(&epochs.format)?;
-            print!("{}", sheet::render(&timing::sheets(&epochs.runs)?, format));
+            out!("{}", sheet::render(&timing::sheets(&epochs.runs)?, format))?;
             return Ok(());
         }
         Some(cli::BenchWhat::Step(step)) => step.clone(),
@@ -49,24 +50,26 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
     // On a CPU what the table needs takes time that programs that read JSON have no use for.
     let has_table = on_gpu || !settings.json;
     let show = |table: String| match (has_table, settings.json) {
-        (true, true) => eprint!("{table}"),
-        (true, false) => print!("{table}"),
-        (false, _) => {}
+        (true, true) => {
+            eprint!("{table}");
+            Ok(())
+        }
+        (true, false) => out!("{table}"),
+        (false, _) => Ok(()),
     };
     let (peak, bandwidth) = if has_table { device::ceilings(&chosen)? } else { (0.0, None) };
     let output =
         Output { bench: &bench, chosen: &chosen, threads: rayon::current_num_threads(), peak, bandwidth };
-    show(output.head());
+    show(output.head())?;
     for method in &settings.methods {
         let measured = bench.run(method, &chosen.device, has_table)?;
         if settings.json {
-            println!("{}", output.json(method, &measured));
+            outln!("{}", output.json(method, &measured))?;
         }
-        show(output.step(method, &measured) + &output.kinds(&measured));
+        show(output.step(method, &measured) + &output.kinds(&measured))?;
     }
     profile::enable(false);
-    show(timed() + &trials());
-    Ok(())
+    show(timed() + &trials())
 }
 
 /// What the measurements of a method are shown with.

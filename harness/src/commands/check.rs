@@ -17,6 +17,7 @@ use crate::cli::Check;
 use crate::device;
 use crate::experiments::Experiment;
 use crate::machine;
+use crate::output::out;
 
 /// The folder of the goldens, under the current one.
 const GOLDEN: &str = "results/golden";
@@ -62,7 +63,7 @@ pub fn run(args: &Check, threads: Option<u16>) -> anyhow::Result<()> {
         (false, true) => check_speed(args)?,
         (false, false) => check_records(args)?,
     };
-    print!("{}", report.render());
+    out!("{}", report.render())?;
     match report.verdict() {
         // What was blessed is right from now on, whatever it was before.
         _ if args.bless => Ok(()),

@@ -4,6 +4,7 @@ use anyhow::bail;
 use datasets::LoadOptions;
 
 use crate::cli::{Data, DataAction, DataSet};
+use crate::output::outln;
 use crate::{loading, model};
 
 /// Runs the action.
@@ -27,12 +28,12 @@ fn verify(set: &DataSet) -> anyhow::Result<()> {
         match &report.problem {
             Some(problem) => {
                 problems += 1;
-                println!("BAD  {}: {problem}", report.file);
+                outln!("BAD  {}: {problem}", report.file)?;
             }
             None => {
                 let check = report.check.map_or("not compared", datasets::HashCheck::phrase);
                 let (rows, expected) = (report.rows, report.expected_rows);
-                println!("ok   {}: {rows} of {expected} rows, sha256 {} {check}", report.file, report.sha256);
+                outln!("ok   {}: {rows} of {expected} rows, sha256 {} {check}", report.file, report.sha256)?;
             }
         }
     }
@@ -56,7 +57,7 @@ fn fetch(set: &DataSet) -> anyhow::Result<()> {
     }
     for file in datasets::fetch(id, &options())? {
         let came = if file.downloaded { "downloaded" } else { "already there" };
-        println!("{} {came}, {} bytes, sha256 {}", file.path.display(), file.bytes, file.check.phrase());
+        outln!("{} {came}, {} bytes, sha256 {}", file.path.display(), file.bytes, file.check.phrase())?;
     }
     Ok(())
 }

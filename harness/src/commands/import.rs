@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use candle_core::Device;
-use nn::{NamedTensor, Network};
+use nn::{NamedTensor, Network, NetworkSpec};
 
 use crate::cli;
 use crate::model;
@@ -20,31 +20,17 @@ pub fn run(args: &cli::Import) -> anyhow::Result<()> {
     model::network(&args.network, IMAGE, 1)?;
     ensure!(!args.out.exists(), "{} exists already: name another file", args.out.display());
     let tensors = read(&args.file)?;
-    let size = |ending: &str| {
-        tensors
-            .iter()
-            .find(|tensor| tensor.name.ends_with(ending))
-            .and_then(|tensor| tensor.shape.first().copied())
-    };
-    let classes = size("classifier.fc.weight").with_context(|| {
-        format!("{} has no classifier.fc.weight: not one of the networks", args.file.display())
-    })?;
-    let members = size("classifier.fc.alpha_be");
-    let mut spec = model::network(&args.network, IMAGE, classes)?;
-    if let Some(members) = members {
-        spec = spec.batch_ensemble(members);
-    }
-    let network = Network::new(&spec, 0, &Device::Cpu)?;
-    network
-        .load_state(&tensors)
-        .with_context(|| format!("{} does not hold a {}", args.file.display(), args.network))?;
+    let classes = classes(&tensors, &args.file)?;
+    let spec = ensemble(model::network(&args.network, IMAGE, classes)?, &tensors);
+    let network = load(&spec, &tensors, &args.file, &Device::Cpu)?;
     network.save(&args.out)?;
-    let kind = members.map_or_else(|| "plain".to_owned(), |m| format!("BatchEnsemble of {m}"));
+    let kind = spec.members.map_or_else(|| "plain".to_owned(), |m| format!("BatchEnsemble of {m}"));
     eprintln!("wrote {}: {}, {kind}, {classes} classes", args.out.display(), args.network);
     Ok(())
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
+/// The tensors of a checkpoint or a model file.
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if name.ends_with(".safetensors") {
         return Ok(nn::state::read_safetensors(path)?);
@@ -53,4 +39,37 @@ fn read(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
         return Ok(nn::official::read_pth(path, nn::official::STATE_DICT_KEY)?);
     }
     bail!("{}: expected a name that ends in .pth.tar or .safetensors", path.display())
+}
+
+/// How many classes the network tells apart that `tensors` are of.
+pub(super) fn classes(tensors: &[NamedTensor], file: &Path) -> anyhow::Result<usize> {
+    rows(tensors, "classifier.fc.weight")
+        .with_context(|| format!("{} has no classifier.fc.weight: not one of the networks", file.display()))
+}
+
+/// `plain`, or the BatchEnsemble of it that `tensors` are of.
+pub(super) fn ensemble(plain: NetworkSpec, tensors: &[NamedTensor]) -> NetworkSpec {
+    match rows(tensors, "classifier.fc.alpha_be") {
+        Some(members) => plain.batch_ensemble(members),
+        None => plain,
+    }
+}
+
+/// The network with these tensors.
+pub(super) fn load(
+    spec: &NetworkSpec,
+    tensors: &[NamedTensor],
+    file: &Path,
+    device: &Device,
+) -> anyhow::Result<Network> {
+    let network = Network::new(spec, 0, device)?;
+    let loaded = network.load_state(tensors);
+    loaded.with_context(|| format!("{} does not hold such a network", file.display()))?;
+    Ok(network)
+}
+
+/// The first dimension of the tensor whose name ends so.
+fn rows(tensors: &[NamedTensor], ending: &str) -> Option<usize> {
+    let tensor = tensors.iter().find(|tensor| tensor.name.ends_with(ending))?;
+    tensor.shape.first().copied()
 }

@@ -108,7 +108,9 @@ fn keep(record: &RecordPath, out: &Path) -> anyhow::Result<()> {
     for name in [RUN, METRICS, TIMING] {
         let from = record.dir.join(name);
         if from.is_file() {
-            fs::copy(&from, draft.join(name)).with_context(|| from.display().to_string())?;
+            let to = draft.join(name);
+            fs::copy(&from, &to)
+                .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
         }
     }
     Predictions::read(&record.dir.join(PREDICTIONS))?.write_half(&draft.join(PREDICTIONS))?;

@@ -4,25 +4,26 @@ use datasets::Id;
 
 use crate::experiments::Experiment;
 use crate::model;
+use crate::output::outln;
 
 /// Prints methods, networks, data sets and experiments with their presets.
 pub fn run() -> anyhow::Result<()> {
-    println!("methods");
+    outln!("methods")?;
     for entry in methods::registry() {
-        println!("  {:<20} {}", entry.name, entry.summary);
+        outln!("  {:<20} {}", entry.name, entry.summary)?;
     }
-    println!("networks\n  {}", model::NETWORKS.join(" "));
-    println!("  (wrn-<6n+4>-<widen> in other sizes too; each plain or as a BatchEnsemble)");
-    println!("data sets");
+    outln!("networks\n  {}", model::NETWORKS.join(" "))?;
+    outln!("  (wrn-<6n+4>-<widen> in other sizes too; each plain or as a BatchEnsemble)")?;
+    outln!("data sets")?;
     for id in Id::ALL {
         let spec = id.spec();
         let size = spec.image;
-        println!("  {:<20} {}: {} classes, {size}x{size}", id.name(), spec.title, spec.classes);
+        outln!("  {:<20} {}: {} classes, {size}x{size}", id.name(), spec.title, spec.classes)?;
     }
-    println!("experiments");
+    outln!("experiments")?;
     for experiment in Experiment::built_in() {
         let presets = experiment.presets()?;
-        println!("  {:<20} presets {} (default {})", experiment.name, presets.join(", "), presets[0]);
+        outln!("  {:<20} presets {} (default {})", experiment.name, presets.join(", "), presets[0])?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ pub mod list;
 pub mod oracle;
 pub mod pack;
 pub mod plan;
+pub mod predict;
 pub mod report;
 pub mod reproduce;
 pub mod run;

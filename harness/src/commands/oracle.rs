@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::oracle::{self, Outcome};
+use crate::output::outln;
 use crate::{cli, device};
 
 /// Runs the cases under a folder and prints a line each.
@@ -15,14 +16,14 @@ pub fn run(args: &cli::Oracle) -> anyhow::Result<()> {
     let width = outcomes.iter().map(|o| o.name.len()).max().unwrap_or(0);
     for outcome in &outcomes {
         if args.json {
-            println!("{}", as_json(outcome));
+            outln!("{}", as_json(outcome))?;
         } else {
-            println!("{}", as_line(outcome, width));
+            outln!("{}", as_line(outcome, width))?;
         }
     }
     let failed = outcomes.iter().filter(|o| !o.passed()).count();
     if !args.json {
-        println!("{} cases, {} passed, {failed} failed", outcomes.len(), outcomes.len() - failed);
+        outln!("{} cases, {} passed, {failed} failed", outcomes.len(), outcomes.len() - failed)?;
     }
     anyhow::ensure!(
         failed == 0,

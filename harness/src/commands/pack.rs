@@ -1,6 +1,7 @@
 //! `divkd pack` and `divkd unpack`: a plan's progress as one small folder.
 
 use crate::cli;
+use crate::output::outln;
 use crate::pack::{LeftOut, Limits, Packed, Unpacked, pack, unpack};
 
 /// Packs, and names what did not fit.
@@ -12,7 +13,7 @@ pub fn run_pack(args: &cli::Pack) -> anyhow::Result<()> {
     for LeftOut { path, bytes } in &left_out {
         eprintln!("left out, for it does not fit: {path}, {}", megabytes(*bytes));
     }
-    println!("packed {files} files in {parts}, {}: {}", megabytes(bytes), args.out.display());
+    outln!("packed {files} files in {parts}, {}: {}", megabytes(bytes), args.out.display())?;
     Ok(())
 }
 
@@ -25,7 +26,7 @@ pub fn run_unpack(args: &cli::Unpack) -> anyhow::Result<()> {
     for LeftOut { path, bytes } in &left_out {
         eprintln!("not packed, for it did not fit: {path}, {}", megabytes(*bytes));
     }
-    println!("unpacked {written} files, {skipped} not needed: {}", args.out.display());
+    outln!("unpacked {written} files, {skipped} not needed: {}", args.out.display())?;
     Ok(())
 }
 

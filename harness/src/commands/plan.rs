@@ -6,6 +6,7 @@ use candle_core::Device;
 use nn::Network;
 
 use crate::config::Config;
+use crate::output::{out, outln};
 use crate::plan::loss::Failures;
 use crate::plan::schedule::{Job, Schedule, critical_path, schedule};
 use crate::plan::{Estimate, Plan, Run, duration};
@@ -47,7 +48,7 @@ pub fn run(args: &cli::Plan) -> anyhow::Result<()> {
         estimate.replace(Estimate::given(steps, config)?);
         (estimate, format!("timed on {}", chosen.reason))
     };
-    print!("{}", plan.describe(&resolved, &format!("steps {source}"), Some(&estimate))?);
+    out!("{}", plan.describe(&resolved, &format!("steps {source}"), Some(&estimate))?)?;
     if plan.missing().next().is_none() {
         return Ok(());
     }
@@ -60,9 +61,9 @@ pub fn run(args: &cli::Plan) -> anyhow::Result<()> {
         restart: args.restart.as_secs_f64(),
     };
     let jobs = jobs(&plan, config, &estimate, failures)?;
-    print_schedules(&jobs, &args.devices.0, failures.mtbf.is_finite());
+    print_schedules(&jobs, &args.devices.0, failures.mtbf.is_finite())?;
     if failures.mtbf.is_finite() {
-        print_failures(&jobs, failures);
+        print_failures(&jobs, failures)?;
     }
     Ok(())
 }
@@ -114,18 +115,18 @@ impl Jobs<'_> {
     }
 }
 
-fn print_schedules(jobs: &Jobs<'_>, devices: &[usize], fails: bool) {
+fn print_schedules(jobs: &Jobs<'_>, devices: &[usize], fails: bool) -> anyhow::Result<()> {
     let work: f64 = jobs.quiet.iter().map(|job| job.seconds).sum();
     let path = critical_path(&jobs.quiet);
     let longest: f64 = path.iter().map(|index| jobs.quiet[*index].seconds).sum();
-    println!(
+    outln!(
         "\n{:.1} device hours; no number of devices takes less than {}: {}",
         work / 3600.0,
         duration(longest),
         jobs.named(&path)
-    );
+    )?;
     let failing = if fails { "  with failures" } else { "" };
-    println!("\ndevices     length  in use{failing}  ends with");
+    outln!("\ndevices     length  in use{failing}  ends with")?;
     for &devices in devices {
         let Schedule { makespan, chain } = schedule(&jobs.quiet, devices);
         let failing = if fails {
@@ -140,14 +141,15 @@ fn print_schedules(jobs: &Jobs<'_>, devices: &[usize], fails: bool) {
             ""
         };
         let last = chain.last().map(|last| jobs.named(&[*last])).unwrap_or_default();
-        println!("{devices:>7}  {:>9}  {used:>5.0}%{failing}  {last}{bound}", duration(makespan));
+        outln!("{devices:>7}  {:>9}  {used:>5.0}%{failing}  {last}{bound}", duration(makespan))?;
     }
+    Ok(())
 }
 
-fn print_failures(jobs: &Jobs<'_>, failures: Failures) {
+fn print_failures(jobs: &Jobs<'_>, failures: Failures) -> anyhow::Result<()> {
     let sum = |jobs: &[Job]| jobs.iter().map(|job| job.seconds).sum::<f64>();
     let (quiet, failing) = (sum(&jobs.quiet), sum(&jobs.failing));
-    println!(
+    outln!(
         "\nfailures: one in {} of a device; {:.2} device hours ({:.2}%) are lost to them on average, with a checkpoint every \
          {} that takes {:.2} s, and {} from a failure until the run works again. Least is lost with one every {}.",
         duration(failures.mtbf),
@@ -157,5 +159,5 @@ fn print_failures(jobs: &Jobs<'_>, failures: Failures) {
         failures.checkpoint,
         duration(failures.restart),
         duration(failures.best_interval())
-    );
+    )
 }

@@ -13,6 +13,7 @@ use crate::analyze::{self, train_kld};
 use crate::cli::{Executor, Planned, Reproduce, WrongOptions};
 use crate::config::Resolved;
 use crate::device::{self, Chosen};
+use crate::output::{out, outln};
 use crate::plan::stored::Stored;
 use crate::plan::{Plan, Row, Run};
 use crate::slurm::options::Options;
@@ -66,11 +67,12 @@ fn expected<'a>(args: &Reproduce, resolved: &Resolved, plan: &'a Plan) -> anyhow
 
 fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
     micro_batch::check(args.planned.compute.most_images(), &resolved.config, plan)?;
-    if !args.dry_run && plan.missing().next().is_some() {
-        loading::look(&resolved.config.data, args.planned.data_dir.as_deref())?;
-    }
+    loading::look(&resolved.config.data, args.planned.data_dir.as_deref())?;
     let spread = args.spread.spread(&args.planned);
     let chosen = Opened::all(&spread)?;
+    if plan.missing().next().is_some() {
+        eprintln!("timing a few steps of each kind of run ({})", chosen.reasons);
+    }
     let estimate = plan.estimate(&resolved.config, &chosen.first)?;
     device::release(&chosen.first.device);
     let mut description = plan.describe(resolved, &chosen.reasons, Some(&estimate))?;
@@ -78,7 +80,7 @@ fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Res
         description += &describe(&spread, resolved, plan, &estimate)?;
     }
     if args.dry_run {
-        print!("{description}");
+        out!("{description}")?;
         return Ok(());
     }
     eprint!("{description}");
@@ -111,8 +113,10 @@ fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Res
     }
     // Another process may have trained other rows into the folder.
     expected.folder(None)?;
-    print_results(plan)?;
-    write_report(plan)
+    // Where the results cannot be shown, the page has them all the same.
+    let shown = print_results(plan);
+    write_report(plan)?;
+    shown
 }
 
 fn train_on_slurm(
@@ -134,7 +138,7 @@ fn train_on_slurm(
     };
     let description = plan.describe(resolved, &args.planned.compute.device, None)?;
     if args.dry_run {
-        print!("{description}{}", submit::describe(&request, plan)?);
+        out!("{description}{}", submit::describe(&request, plan)?)?;
         return Ok(());
     }
     eprint!("{description}");
@@ -168,7 +172,7 @@ fn train_on_slurm(
 /// Makes the results of what is finished.
 fn evaluate(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
     if args.dry_run {
-        print!("{}", plan.describe(resolved, &args.planned.compute.device, None)?);
+        out!("{}", plan.describe(resolved, &args.planned.compute.device, None)?)?;
         return Ok(());
     }
     let pieces = analyze::missing(plan, resolved.config.members)?;
@@ -185,8 +189,9 @@ fn evaluate(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Resul
         for (name, format) in TABLES {
             whole_file::write(&plan.folder.join(name), table.render(format).as_bytes())?;
         }
-        print_results(plan)?;
+        let shown = print_results(plan);
         write_report(plan)?;
+        shown?;
     }
     say_what_is_missing(plan)
 }
@@ -209,10 +214,9 @@ fn print_results(plan: &Plan) -> anyhow::Result<()> {
     let seeds = seeds_with_teachers(plan);
     let by_seed = train_kld::stored(&plan.folder, seeds.iter().copied())?;
     if let Some(line) = train_kld::line(&by_seed).filter(|_| by_seed.len() == seeds.len()) {
-        println!("{line}");
+        outln!("{line}")?;
     }
-    print!("{}", Table::build(&plan.folder)?.render(Format::Term));
-    Ok(())
+    out!("{}", Table::build(&plan.folder)?.render(Format::Term))
 }
 
 fn write_report(plan: &Plan) -> anyhow::Result<()> {

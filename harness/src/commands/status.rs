@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::cli;
+use crate::output::outln;
 use crate::plan::duration;
 use crate::slurm::ledger;
 use crate::slurm::queue::Queue;
@@ -20,16 +21,16 @@ pub fn run(args: &cli::Status) -> anyhow::Result<()> {
         });
         let experiment = Experiment::look(&folder, &queue)?;
         if args.json {
-            print_json(&experiment);
+            print_json(&experiment)?;
         } else {
-            print_table(&experiment);
+            print_table(&experiment)?;
         }
     }
     Ok(())
 }
 
-fn print_table(experiment: &Experiment) {
-    println!("{}", experiment.summary());
+fn print_table(experiment: &Experiment) -> anyhow::Result<()> {
+    outln!("{}", experiment.summary())?;
     let wide = experiment.runs.iter().map(|(run, _)| run.to_string().len()).max().unwrap_or(0);
     for (run, state) in &experiment.runs {
         let rest = match state {
@@ -54,11 +55,12 @@ fn print_table(experiment: &Experiment) {
                 format!("  {why}{log}")
             }
         };
-        println!("{}", format!("  {:<wide$}  {:<7}{rest}", run.to_string(), state.name()).trim_end());
+        outln!("{}", format!("  {:<wide$}  {:<7}{rest}", run.to_string(), state.name()).trim_end())?;
     }
+    Ok(())
 }
 
-fn print_json(experiment: &Experiment) {
+fn print_json(experiment: &Experiment) -> anyhow::Result<()> {
     for (run, state) in &experiment.runs {
         let mut line = json!({
             "experiment": experiment.name, "row": run.row.to_string(), "seed": run.seed, "state": state.name(),
@@ -78,6 +80,7 @@ fn print_json(experiment: &Experiment) {
         if let (Some(line), serde_json::Value::Object(more)) = (line.as_object_mut(), more) {
             line.extend(more);
         }
-        println!("{line}");
+        outln!("{line}")?;
     }
+    Ok(())
 }

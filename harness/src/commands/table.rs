@@ -4,6 +4,7 @@ use results::table::{Format, Table};
 
 use crate::cli;
 use crate::nearest::UnknownName;
+use crate::output::out;
 
 /// Prints the table of the records under the folder.
 ///
@@ -11,7 +12,7 @@ use crate::nearest::UnknownName;
 /// An unknown format; records that are missing or damaged.
 pub fn run(args: &cli::Table) -> anyhow::Result<()> {
     let format = format(&args.format)?;
-    print!("{}", Table::build(&args.dir)?.render(format));
+    out!("{}", Table::build(&args.dir)?.render(format))?;
     Ok(())
 }
 

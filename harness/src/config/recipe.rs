@@ -71,8 +71,11 @@ impl RecipeConfig {
             // A warm-up stays one.
             Decay::Cosine => scaled(milestone).max(usize::from(milestone > 0)),
         });
-        let [_, decay, end] = &mut schedule.milestones;
-        *end = (*end).max(*decay + 1);
+        // A schedule has no fewer than two epochs.
+        let [warm, decay, end] = &mut schedule.milestones;
+        *end = (*end).max(*decay + 1).min(self.epochs.max(2));
+        *decay = (*decay).min(*end - 1);
+        *warm = (*warm).min(*decay);
     }
 }
 

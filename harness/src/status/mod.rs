@@ -12,7 +12,7 @@ use crate::plan::{Run, duration};
 use crate::progress::Progress;
 use crate::slurm::queue::Queue;
 use crate::train::attempts::Attempts;
-use crate::train::run;
+use crate::train::{checkpoint, run};
 
 /// What a run does.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,6 +139,10 @@ fn state(folder: &Path, run: &Run, queue: &Queue) -> State {
     let why = match Progress::read(&dir) {
         Some(progress) => {
             format!("stopped in epoch {} of {}: start it again", progress.epoch(), progress.epochs)
+        }
+        // Such as one that was unpacked here.
+        None if checkpoint::newest(&dir).is_ok_and(|newest| newest.is_some()) => {
+            "goes on from a checkpoint when it is started again".to_owned()
         }
         None => "nobody has begun it".to_owned(),
     };
