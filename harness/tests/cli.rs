@@ -24,6 +24,7 @@ fn wrong_names_exit_with_64_and_the_nearest_right_one() {
     std::fs::write(folder.path().join("mine.toml"), "").unwrap();
     for (args, expected) in [
         (vec!["reproduce", "quik"], "did you mean `quick`?"),
+        (vec!["reproduce", "mine.toml"], "it has none: begin with a copy of one of harness/experiments"),
         (vec!["reproduce", "quick", "--preset", "smok"], "did you mean `smoke`?"),
         (vec!["reproduce", "quick", "--methods", "be-ods"], "did you mean `be-kd-ods`?"),
         (vec!["reproduce", "quick", "--set", "network=resnet-9"], "did you mean `resnet-8`?"),

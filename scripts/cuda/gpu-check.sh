@@ -81,6 +81,7 @@ train() {
 tests_in_turn() {
     local end=$((SECONDS + $1)) status=0 filter
     for filter in "${@:2}"; do
+        printf '\n== %s\n' "$filter"
         # shellcheck disable=SC2086
         device_tests $((end - SECONDS)) $filter || status=1
     done
@@ -128,7 +129,7 @@ ROWS
     {
         cat "$results/device.txt"
         # Of each process; a test that fails has said why before its name.
-        grep -E '^test .*FAILED|^test result|stopped after' "$results/tests.txt" || true
+        grep -E '^==|^test .*FAILED|^test result|stopped after' "$results/tests.txt" || true
         [ ! -f "$results/rows.jsonl" ] || python3 "$here/compare.py" --table "$results/rows.jsonl"
     } | tee "$results/summary.md"
     return "$failed"

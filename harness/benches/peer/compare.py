@@ -42,7 +42,9 @@ def run(command, threads, **more):
     env = dict(os.environ, OMP_NUM_THREADS=str(threads), RAYON_NUM_THREADS=str(threads), **more)
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{done.stderr[-2000:]}")
+        # Ours says what is wrong first and Python last, with a trace at the other end.
+        said = done.stderr if len(done.stderr) < 3000 else f"{done.stderr[:1500]}\n..\n{done.stderr[-1500:]}"
+        raise RuntimeError(f"{' '.join(map(str, command))} failed with {done.returncode}:\n{said}")
     measured = json.loads(done.stdout.strip().splitlines()[-1])
     print(f"{pathlib.Path(command[0]).name} {' '.join(map(str, command[1:]))}: {measured['images_per_s']:.1f} images/s",
           file=sys.stderr, flush=True)

@@ -24,7 +24,7 @@ use crate::train::run::Session;
 use crate::train::{micro_batch, record, shared};
 use crate::{interrupt, loading, model, shell, whole_file};
 
-/// The tables that the evaluating job leaves beside the records and the report.
+/// The tables that are left beside the records and the report.
 const TABLES: [(&str, Format); 2] = [("table.csv", Format::Csv), ("table.md", Format::Md)];
 
 /// Runs the command; `threads` are those that were asked for. The line `train-kld` and the table go to standard output, all
@@ -113,10 +113,7 @@ fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Res
     }
     // Another process may have trained other rows into the folder.
     expected.folder(None)?;
-    // Where the results cannot be shown, the page has them all the same.
-    let shown = print_results(plan);
-    write_report(plan)?;
-    shown
+    leave_results(plan)
 }
 
 fn train_on_slurm(
@@ -185,13 +182,7 @@ fn evaluate(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Resul
         })?;
     }
     if plan.runs.iter().any(|run| run.finished) {
-        let table = Table::build(&plan.folder)?;
-        for (name, format) in TABLES {
-            whole_file::write(&plan.folder.join(name), table.render(format).as_bytes())?;
-        }
-        let shown = print_results(plan);
-        write_report(plan)?;
-        shown?;
+        leave_results(plan)?;
     }
     say_what_is_missing(plan)
 }
@@ -219,9 +210,15 @@ fn print_results(plan: &Plan) -> anyhow::Result<()> {
     out!("{}", Table::build(&plan.folder)?.render(Format::Term))
 }
 
-fn write_report(plan: &Plan) -> anyhow::Result<()> {
+/// Shows the results, and leaves tables and report beside the records, where they cannot be shown too.
+fn leave_results(plan: &Plan) -> anyhow::Result<()> {
+    let shown = print_results(plan);
+    let table = Table::build(&plan.folder)?;
+    for (name, format) in TABLES {
+        whole_file::write(&plan.folder.join(name), table.render(format).as_bytes())?;
+    }
     eprintln!("wrote {}", report::leave_page(&plan.folder)?.display());
-    Ok(())
+    shown
 }
 
 /// An error that lists the runs of `plan` that are not finished, with the reason of each.

@@ -104,11 +104,17 @@ impl File {
         }
         let default_preset = match leaves.remove("default_preset").map(|leaf| leaf.value) {
             Some(Value::String(name)) if presets.contains_key(&name) => name,
-            _ => anyhow::bail!(
-                "{}: `default_preset` must name one of the file's presets ({})",
-                experiment.path,
-                presets.keys().cloned().collect::<Vec<_>>().join(", ")
-            ),
+            _ => {
+                let named: Vec<&str> = presets.keys().map(String::as_str).collect();
+                let which = match named[..] {
+                    [] => "it has none: begin with a copy of one of harness/experiments".to_owned(),
+                    _ => format!("which are {}", named.join(", ")),
+                };
+                let message = format!("`default_preset` must name one of the file's presets, {which}");
+                let problems = vec![Problem { place: experiment.path.clone(), message }];
+                let (experiment, preset) = (experiment.name.clone(), "any".to_owned());
+                return Err(ConfigError { experiment, preset, problems }.into());
+            }
         };
         leaves.retain(|key, _| !key.starts_with("presets."));
         let (experiment, base) = (experiment.name.clone(), leaves);
