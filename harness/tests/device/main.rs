@@ -103,6 +103,7 @@ fn tests() -> Vec<(String, Test)> {
     }
     add("recorded::beside_others".to_owned(), Box::new(methods::recorded_beside_others));
     add("recorded::for_long".to_owned(), Box::new(methods::recorded_for_long));
+    add("members_beside".to_owned(), Box::new(methods::members_beside));
     for (name, shape) in losses::shapes() {
         add(format!("losses::{name}"), Box::new(move || losses::losses(shape)));
     }

@@ -130,6 +130,11 @@ pub(crate) fn recorded(method: &str) -> Result<(), Failed> {
     elsewhere(method, FEW, Some(("DIVKD_CUDA_GRAPHS", "off")))
 }
 
+/// Members whose convolutions run beside each other have the bits of members that wait for each other.
+pub(crate) fn members_beside() -> Result<(), Failed> {
+    elsewhere("be-kd-conf-ods", FEW, Some(("DIVKD_CUDA_MEMBERS", "in-turn")))
+}
+
 /// The same of more steps, after some of which the manner is chosen.
 pub(crate) fn recorded_for_long() -> Result<(), Failed> {
     elsewhere("teacher", MANY, Some(("DIVKD_CUDA_GRAPHS", "off")))
