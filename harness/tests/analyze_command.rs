@@ -70,6 +70,12 @@ fn tables_from_arrays_from_weights_and_from_neither() {
     let turned = analyze(folder, &["compare", "--baseline", "be-kd-ods"]);
     assert!(turned.contains("quick-smoke: against be-kd-ods\n"), "{turned}");
     assert!(turned.lines().any(|line| line.starts_with("be-kd ") && line.contains("DIS %")), "{turned}");
+    // Both kinds of diversity of a student, and none of one network.
+    let evaluated =
+        |run: &str| text(&divkd(folder, &["eval", &format!("runs/quick-smoke/{run}/seed-1")]).stdout);
+    let student = evaluated("be-kd");
+    assert!(student.contains("\nkld ") && student.contains("\ndis "), "{student}");
+    assert!(!evaluated("kd").contains("\ndis "));
     let unknown = divkd(folder, &["analyze", "compare", "--baseline", "be-ods"]);
     assert_eq!(unknown.status.code(), Some(64));
     let message = text(&unknown.stderr);

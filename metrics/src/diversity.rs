@@ -1,5 +1,9 @@
-//! Diversity of an ensemble's members: the Kullback-Leibler divergence between their predictions, pair by pair
-//! (the paper's figure 3).
+//! Diversity of an ensemble's members, pair by pair: the Kullback-Leibler divergence between their predictions (the
+//! paper's figure 3), and whether they disagree on the class.
+//!
+//! The divergence at temperature 1 grows with how sharp the members are, even where they name the same classes. The
+//! disagreement asks for the classes alone: it is the measure of Skalak (1996) and, as a share of the examples, of Fort, Hu
+//! and Lakshminarayanan (*Deep Ensembles: A Loss Landscape Perspective*, 2019, not divided by the error here).
 
 use crate::Result;
 use crate::probs::{check_logits, log_softmax};
@@ -67,6 +71,37 @@ pub fn mean_pairwise_kl(logits: &[f32], m: usize, n: usize, k: usize) -> Result<
     Ok(pairwise_kl(logits, m, n, k)?.iter().sum::<f64>() / n as f64)
 }
 
+/// Pairwise disagreement of each example, in [0, 1], (N): the share of the pairs of members whose top classes differ, from
+/// `logits` (M, N, K), member-major. Of several largest logits the lowest class is the top. Zero for a single member. It does
+/// not depend on any member's temperature.
+///
+/// # Errors
+/// As [`pairwise_kl`].
+pub fn pairwise_disagreement(logits: &[f32], m: usize, n: usize, k: usize) -> Result<Vec<f64>> {
+    check_logits(logits, m, n, k)?;
+    let tops: Vec<usize> = logits.chunks_exact(k).map(top).collect();
+    let share = |example: usize| {
+        let differ = ordered_pairs(m).filter(|(i, j)| tops[i * n + example] != tops[j * n + example]);
+        differ.count() as f64 / (m * (m - 1)).max(1) as f64
+    };
+    Ok((0..n).map(share).collect())
+}
+
+/// The mean of [`pairwise_disagreement`] over examples: the share of examples on which two members differ, averaged over
+/// pairs.
+///
+/// # Errors
+/// As [`pairwise_kl`].
+pub fn mean_pairwise_disagreement(logits: &[f32], m: usize, n: usize, k: usize) -> Result<f64> {
+    Ok(pairwise_disagreement(logits, m, n, k)?.iter().sum::<f64>() / n as f64)
+}
+
+/// The class of the largest logit, the lowest where several are.
+fn top(logits: &[f32]) -> usize {
+    let larger = |best: usize, class: usize| if logits[class] > logits[best] { class } else { best };
+    (0..logits.len()).fold(0, larger)
+}
+
 /// sum_k p_k (ln p_k - ln q_k) from log-probabilities; a class with p_k = 0 adds nothing.
 fn kl(log_p: &[f64], log_q: &[f64]) -> f64 {
     log_p.iter().zip(log_q).map(|(p, q)| p.exp() * (p - q)).sum()
@@ -102,8 +137,21 @@ mod tests {
         assert!((members.iter().sum::<f64>() / 3.0 - mean).abs() < 1e-12, "{members:?} {mean}");
     }
 
+    /// Three members on two examples: on the first two of three pairs differ, on the second, where ties go to the lowest
+    /// class, none.
+    #[test]
+    fn disagreement_by_hand() {
+        let logits =
+            [[5.0, 0.0, /**/ 1.0, 1.0], [0.1, 0.0, /**/ 9.0, 0.0], [0.0, 0.1, /**/ 2.0, 2.0]].concat();
+        let found = pairwise_disagreement(&logits, 3, 2, 2).unwrap();
+        assert!((found[0] - 2.0 / 3.0).abs() < 1e-15 && found[1] == 0.0, "{found:?}");
+        assert!((mean_pairwise_disagreement(&logits, 3, 2, 2).unwrap() - 1.0 / 3.0).abs() < 1e-15);
+        assert!(pairwise_disagreement(&[0.0; 7], 2, 2, 2).is_err());
+    }
+
     #[test]
     fn one_member_has_no_diversity() {
+        assert_eq!(pairwise_disagreement(&[0.0, 1.0, 2.0, 3.0], 1, 2, 2).unwrap(), [0.0, 0.0]);
         assert_eq!(pairwise_kl(&[0.0, 1.0, 2.0, 3.0], 1, 2, 2).unwrap(), [0.0, 0.0]);
         assert_eq!(member_kl(&[0.0, 1.0, 2.0, 3.0], 1, 2, 2).unwrap(), [0.0]);
     }

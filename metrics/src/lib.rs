@@ -34,7 +34,9 @@ mod temperature;
 pub use binned::Binned;
 pub use calibration::{BINS, TACE_THRESHOLD, ace, ece, sce, tace};
 pub use dee::{Dee, dee};
-pub use diversity::{mean_pairwise_kl, member_kl, pairwise_kl};
+pub use diversity::{
+    mean_pairwise_disagreement, mean_pairwise_kl, member_kl, pairwise_disagreement, pairwise_kl,
+};
 pub use error::{Error, Result};
 pub use examples::{Examples, Resampled, resampled_mean};
 pub use probs::Probs;

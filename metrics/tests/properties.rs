@@ -2,7 +2,8 @@
 
 use metrics::{
     BINS, Binned, Examples, Probs, TACE_THRESHOLD, TEMPERATURE_RANGE, acc, ace, bs, dee, ece, entropy,
-    fit_temperature, mean_pairwise_kl, member_kl, nll, pairwise_kl, resampled_mean, sce, score, tace,
+    fit_temperature, mean_pairwise_disagreement, mean_pairwise_kl, member_kl, nll, pairwise_disagreement,
+    pairwise_kl, resampled_mean, sce, score, tace,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -202,6 +203,35 @@ proptest! {
                 .sum();
             let pairs = (m * m.saturating_sub(1)).max(1) as f64;
             prop_assert!(*kl >= bound / pairs - 1e-9, "{} below {}", kl, bound / pairs);
+        }
+    }
+
+    /// A share of pairs, zero for copies, whatever the order of examples and members, and at any temperature of each member.
+    /// (Temperatures are powers of two, which round no logit into a tie.)
+    #[test]
+    fn disagreement_is_about_the_classes_alone(
+        (logits, m, n, k, _) in predictions(),
+        keys in vec(any::<u32>(), 40),
+        powers in vec(-3_i32..4, 4),
+    ) {
+        let found = pairwise_disagreement(&logits, m, n, k).unwrap();
+        prop_assert!(found.iter().all(|share| (0.0..=1.0).contains(share)));
+        let mean = mean_pairwise_disagreement(&logits, m, n, k).unwrap();
+        prop_assert!((mean - found.iter().sum::<f64>() / n as f64).abs() < 1e-12);
+        let copies = logits[..n * k].repeat(3);
+        prop_assert_eq!(mean_pairwise_disagreement(&copies, 3, n, k).unwrap(), 0.0);
+
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by_key(|&i| keys[i]);
+        let mut other = Vec::new();
+        for (member, power) in logits.chunks(n * k).zip(&powers).rev() {
+            for &example in &order {
+                other.extend(member[example * k..][..k].iter().map(|z| z * 2.0_f32.powi(*power)));
+            }
+        }
+        let moved = pairwise_disagreement(&other, m, n, k).unwrap();
+        for (share, &example) in moved.iter().zip(&order) {
+            prop_assert_eq!(*share, found[example]);
         }
     }
 

@@ -37,6 +37,7 @@ mod place;
 mod remainder;
 pub mod tables;
 mod tensors;
+mod transfer;
 
 use std::collections::BTreeMap;
 
@@ -46,6 +47,7 @@ pub use names::{Direction, Set, Space};
 pub use place::{FOLDER, path, scan};
 pub use remainder::{Curve, Remainder};
 pub use tensors::Matrix;
+pub use transfer::Transfer;
 
 /// The row of the deep ensemble of a seed's first M teachers.
 pub const TEACHERS: &str = "teachers";
@@ -65,7 +67,7 @@ pub struct Analysis {
     pub diversity: BTreeMap<Set, Diversity>,
     /// Teachers: each one's largest probability on clean training images, (M, N).
     pub confidence: Option<Matrix>,
-    /// Teachers: how far perturbations carry over from one to another; none with one teacher.
+    /// Teachers: how far perturbations carry over from one to others; none with one teacher.
     pub transfer: Option<Transfer>,
     /// Teachers: how well their linearisation holds.
     pub remainder: Option<Remainder>,
@@ -87,18 +89,4 @@ impl Diversity {
     pub fn mean_kl(&self) -> f64 {
         self.kl.iter().map(|kl| f64::from(*kl)).sum::<f64>() / self.kl.len() as f64
     }
-}
-
-/// Diversity of teachers under ODS perturbations that one of them makes (figure 6).
-///
-/// The value of teacher m is the mean, over images and ordered pairs of different teachers one of which is m, of their
-/// KL divergence in nats. Averaged over m it is the mean pairwise KL of all teachers, so the mean of a row is the
-/// diversity under the perturbations of one teacher.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Transfer {
-    /// (M, M): row r, images perturbed by teacher r; column m, the value of teacher m. The diagonal is a teacher under
-    /// its own perturbation.
-    pub values: Matrix,
-    /// (M): the values on clean images.
-    pub clean: Vec<f32>,
 }

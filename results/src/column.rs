@@ -21,12 +21,28 @@ pub enum Column {
     Dee,
     /// Mean pairwise KL between members on test, nats.
     Kld,
+    /// Mean pairwise disagreement of the members' top classes on test, a fraction (shown in percent).
+    Dis,
 }
 
 impl Column {
     /// Every column, in order: the index of a column is its discriminant.
-    pub const ALL: [Self; 9] =
-        [Self::Acc, Self::Nll, Self::Bs, Self::Ece, Self::Cnll, Self::Cbs, Self::Cece, Self::Dee, Self::Kld];
+    pub const ALL: [Self; 10] = [
+        Self::Acc,
+        Self::Nll,
+        Self::Bs,
+        Self::Ece,
+        Self::Cnll,
+        Self::Cbs,
+        Self::Cece,
+        Self::Dee,
+        Self::Kld,
+        Self::Dis,
+    ];
+
+    /// How many columns, from the first, the table of results has for people: it is as wide as a terminal. The others are in
+    /// its CSV and in comparisons.
+    pub const SHOWN: usize = 9;
 
     /// The name in commands and files.
     pub fn name(self) -> &'static str {
@@ -40,6 +56,7 @@ impl Column {
             Self::Cece => "cece",
             Self::Dee => "dee",
             Self::Kld => "kld",
+            Self::Dis => "dis",
         }
     }
 
@@ -55,19 +72,20 @@ impl Column {
             Self::Cece => "cECE",
             Self::Dee => "DEE",
             Self::Kld => "KLD",
+            Self::Dis => "DIS %",
         }
     }
 
     /// What a value is multiplied by in tables for people.
     pub fn scale(self) -> f64 {
-        if self == Self::Acc { 100.0 } else { 1.0 }
+        if matches!(self, Self::Acc | Self::Dis) { 100.0 } else { 1.0 }
     }
 
     /// Whether more is better; `None` where neither is.
     pub fn more_is_better(self) -> Option<bool> {
         match self {
             Self::Acc | Self::Dee => Some(true),
-            Self::Kld => None,
+            Self::Kld | Self::Dis => None,
             _ => Some(false),
         }
     }
@@ -75,7 +93,7 @@ impl Column {
     /// Digits after the point in tables for people.
     pub fn decimals(self) -> usize {
         match self {
-            Self::Acc | Self::Dee => 2,
+            Self::Acc | Self::Dee | Self::Dis => 2,
             _ => 3,
         }
     }

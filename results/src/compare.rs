@@ -65,7 +65,7 @@ pub enum Verdict {
     Better,
     /// It is on the bad side.
     Worse,
-    /// It is above zero, where neither side is better (KLD).
+    /// It is above zero, where neither side is better (KLD, disagreement).
     Higher,
     /// It is below zero, where neither side is better.
     Lower,

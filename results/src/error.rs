@@ -109,7 +109,8 @@ pub enum Error {
         dir: PathBuf,
     },
     /// A record lacks a file.
-    #[error("the record {} is incomplete: {file} is missing; remove the folder and run it again", dir.display())]
+    #[error("the record {} is incomplete: {file} is missing; put the file back from a copy, or make the \
+         run again under another --out", dir.display())]
     Incomplete {
         /// The record's folder.
         dir: PathBuf,

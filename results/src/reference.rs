@@ -57,7 +57,7 @@ impl Published {
             Column::Cnll => Some(&self.cnll),
             Column::Cbs => Some(&self.cbs),
             Column::Cece => Some(&self.cece),
-            Column::Dee | Column::Kld => None,
+            Column::Dee | Column::Kld | Column::Dis => None,
         }
     }
 

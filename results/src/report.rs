@@ -61,7 +61,7 @@ impl Section {
             ("jacobian", analyses::jacobian(&source)),
             ("remainder", analyses::remainder(&source)),
         ];
-        let paired = (PAIRED, compare::sheet(&experiment.folder, &differences));
+        let paired = (PAIRED, compare::sheet(&experiment.folder, BASELINE, &differences));
         Ok(Self {
             figures: figure::all(&sources),
             claims: evaluate(&sources.experiment, &sources.train_kld).findings,

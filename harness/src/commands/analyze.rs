@@ -4,18 +4,20 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use results::analysis::Analysis;
 use results::analysis::tables::{self, Source};
-use results::compare::{self, BASELINE, REPLICATES};
+use results::compare::{self, REPLICATES};
 use results::record::scan;
 use results::sheet::{Sheet, render};
-use results::table::Format;
+use results::table::{Format, Table};
 
 use super::table::format;
 use crate::analyze::fill::{Needs, fill};
 use crate::cli::{Analyze, AnalyzeRuns, AnalyzeWhat};
 use crate::device;
+use crate::nearest::UnknownName;
+use crate::output::out;
 
 /// Tables from stored arrays.
 struct Kind {
@@ -50,17 +52,25 @@ pub fn run(args: &Analyze) -> anyhow::Result<()> {
             (args, kind(&[tables::remainder], Needs::Teachers, |one| one.remainder.is_some()))
         }
         AnalyzeWhat::Compare(args) => {
-            return print(&args.runs, &args.format, |folder| {
-                let differences = compare::compare(folder, BASELINE, REPLICATES)?;
-                let name = folder.file_name().unwrap_or_default().to_string_lossy();
-                if differences.is_empty() {
-                    bail!("{}: there is no row {BASELINE} with others to compare", folder.display());
-                }
-                Ok(vec![compare::sheet(&name, &differences)])
-            });
+            return print(&args.runs, &args.format, |folder| Ok(vec![compared(folder, &args.baseline)?]));
         }
     };
     print(&args.runs, &args.format, |folder| stored(folder, args, &kind))
+}
+
+/// The comparison of one experiment's rows with the row `baseline`.
+fn compared(folder: &Path, baseline: &str) -> anyhow::Result<Sheet> {
+    let rows = Table::build(folder)?.experiments.into_iter().flat_map(|one| one.rows).map(|row| row.name);
+    let rows: Vec<String> = rows.collect();
+    if !rows.iter().any(|row| row == baseline) {
+        return Err(UnknownName::new("row", baseline, rows)).with_context(|| folder.display().to_string());
+    }
+    let differences = compare::compare(folder, baseline, REPLICATES)?;
+    if differences.is_empty() {
+        bail!("{}: no row shares a seed with {baseline}, so there is nothing to compare", folder.display());
+    }
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    Ok(compare::sheet(&name, baseline, &differences))
 }
 
 /// The tables of `kind` of one experiment's records, whose missing arrays are computed first.
@@ -103,6 +113,5 @@ fn print(
         }
         all.extend(sheets);
     }
-    print!("{}", render(&all, format));
-    Ok(())
+    out!("{}", render(&all, format))
 }

@@ -5,11 +5,12 @@ use metrics::Probs;
 use results::record::{PREDICTIONS, Predictions};
 
 use crate::cli;
+use crate::output::outln;
 
 /// Prints the metrics of a run's folder or of a predictions file, one a line.
 ///
 /// # Errors
-/// Where the predictions cannot be read or scored.
+/// Where the predictions cannot be read or scored, or standard output takes no more.
 pub fn run(args: &cli::Eval) -> anyhow::Result<()> {
     let path = if args.path.is_dir() { args.path.join(PREDICTIONS) } else { args.path.clone() };
     let Predictions { val, test } = Predictions::read(&path)?;
@@ -20,9 +21,9 @@ pub fn run(args: &cli::Eval) -> anyhow::Result<()> {
         .with_context(|| of("validation"))?;
     let probs: Probs = test.probs().with_context(|| of("test"))?;
     let scores = metrics::score(&probs, &test.labels, temperature).with_context(|| of("test"))?;
-    println!("members     {}", test.m);
-    println!("examples    {}", test.n);
-    println!("classes     {}", test.k);
+    outln!("members     {}", test.m)?;
+    outln!("examples    {}", test.n)?;
+    outln!("classes     {}", test.k)?;
     for (name, value) in [
         ("acc", scores.acc),
         ("nll", scores.nll),
@@ -37,10 +38,12 @@ pub fn run(args: &cli::Eval) -> anyhow::Result<()> {
         ("entropy", scores.entropy),
         ("temperature", scores.temperature),
     ] {
-        println!("{name:<11} {value}");
+        outln!("{name:<11} {value}")?;
     }
     if test.m > 1 {
-        println!("kld         {}", metrics::mean_pairwise_kl(&test.logits, test.m, test.n, test.k)?);
+        outln!("kld         {}", metrics::mean_pairwise_kl(&test.logits, test.m, test.n, test.k)?)?;
+        let disagreement = metrics::mean_pairwise_disagreement(&test.logits, test.m, test.n, test.k)?;
+        outln!("dis         {disagreement}")?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use metrics::{Examples, dee, fit_temperature, pairwise_kl, resampled_mean};
+use metrics::{Examples, dee, fit_temperature, pairwise_disagreement, pairwise_kl, resampled_mean};
 use rayon::prelude::*;
 
 use crate::record::{Record, RecordPath, scan};
@@ -29,7 +29,9 @@ pub(super) struct Scored {
     pub(super) row: String,
     raw: Examples,
     calibrated: Examples,
+    /// Divergence and disagreement of the members, where there are several.
     kl: Option<Vec<f64>>,
+    disagreement: Option<Vec<f64>>,
 }
 
 /// Reads and scores every record in `folder`, seed by seed.
@@ -64,15 +66,17 @@ impl Scored {
         let Candidate { row, val, test: members } = candidate;
         let temperature = fit_temperature(&val.probs()?, val.labels)?;
         let test = members.probs()?;
-        let kl = match members.m {
-            1 => None,
-            m => Some(pairwise_kl(members.logits, m, members.n, members.k)?),
+        let (logits, m, n, k) = (members.logits, members.m, members.n, members.k);
+        let (kl, disagreement) = match m {
+            1 => (None, None),
+            _ => (Some(pairwise_kl(logits, m, n, k)?), Some(pairwise_disagreement(logits, m, n, k)?)),
         };
         Ok(Self {
             row: row.clone(),
             raw: Examples::new(&test, members.labels)?,
             calibrated: Examples::new(&test.scaled(temperature)?, members.labels)?,
             kl,
+            disagreement,
         })
     }
 }
@@ -110,6 +114,7 @@ impl Seed {
                 Column::Cece => Some(calibrated.ece),
                 Column::Dee => dee(&curve, calibrated.nll).ok().map(|dee| dee.value),
                 Column::Kld => row.kl.as_ref().map(|kl| resampled_mean(kl, counts)),
+                Column::Dis => row.disagreement.as_ref().map(|share| resampled_mean(share, counts)),
             })
         };
         self.rows.iter().zip(&scores).map(columns).collect()

@@ -1,11 +1,11 @@
 //! The differences as a table.
 
-use super::{BASELINE, Difference, REPLICATES};
+use super::{Difference, REPLICATES};
 use crate::Column;
 use crate::sheet::{Sheet, full};
 
-/// A line for each row and column of `differences`, which are of the experiment `folder` and against [`BASELINE`].
-pub fn sheet(folder: &str, differences: &[Difference]) -> Sheet {
+/// A line for each row and column of `differences`, which are of the experiment `folder` and against the row `baseline`.
+pub fn sheet(folder: &str, baseline: &str, differences: &[Difference]) -> Sheet {
     let number = |column: Column, value: f64| format!("{:.*}", column.decimals(), value * column.scale());
     let signed = |column: Column, value: f64| format!("{:+.*}", column.decimals(), value * column.scale());
     let line = |one: &Difference| {
@@ -29,10 +29,17 @@ pub fn sheet(folder: &str, differences: &[Difference]) -> Sheet {
         labels.into_iter().chain(numbers).chain(verdict).collect()
     };
     let mut notes = vec![format!(
-        "Difference from {BASELINE} within a seed, with its 95% interval by {REPLICATES} bootstrap replicates over test images \
+        "Difference from {baseline} within a seed, with its 95% interval by {REPLICATES} bootstrap replicates over test images \
          and seeds; inconclusive where the interval holds zero. Each interval is at 95% by itself, not all of them together: \
          where rows do not differ, about one interval in twenty excludes zero."
     )];
+    if differences.iter().any(|one| one.column == Column::Dis) {
+        notes.push(
+            "DIS is the share of test images on which two members name different classes, averaged over pairs: unlike KLD it does \
+             not grow with how sure the members are. Neither is better higher or lower."
+                .to_owned(),
+        );
+    }
     if differences.iter().any(|one| one.is_bound) {
         notes.push(
             "Some differences are of a DEE that, on some seed, is beyond an end of the curve of ensembles: a bound and no value. \
@@ -43,9 +50,9 @@ pub fn sheet(folder: &str, differences: &[Difference]) -> Sheet {
     if differences.iter().any(|one| one.seeds.len() < 2) {
         notes.push("With one seed the interval covers the test images alone and decides nothing.".to_owned());
     }
-    let headings = ["row", "score", "seeds", "value", BASELINE, "difference", "95% interval", "verdict"];
+    let headings = ["row", "score", "seeds", "value", baseline, "difference", "95% interval", "verdict"];
     Sheet {
-        title: format!("{folder}: against {BASELINE}"),
+        title: format!("{folder}: against {baseline}"),
         labels: 2,
         headings: headings.map(str::to_owned).into(),
         lines: differences.iter().map(line).collect(),

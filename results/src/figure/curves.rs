@@ -30,11 +30,11 @@ const QUANTITIES: [Quantity; 4] = [
 ];
 
 pub(super) fn figure(sources: &Sources) -> Figure {
-    let last = |run: &Run| run.epochs.last().map(|epoch| epoch.train_acc);
-    let fitted = by_seed(sources, TEACHERS, last);
+    let kept = |run: &Run| EpochRow::kept(&run.epochs).map(|epoch| epoch.train_acc);
+    let fitted = by_seed(sources, TEACHERS, kept);
     let number = match over_seeds(&fitted) {
         Some(cell) => format!(
-            "Teachers end at {} % of their training images",
+            "Training accuracy of the teachers at the epoch that is kept: {} %",
             estimate(Cell { mean: 100.0 * cell.mean, std: cell.std.map(|std| 100.0 * std), ..cell }, 2)
         ),
         None => String::new(),
@@ -45,14 +45,15 @@ pub(super) fn figure(sources: &Sources) -> Figure {
         number,
         sentence: format!(
             "Loss and accuracy of every row by epoch, the teachers as one curve. A student's loss is the weighted sum of \
-             its parts; accuracies of a BatchEnsemble are those of its subnetworks on their own. {}",
+             its parts; accuracies of a BatchEnsemble are those of its subnetworks on their own. Kept of a run is the network of \
+             the epoch with the best validation accuracy, the first of equals, not that of the last epoch. {}",
             seeds(sources.experiment.teachers.len())
         ),
         claim: above(
             "Teachers fit their training images",
             &fitted,
             FITTED,
-            "training accuracy; the threshold is ours",
+            "training accuracy at the kept epoch; the threshold is ours",
         ),
     }
 }

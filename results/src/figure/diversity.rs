@@ -8,13 +8,9 @@ use metrics::Binned;
 use super::over_seeds;
 use super::sources::Sources;
 use crate::analysis::Set;
+pub(super) use crate::analysis::tables::BINS;
+use crate::analysis::tables::bin_kl;
 use crate::table::Cell;
-
-/// Bins of the confidence.
-pub(super) const BINS: usize = 10;
-
-/// The KL of a bin with less than this part of a seed's images is not shown: a few images decide it.
-const LEAST: f64 = 0.001;
 
 /// The images of a panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,10 +86,9 @@ impl Diversity {
         over_seeds(&self.means())
     }
 
-    /// The mean KL of a bin, over the seeds that have enough examples in it.
+    /// The mean KL of a bin, over the seeds that have enough examples in it ([`bin_kl`]).
     pub(super) fn kl(&self, bin: usize) -> Option<Cell> {
-        let enough = self.0.iter().filter(|(_, binned)| binned.share[bin] >= LEAST);
-        over_seeds(&enough.filter_map(|(seed, binned)| Some((*seed, binned.value[bin]?))).collect())
+        over_seeds(&self.0.iter().filter_map(|(seed, binned)| Some((*seed, bin_kl(binned, bin)?))).collect())
     }
 
     /// The share of a bin, in percent.

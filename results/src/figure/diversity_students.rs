@@ -23,11 +23,16 @@ pub(super) fn figure(sources: &Sources) -> Figure {
     let students: Vec<Student<'_>> = sources.students().map(|row| (row, of(row))).collect();
     let students: Vec<_> =
         students.into_iter().filter(|(_, found): &Student<'_>| !found.is_empty()).collect();
-    let number = ["be-kd", "be-kd-ods", "be-kd-conf-ods"]
-        .into_iter()
-        .filter_map(|row| Some(format!("{row} {}", estimate(sources.cell(row, Column::Kld)?, 3))))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let number = of_rows(sources, Column::Kld, 3).join(", ");
+    let disagreement = of_rows(sources, Column::Dis, 1);
+    let disagreement = match disagreement.is_empty() {
+        true => String::new(),
+        false => format!(
+            " The KL grows with how sure the members are, too; the share of test images on which two of them name different \
+             classes, in %, does not: {}.",
+            disagreement.join(", ")
+        ),
+    };
     let has_training =
         students.iter().flat_map(|(_, found)| found).any(|(images, _)| *images != Images::Test);
     let missing = match has_training || students.is_empty() {
@@ -43,7 +48,7 @@ pub(super) fn figure(sources: &Sources) -> Figure {
         number: if number.is_empty() { number } else { format!("Mean KLD on test images: {number}") },
         sentence: format!(
             "Above, the mean pairwise KL of each student's subnetworks; below, the same in ten bins of its confidence, and \
-             each bin's share of the images; bins of fewer than 0.1% of them have no KL.{missing} {}",
+             each bin's share of the images; of a seed with fewer than 0.1% of its images in a bin that bin has no KL.{missing}{disagreement} {}",
             seeds(sources.experiment.teachers.len())
         ),
         claim: compare(
@@ -53,6 +58,17 @@ pub(super) fn figure(sources: &Sources) -> Figure {
             &sources.by_seed("be-kd", Column::Kld),
         ),
     }
+}
+
+/// A column of the table for the students of the claim, as text.
+fn of_rows(sources: &Sources, column: Column, decimals: usize) -> Vec<String> {
+    let text = |row: &str| {
+        let cell = sources.cell(row, column)?;
+        let scaled =
+            Cell { mean: column.scale() * cell.mean, std: cell.std.map(|std| column.scale() * std), ..cell };
+        Some(format!("{row} {}", estimate(scaled, decimals)))
+    };
+    ["be-kd", "be-kd-ods", "be-kd-conf-ods"].into_iter().filter_map(text).collect()
 }
 
 fn draw(students: &[Student<'_>]) -> Drawing {

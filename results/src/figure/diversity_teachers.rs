@@ -48,7 +48,7 @@ pub(super) fn figure(sources: &Sources) -> Figure {
         number,
         sentence: format!(
             "Images in ten bins of the ensemble's confidence: mean pairwise KL of the teachers in a bin, and the bin's share \
-             of all images, whose weighted mean is the mean KLD; bins of fewer than 0.1% of them have no KL.{missing} {}",
+             of all images, whose weighted mean is the mean KLD; of a seed with fewer than 0.1% of its images in a bin that bin has no KL.{missing} {}",
             seeds(sources.experiment.teachers.len())
         ),
         claim: compare(

@@ -37,6 +37,17 @@ pub(super) fn figure(sources: &Sources) -> Figure {
     let best = best.map_or_else(String::new, |(row, _)| {
         format!(" Of the students with a teacher for each member, {row} is the closest by this median.")
     });
+    let distances = |space: Space| {
+        let medians = |row: &&str| over_seeds(&seed_medians(sources, row, space, |found| &found.distance));
+        students.iter().filter_map(medians).any(|cell| cell.mean > 1.0)
+    };
+    let shrinkage = match [Space::Probs, Space::Logits].into_iter().any(distances) {
+        true => {
+            " Closeness is the cosine's alone: some median distances are above 1, where a Jacobian of zeros would be, so that \
+             a smaller distance may be a smaller Jacobian."
+        }
+        false => "",
+    };
     Figure {
         id: Id::Jacobian,
         drawing: if students.is_empty() { Err(NO_ANALYSES.to_owned()) } else { Ok(draw(sources, &students)) },
@@ -46,7 +57,7 @@ pub(super) fn figure(sources: &Sources) -> Figure {
         },
         sentence: format!(
             "Jacobians of each student and its teacher (of the ensemble, for a student of one network) on test images: \
-             quartiles, with whiskers to 5% and 95%.{best}{} Below, medians of how much the teachers' outputs change along a \
+             quartiles, with whiskers to 5% and 95%.{best}{shrinkage}{} Below, medians of how much the teachers' outputs change along a \
              step (open) and of what a linearisation leaves (filled); the upright line is the step of training. {}",
             estimator(sources),
             seeds(if students.is_empty() { 0 } else { sources.experiment.teachers.len() })

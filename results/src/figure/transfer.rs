@@ -1,4 +1,4 @@
-//! The paper's figure 6: diversity under perturbations that one teacher makes, for that teacher and for the others.
+//! The paper's figure 6: diversity under perturbations that one teacher makes, of pairs with that teacher and of the others.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,11 @@ use crate::analysis::Transfer;
 use crate::check::claims::{Relation, compare};
 use crate::table::Cell;
 
-/// The kinds of perturbations whose means are compared, in order.
-const KINDS: [&str; 3] = ["none (clean)", "made by another teacher", "made by itself"];
+/// What is compared, in order: all pairs of teachers on clean images, and under ODS those without and with the teacher that
+/// makes it. With two teachers there is none without it.
+const KINDS: [&str; 3] = ["all pairs, clean", "pairs without maker", "pairs with maker"];
 
-/// Mean diversity of a teacher under each of [`KINDS`], by seed.
+/// Mean diversity of each of [`KINDS`], by seed.
 type Means = [BTreeMap<u64, f64>; 3];
 
 pub(super) fn figure(sources: &Sources) -> Figure {
@@ -24,11 +25,12 @@ pub(super) fn figure(sources: &Sources) -> Figure {
     let means = means(&found);
     let text = |kind: usize| over_seeds(&means[kind]).map(|cell| estimate(cell, 3));
     let number = match (text(0), text(1), text(2)) {
-        (Some(clean), Some(other), Some(own)) => {
-            format!(
-                "A teacher's KLD: {own} under its own ODS, {other} under another's, {clean} on clean images"
-            )
-        }
+        (Some(clean), Some(other), Some(own)) => format!(
+            "Mean KLD under ODS of one teacher: {other} over the pairs without it, {own} over its own; {clean} on clean images"
+        ),
+        (Some(clean), None, Some(own)) => format!(
+            "Mean KLD under ODS of one of two teachers: {own}; {clean} on clean images. There is no pair without it"
+        ),
         _ => String::new(),
     };
     Figure {
@@ -36,8 +38,10 @@ pub(super) fn figure(sources: &Sources) -> Figure {
         drawing: if found.is_empty() { Err(NO_ANALYSES.to_owned()) } else { Ok(draw(&found, &means)) },
         number,
         sentence: format!(
-            "Mean pairwise KL between the teacher of a column and the others, on training images that ODS has perturbed with \
-             the teacher of a row; on the diagonal it is the teacher's own perturbation. {}",
+            "Above, mean pairwise KL between the teacher of a column and the others, on training images that ODS has perturbed \
+             with the teacher of a row. All of a row hold a pair with that teacher, the outlined one no other. Below, the means \
+             of the pairs without and with the teacher that makes the perturbation: ODS carries over where those without it rise \
+             above clean images. {}",
             seeds(found.len())
         ),
         claim: compare(
@@ -50,22 +54,10 @@ pub(super) fn figure(sources: &Sources) -> Figure {
 }
 
 fn means(found: &[(u64, &Transfer)]) -> Means {
-    let mut means = Means::default();
-    for (seed, transfer) in found {
-        let (mut own, mut other) = (Vec::new(), Vec::new());
-        for (r, row) in transfer.values.rows().enumerate() {
-            for (m, value) in row.iter().enumerate() {
-                if r == m { &mut own } else { &mut other }.push(f64::from(*value));
-            }
-        }
-        let clean: Vec<f64> = transfer.clean.iter().map(|value| f64::from(*value)).collect();
-        for (mean, values) in means.iter_mut().zip([clean, other, own]) {
-            if !values.is_empty() {
-                mean.insert(*seed, values.iter().sum::<f64>() / values.len() as f64);
-            }
-        }
-    }
-    means
+    [Transfer::clean_mean, Transfer::foreign, Transfer::own].map(|of| {
+        let mean = |(seed, transfer): &(u64, &Transfer)| Some((*seed, of(transfer)?));
+        found.iter().filter_map(mean).collect()
+    })
 }
 
 fn draw(found: &[(u64, &Transfer)], means: &Means) -> Drawing {
@@ -112,7 +104,7 @@ fn draw(found: &[(u64, &Transfer)], means: &Means) -> Drawing {
     let high = extent(cells.iter().map(|(_, cell)| ends(*cell).1)).map_or(1.0, |(_, high)| 1.05 * high);
     let sides = (names_width(names.iter().copied()), WIDTH - 14.0);
     let listing = Listing::new(sides, bottom + 16.0, (0.0, high), cells.len());
-    listing.draw(&mut canvas, "", "mean KLD of a teacher, nats", &names, 6);
+    listing.draw(&mut canvas, "", "mean KLD, nats", &names, 6);
     for (line, (kind, cell)) in cells.iter().enumerate() {
         let style = style::of_row(["teacher-1", "be-kd-gaussian", "be-kd-ods"][*kind]);
         if cell.std.is_some() {

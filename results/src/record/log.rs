@@ -30,6 +30,17 @@ pub struct EpochRow {
     pub val_nll: Option<f64>,
 }
 
+impl EpochRow {
+    /// The epoch whose network a run keeps: that of the highest validation accuracy, the first of equals; none where no epoch
+    /// validated.
+    pub fn kept(epochs: &[Self]) -> Option<&Self> {
+        let better = |best: Option<&'_ Self>, epoch: &Self| {
+            epoch.val_acc.is_some_and(|acc| best.and_then(|best| best.val_acc).is_none_or(|own| acc > own))
+        };
+        epochs.iter().fold(None, |best, epoch| if better(best, epoch) { Some(epoch) } else { best })
+    }
+}
+
 /// An epoch's wall time in `timing.csv`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TimingRow {
@@ -112,4 +123,33 @@ fn finish(lines: Writer<Vec<u8>>, mut file: File) -> std::io::Result<()> {
 
 fn csv_error(path: &Path) -> impl Fn(csv::Error) -> Error {
     move |source| Error::Csv { path: path.to_owned(), source: Box::new(source) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_the_best_validated_epochs_is_kept() {
+        let epoch = |epoch, train_acc, val_acc| EpochRow {
+            epoch,
+            lr: 0.1,
+            loss: 1.0,
+            ce: None,
+            kd: None,
+            train_acc,
+            val_acc,
+            val_nll: None,
+        };
+        let epochs = [
+            epoch(1, 0.2, Some(0.3)),
+            epoch(2, 0.9, None),
+            epoch(3, 0.8, Some(0.7)),
+            epoch(4, 0.95, Some(0.7)),
+            epoch(5, 1.0, Some(0.6)),
+        ];
+        assert_eq!(EpochRow::kept(&epochs).map(|epoch| epoch.epoch), Some(3));
+        assert_eq!(EpochRow::kept(&epochs[1..2]), None);
+        assert_eq!(EpochRow::kept(&[]), None);
+    }
 }

@@ -25,9 +25,14 @@ pub(crate) struct Line {
     pub(crate) cells: Vec<String>,
 }
 
+/// The columns that are shown, in order.
+fn shown() -> impl Iterator<Item = Column> {
+    Column::ALL.into_iter().take(Column::SHOWN)
+}
+
 /// The headings, one for the label and one for each cell.
 pub(crate) fn headings() -> Vec<&'static str> {
-    ["row", "seeds"].into_iter().chain(Column::ALL.map(Column::heading)).collect()
+    ["row", "seeds"].into_iter().chain(shown().map(Column::heading)).collect()
 }
 
 /// The lines of `experiment`.
@@ -46,7 +51,7 @@ pub(crate) fn lines(experiment: &Experiment, symbols: &Symbols) -> Vec<Line> {
 }
 
 fn ours(row: &Row, symbols: &Symbols) -> Line {
-    let cells = Column::ALL.map(|column| match row.cell(column) {
+    let cells = shown().map(|column| match row.cell(column) {
         Some(cell) => spread(column, cell, symbols),
         None => String::new(),
     });
@@ -54,7 +59,7 @@ fn ours(row: &Row, symbols: &Symbols) -> Line {
 }
 
 fn printed(reference: &Reference, published: &Published) -> Line {
-    let cells = Column::ALL.map(|column| match published.printed(column) {
+    let cells = shown().map(|column| match published.printed(column) {
         Some(fraction) if fraction.starts_with('.') => format!("0{fraction}"),
         Some(number) => number.to_owned(),
         None => String::new(),
@@ -63,14 +68,14 @@ fn printed(reference: &Reference, published: &Published) -> Line {
 }
 
 fn difference(row: &Row, published: &Published, symbols: &Symbols) -> Line {
-    let cells = Column::ALL.map(|column| match (row.cell(column), published.value(column)) {
+    let cells = shown().map(|column| match (row.cell(column), published.value(column)) {
         (Some(cell), Some(value)) => signed(column, cell.mean - value, symbols),
         _ => String::new(),
     });
     line(false, "difference".into(), String::new(), cells)
 }
 
-fn line(ours: bool, label: String, seeds: String, cells: [String; Column::ALL.len()]) -> Line {
+fn line(ours: bool, label: String, seeds: String, cells: impl Iterator<Item = String>) -> Line {
     Line { ours, label, cells: std::iter::once(seeds).chain(cells).collect() }
 }
 

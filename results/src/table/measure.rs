@@ -1,6 +1,6 @@
 //! The rows of one seed, measured from its records' predictions.
 
-use metrics::{Dee, Scores, dee, fit_temperature, mean_pairwise_kl, score};
+use metrics::{Dee, Scores, dee, fit_temperature, mean_pairwise_disagreement, mean_pairwise_kl, score};
 use rayon::prelude::*;
 
 use super::model::Bound;
@@ -48,7 +48,7 @@ pub(super) fn seed(records: &[Record]) -> Result<Seed> {
     let rows = candidates
         .iter()
         .zip(&scores)
-        .map(|(candidate, (scores, kld))| {
+        .map(|(candidate, (scores, diversity))| {
             let dee = match curve.is_empty() {
                 true => None,
                 false => Some(
@@ -56,14 +56,23 @@ pub(super) fn seed(records: &[Record]) -> Result<Seed> {
                         .map_err(|source| Error::Score { what: name(&candidate.row), source })?,
                 ),
             };
-            Ok(Measured::new(candidate.row.clone(), scores, dee, *kld))
+            Ok(Measured::new(candidate.row.clone(), scores, dee, *diversity))
         })
         .collect::<Result<_>>()?;
     Ok(Seed { teachers: predicted.teachers(), members, rows })
 }
 
+/// How much members differ on test images.
+#[derive(Clone, Copy)]
+struct Diversity {
+    /// Mean pairwise KL, nats.
+    kld: f64,
+    /// Mean pairwise disagreement, a fraction.
+    disagreement: f64,
+}
+
 impl Measured {
-    fn new(row: String, scores: &Scores, dee: Option<Dee>, kld: Option<f64>) -> Self {
+    fn new(row: String, scores: &Scores, dee: Option<Dee>, diversity: Option<Diversity>) -> Self {
         let values = Column::ALL.map(|column| match column {
             Column::Acc => Some(scores.acc),
             Column::Nll => Some(scores.nll),
@@ -73,7 +82,8 @@ impl Measured {
             Column::Cbs => Some(scores.cbs),
             Column::Cece => Some(scores.cece),
             Column::Dee => dee.map(|dee| dee.value),
-            Column::Kld => kld,
+            Column::Kld => diversity.map(|diversity| diversity.kld),
+            Column::Dis => diversity.map(|diversity| diversity.disagreement),
         });
         let bound = dee.and_then(|dee| match (dee.at_least, dee.at_most) {
             (true, _) => Some(Bound::AtLeast),
@@ -86,11 +96,15 @@ impl Measured {
 
 impl Candidate<'_> {
     /// Scores on test with the temperature of validation; diversity where there are members to compare.
-    fn scores(&self) -> metrics::Result<(Scores, Option<f64>)> {
+    fn scores(&self) -> metrics::Result<(Scores, Option<Diversity>)> {
         let temperature = fit_temperature(&self.val.probs()?, self.val.labels)?;
         let Members { logits, labels, m, n, k } = self.test;
         let scores = score(&self.test.probs()?, labels, temperature)?;
-        let kld = if m > 1 { Some(mean_pairwise_kl(logits, m, n, k)?) } else { None };
-        Ok((scores, kld))
+        if m < 2 {
+            return Ok((scores, None));
+        }
+        let kld = mean_pairwise_kl(logits, m, n, k)?;
+        let disagreement = mean_pairwise_disagreement(logits, m, n, k)?;
+        Ok((scores, Some(Diversity { kld, disagreement })))
     }
 }

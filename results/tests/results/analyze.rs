@@ -5,7 +5,7 @@ use std::path::Path;
 
 use results::Error;
 use results::analysis::tables::{self, Source};
-use results::analysis::{self, Analysis, Estimator, Set};
+use results::analysis::{self, Analysis, Estimator, Matrix, Set};
 use results::sheet::{Sheet, render};
 use results::table::Format;
 
@@ -128,4 +128,31 @@ fn estimates_are_shown_with_their_errors() {
     }
     let notes = tables::jacobian(&Source::read(&folder).unwrap()).notes.join("\n");
     assert!(notes.contains("Estimated from 32 random projections"), "{notes}");
+}
+
+/// A distance that falls is no closeness: with all distances above 1, where a Jacobian of zeros would be, it is called smaller,
+/// and a note says why.
+#[test]
+fn distances_above_one_are_not_called_closer() {
+    let out = tempfile::tempdir().unwrap();
+    make(out.path());
+    let folder = out.path().join("quick-smoke");
+    for seed in [1, 2] {
+        for (row, distance) in [("be-kd", 2.0), ("be-kd-ods", 1.5)] {
+            let mut one = made::student_analysis(row, seed, Estimator::Exact);
+            for found in one.jacobian.as_mut().unwrap().spaces.values_mut() {
+                found.distance = Matrix::new(4, vec![distance; 8]);
+                found.cosine = Matrix::new(4, vec![0.5; 8]);
+            }
+            one.write(&analysis::path(&folder, row, seed)).unwrap();
+        }
+    }
+    let sheet = tables::jacobian(&Source::read(&folder).unwrap());
+    let verdict = |measure: &str| {
+        let mut lines = sheet.lines.iter().filter(|line| line[1] == measure && line[2] == "be-kd-ods");
+        lines.next().unwrap().last().unwrap().clone()
+    };
+    assert_eq!((verdict("distance").as_str(), verdict("cosine").as_str()), ("smaller", "inconclusive"));
+    let notes = sheet.notes.join("\n");
+    assert!(notes.contains("of probs: be-kd 2.000, be-kd-ods 1.500; of logits: be-kd 2.000,"), "{notes}");
 }

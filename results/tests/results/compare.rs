@@ -54,7 +54,9 @@ fn values_are_those_of_the_table_and_clear_differences_are_found() {
         }
     }
     // One network has no diversity to compare.
-    assert!(!found.iter().any(|one| one.row == "kd" && one.column == Column::Kld));
+    let of_members = [Column::Kld, Column::Dis];
+    assert!(!found.iter().any(|one| one.row == "kd" && of_members.contains(&one.column)));
+    assert!(of_members.map(|column| of(&found, "be-kd-ods", column)).iter().all(|one| one.low < one.high));
     assert_eq!(compare(&folder, BASELINE, 400).unwrap(), found, "equal records give equal intervals");
 }
 
@@ -80,7 +82,7 @@ fn a_dee_beyond_its_curve_decides_nothing() {
     assert_eq!((be.is_bound, be.verdict), (true, Verdict::Inconclusive));
     assert_eq!((one.is_bound, one.verdict), (false, Verdict::Worse));
     assert!(found.iter().all(|one| one.column == Column::Dee || !one.is_bound));
-    let notes = sheet("quick-smoke", &found).notes;
+    let notes = sheet("quick-smoke", BASELINE, &found).notes;
     assert!(notes.iter().any(|note| note.contains("a bound and no value")), "{notes:?}");
 }
 
@@ -130,6 +132,23 @@ fn the_spread_over_seeds_widens_the_interval() {
     assert!(!found.iter().any(|one| one.column == Column::Dee));
 }
 
+/// Any row may be the baseline: the difference turns round, and the table names what it is against.
+#[test]
+fn another_row_can_be_the_baseline() {
+    let out = tempfile::tempdir().unwrap();
+    make(out.path(), 2);
+    let folder = out.path().join("quick-smoke");
+    let found = compare(&folder, "be-kd-ods", 100).unwrap();
+    let turned = compare(&folder, BASELINE, 100).unwrap();
+    let [one, other] = [of(&found, BASELINE, Column::Nll), of(&turned, "be-kd-ods", Column::Nll)];
+    assert!((one.mean() + other.mean()).abs() < 1e-12 && one.mean() > 0.0, "{one:?} {other:?}");
+    let sheet = sheet("quick-smoke", "be-kd-ods", &found);
+    assert_eq!(
+        (sheet.title.as_str(), sheet.headings[4].as_str()),
+        ("quick-smoke: against be-kd-ods", "be-kd-ods")
+    );
+}
+
 #[test]
 fn without_a_baseline_there_is_nothing_to_compare() {
     let out = tempfile::tempdir().unwrap();
@@ -145,7 +164,7 @@ fn the_table_in_every_format() {
     make(out.path(), 2);
     let mut found = compare(&out.path().join("quick-smoke"), BASELINE, 200).unwrap();
     found.retain(|one| ["be-kd-ods", "kd"].contains(&one.row.as_str()));
-    let sheets = [sheet("quick-smoke", &found)];
+    let sheets = [sheet("quick-smoke", BASELINE, &found)];
     insta::assert_snapshot!("compare_term", render(&sheets, Format::Term));
     insta::assert_snapshot!("compare_md", render(&sheets, Format::Md));
     insta::assert_snapshot!("compare_latex", render(&sheets, Format::Latex));

@@ -7,7 +7,7 @@ use crate::made::Made;
 use proptest::prelude::*;
 use results::Error;
 use results::record::{
-    EpochRow, LogRow, MODEL, PREDICTIONS, Predictions, RUN, Record, RunInfo, Split, TimingRow, scan,
+    EpochRow, LogRow, METRICS, MODEL, PREDICTIONS, Predictions, RUN, Record, RunInfo, Split, TimingRow, scan,
 };
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -83,6 +83,17 @@ fn an_interrupted_draft_is_kept_and_is_no_record() {
     assert!(matches!(error, Error::Incomplete { file: PREDICTIONS, .. }), "{error}");
     assert_eq!(run().place().begin(out.path()).unwrap(), draft);
     assert_eq!(fs::read_to_string(draft.join("checkpoint")).unwrap(), "half way");
+}
+
+/// What there is of a damaged record is not given up: its predictions are good.
+#[test]
+fn a_record_that_lacks_a_file_is_not_to_be_removed() {
+    let out = tempfile::tempdir().unwrap();
+    let record = run().write(out.path());
+    fs::remove_file(record.dir().join(METRICS)).unwrap();
+    let error = Record::open(record.dir()).unwrap_err().to_string();
+    assert!(error.contains("metrics.csv is missing; put the file back"), "{error}");
+    assert!(!error.contains("remove") && !error.contains("delete"), "{error}");
 }
 
 #[test]

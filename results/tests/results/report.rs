@@ -1,6 +1,6 @@
 //! The report from small records: its structure, its marks, its files. Values are chosen so that means can be checked by
 //! eye in the snapshot: of seed s the teachers' KLD is s/10 on clean training images, the same with Gaussian noise, three
-//! times that with ODS and with ConfODS.
+//! times that with ODS and with ConfODS; under ODS of one of three teachers the pairs without it have twice the clean KLD.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,7 +9,9 @@ use results::analysis::{
     self, Against, Analysis, Cost, Curve, Direction, Diversity, Estimator, JacobianMatch, Match, Matrix,
     Remainder, Set, Space, TEACHERS, Transfer,
 };
+use results::check::Verdict;
 use results::figure::Id;
+use results::record::{EpochRow, LogRow, METRICS};
 use results::report::{ReportFile, Section, files, page};
 use results::rows::{STUDENTS, teacher};
 use results::tensorboard;
@@ -66,8 +68,8 @@ fn made_analysis(row: &str, seed: u64) -> Analysis {
         // Three of four above 0.95.
         confidence: is_teachers.then(|| Matrix::new(4, [0.5, 0.96, 0.99, 1.0].repeat(4))),
         transfer: is_teachers.then(|| Transfer {
-            values: Matrix::new(2, vec![4.0 * kl, 3.0 * kl, 2.0 * kl, 5.0 * kl]),
-            clean: vec![kl; 2],
+            values: Matrix::new(3, [4.0, 3.0, 3.0, 3.0, 5.0, 4.0, 3.0, 4.0, 5.0].map(|of| of * kl).to_vec()),
+            clean: vec![kl; 3],
         }),
         remainder: is_teachers.then(|| Remainder {
             norm: vec![0.1, 1.0],
@@ -167,6 +169,45 @@ fn figures_that_the_records_cannot_give_say_why() {
         assert_eq!(marks > 0, drawn, "{id}");
         assert!(drawn || figure.contains("class=\"absent\""), "{id}");
     }
+}
+
+/// With two teachers every pair is with the perturbing one, however much it is raised.
+#[test]
+fn two_teachers_claim_no_transfer() {
+    let out = tempfile::tempdir().unwrap();
+    make_records(out.path(), "quick");
+    let folder = out.path().join("quick-laptop");
+    let transfer = |matrix: Matrix, clean| Some(Transfer { values: matrix, clean });
+    let claim = |transfer: &dyn Fn(f32) -> Option<Transfer>| {
+        for seed in SEEDS {
+            let one = Analysis { transfer: transfer(seed as f32), ..made_analysis(TEACHERS, seed) };
+            one.write(&analysis::path(&folder, TEACHERS, seed)).unwrap();
+        }
+        section(&folder).figures.into_iter().find(|figure| figure.id == Id::Transfer).unwrap()
+    };
+    let three = claim(&|kl| made_analysis(TEACHERS, kl as u64).transfer);
+    assert!(three.claim.evidence.starts_with("0.3000 and 0.1500"), "{:?}", three.claim);
+    let two = claim(&|kl| transfer(Matrix::new(2, vec![9.0 * kl; 4]), vec![kl; 2]));
+    assert_eq!(two.claim.verdict, Verdict::Inconclusive);
+    assert_eq!(two.claim.evidence, "no seed has both sides");
+    assert!(two.number.contains("no pair without it") && two.drawing.is_ok(), "{}", two.number);
+}
+
+/// The network of a run is that of the best validation accuracy, which need not be that of the last epoch.
+#[test]
+fn teachers_fit_by_the_epoch_that_is_kept() {
+    let out = tempfile::tempdir().unwrap();
+    let [first, last] = Made::epochs();
+    let epochs = [EpochRow { val_acc: Some(0.8), ..first }, last];
+    for seed in SEEDS {
+        let record = Made::new("quick", "laptop", "teacher-1", seed).write(out.path());
+        EpochRow::write_all(&epochs, &record.dir().join(METRICS)).unwrap();
+    }
+    let figures = section(&out.path().join("quick-laptop")).figures;
+    let curves = figures.into_iter().find(|figure| figure.id == Id::Curves).unwrap();
+    assert!(curves.claim.evidence.starts_with("0.5000 against 0.99"), "{:?}", curves.claim);
+    assert_eq!(curves.claim.verdict, Verdict::Fail);
+    assert!(curves.number.contains("50.00"), "{}", curves.number);
 }
 
 #[test]

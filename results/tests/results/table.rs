@@ -89,7 +89,20 @@ fn rows_are_the_scores_of_the_predictions() {
     let kld = mean_pairwise_kl(&pair, 2, 60, made::CLASSES).unwrap();
     close(row(experiment, "de-2").cell(Column::Kld).map(|cell| cell.mean), kld, "kld");
 
+    // Pairs of top classes, counted here.
+    let [one, other] = [0, 1].map(|n: usize| {
+        let best = |row: &[f32]| {
+            row.iter().enumerate().fold(0, |best, (class, z)| if *z > row[best] { class } else { best })
+        };
+        teachers[n].test.logits.chunks(made::CLASSES).map(best).collect::<Vec<_>>()
+    });
+    let differ = one.iter().zip(&other).filter(|(one, other)| one != other).count();
+    assert!(differ > 0);
+    let dis = row(experiment, "de-2").cell(Column::Dis).map(|cell| cell.mean);
+    close(dis, differ as f64 / 60.0, "dis");
+
     assert_eq!(row(experiment, "kd").cell(Column::Kld), None);
+    assert_eq!(row(experiment, "kd").cell(Column::Dis), None);
     let kd = expected(&[Made::new("quick", "smoke", "kd", 1).signal(2.1).predictions()]);
     close(row(experiment, "kd").cell(Column::Cnll).map(|cell| cell.mean), kd.cnll, "cnll of kd");
     let best = row(experiment, "be-kd-conf-ods").cell(Column::Dee).unwrap();
@@ -219,8 +232,8 @@ fn csv_keeps_every_bit() {
     let mut lines = text.lines();
     assert_eq!(
         lines.next().unwrap(),
-        "experiment,row,seeds,acc,nll,bs,ece,cnll,cbs,cece,dee,kld,\
-         acc_std,nll_std,bs_std,ece_std,cnll_std,cbs_std,cece_std,dee_std,kld_std,dee_at_least,dee_at_most"
+        "experiment,row,seeds,acc,nll,bs,ece,cnll,cbs,cece,dee,kld,dis,\
+         acc_std,nll_std,bs_std,ece_std,cnll_std,cbs_std,cece_std,dee_std,kld_std,dis_std,dee_at_least,dee_at_most"
     );
     for row in &only(&table).rows {
         let cells: Vec<&str> = lines.next().unwrap().split(',').collect();

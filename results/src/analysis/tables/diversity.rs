@@ -8,7 +8,16 @@ use crate::analysis::Set;
 use crate::sheet::{Sheet, full};
 
 /// Bins of the confidence.
-const BINS: usize = 10;
+pub(crate) const BINS: usize = 10;
+
+/// The KL of a bin with less than this part of a seed's images is not shown: a few images decide it.
+const LEAST: f64 = 0.001;
+
+/// The mean KL of a bin of one seed; none where it has too few of the seed's images ([`LEAST`]). Tables and figures average
+/// a bin's KL over the seeds that have one.
+pub(crate) fn bin_kl(seed: &Binned, bin: usize) -> Option<f64> {
+    seed.value[bin].filter(|_| seed.share[bin] >= LEAST)
+}
 
 /// The images that a row's members are asked about.
 #[derive(Clone, Copy)]
@@ -35,8 +44,8 @@ impl Images {
 }
 
 /// A line for each row of several members and each set of images: the mean pairwise KL over images ("mean-KLD"), and for
-/// each bin of the members' mean confidence its share and its mean KL. Over seeds; a bin's KL over those that have images
-/// in it.
+/// each bin of the members' mean confidence its share and its mean KL. Over seeds; a bin's KL over those that have at
+/// least 0.1% of their images in it.
 pub fn diversity(source: &Source) -> Sheet {
     let (mut lines, mut csv) = (Vec::new(), Vec::new());
     for row in source.rows() {
@@ -61,13 +70,14 @@ pub fn diversity(source: &Source) -> Sheet {
             numbers(0.0, 1.0, &vec![1.0; seeds.len()], &means);
             for bin in 0..BINS {
                 let share: Vec<f64> = seeds.iter().map(|seed| seed.share[bin]).collect();
-                let kl: Vec<f64> = seeds.iter().filter_map(|seed| seed.value[bin]).collect();
+                let kl: Vec<f64> = seeds.iter().filter_map(|seed| bin_kl(seed, bin)).collect();
                 numbers(bin as f64 / BINS as f64, (bin + 1) as f64 / BINS as f64, &share, &kl);
                 let percent = 100.0 * mean(&share).unwrap_or(0.0);
-                line.push(match percent > 0.0 {
-                    true if percent < 0.5 => format!("{} <1%", average(&kl, 3)),
-                    true => format!("{} {percent:.0}%", average(&kl, 3)),
-                    false => String::new(),
+                let share = if percent < 0.5 { "<1%".to_owned() } else { format!("{percent:.0}%") };
+                line.push(match (percent > 0.0, kl.is_empty()) {
+                    (true, false) => format!("{} {share}", average(&kl, 3)),
+                    (true, true) => share,
+                    (false, _) => String::new(),
                 });
             }
             lines.push(line);
@@ -82,7 +92,8 @@ pub fn diversity(source: &Source) -> Sheet {
         lines,
         notes: vec![
             "Mean pairwise KL between members in nats: over all images (mean-KLD), and in bins of the confidence of their \
-             mean prediction, with the bin's share of the images; means over seeds. clean, gaussian, ods and conf-ods are \
+             mean prediction, with the bin's share of the images; means over seeds, a bin's KL over those that have at least 0.1% of their \
+             images in it. clean, gaussian, ods and conf-ods are \
              training images."
                 .to_owned(),
         ],
@@ -108,5 +119,22 @@ fn binned(source: &Source, row: &str, images: Images) -> Vec<Binned> {
             .filter(|tested| tested.row == row)
             .map(|tested| Binned::new(tested.diversity.iter().copied(), BINS))
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of 1,000 images is 0.1%, one of 1,001 is less.
+    #[test]
+    fn a_bin_of_few_images_has_no_kl() {
+        let of = |count: usize| {
+            let images = (0..count).map(|image| if image == 0 { (0.25, 4.0) } else { (0.95, 1.0) });
+            Binned::new(images, BINS)
+        };
+        assert_eq!((bin_kl(&of(1000), 2), bin_kl(&of(1000), 9)), (Some(4.0), Some(1.0)));
+        assert_eq!((bin_kl(&of(1001), 2), bin_kl(&of(1001), 9)), (None, Some(1.0)));
+        assert_eq!(bin_kl(&of(1000), 5), None);
     }
 }

@@ -8,32 +8,39 @@ use crate::analysis::{Against, Estimator, JacobianMatch, Matrix, Space};
 use crate::compare::BASELINE;
 use crate::sheet::{Sheet, full};
 
-/// What is compared: its name and whether more is closer.
-const MEASURES: [(&str, bool); 2] = [("cosine", true), ("distance", false)];
+/// What is compared: its name, and how a median above and below the baseline's is called. Only the cosine speaks of
+/// closeness: a distance falls as well where the student's Jacobian shrinks, down to 1 for one of zeros.
+const MEASURES: [(&str, [&str; 2]); 2] =
+    [("cosine", ["closer", "farther"]), ("distance", ["larger", "smaller"])];
 
-/// A line for each student, space and measure: mean and quartiles over members and test images, and whether the median is
-/// closer to the teachers than [`BASELINE`]'s, by the 95% interval of the difference within a seed over seeds. (Where a
-/// teacher is nearly certain its Jacobian is tiny: means of distances are those of a few images.)
+/// A line for each student, space and measure: mean and quartiles over members and test images, and how the median is to
+/// [`BASELINE`]'s, by the 95% interval of the difference within a seed over seeds. (Where a teacher is nearly certain its
+/// Jacobian is tiny: means of distances are those of a few images.)
 pub fn jacobian(source: &Source) -> Sheet {
     let (mut lines, mut csv) = (Vec::new(), Vec::new());
     let mut ranking = Vec::new();
+    let mut beyond: Vec<String> = Vec::new();
     for space in [Space::Probs, Space::Logits] {
-        for (measure, more_is_closer) in MEASURES {
+        for (measure, [above, below]) in MEASURES {
             let baseline = summaries(source, BASELINE, space, measure);
+            let mut far = Vec::new();
             for row in source.rows() {
                 let seeds = summaries(source, row, space, measure);
                 let Some(against) = against(source, row).filter(|_| !seeds.is_empty()) else { continue };
                 let of = |value: fn(&Summary) -> f64| seeds.values().map(value).collect::<Vec<f64>>();
                 let means = of(|one| one.mean);
-                let closer: Vec<f64> = seeds
+                let differences: Vec<f64> = seeds
                     .iter()
                     .filter_map(|(seed, own)| Some(own.quartiles[1] - baseline.get(seed)?.quartiles[1]))
-                    .map(|difference| if more_is_closer { difference } else { -difference })
                     .collect();
-                let verdict = match (row == BASELINE || closer.is_empty(), against) {
+                let verdict = match (row == BASELINE || differences.is_empty(), against) {
                     (true, _) | (_, Against::Ensemble) => "",
-                    _ => verdict(&closer, "closer", "farther"),
+                    _ => verdict(&differences, above, below),
                 };
+                if measure == "distance" {
+                    let median = mean(&of(|one| one.quartiles[1])).filter(|median| *median > 1.0);
+                    far.extend(median.map(|median| format!("{row} {median:.3}")));
+                }
                 if (space, measure, against) == (Space::Probs, "cosine", Against::OneToOne) {
                     ranking.extend(mean(&of(|one| one.quartiles[1])).map(|median| (row, median)));
                 }
@@ -68,6 +75,9 @@ pub fn jacobian(source: &Source) -> Sheet {
                         .collect(),
                 );
             }
+            if !far.is_empty() {
+                beyond.push(format!("of {}: {}", space.name(), far.join(", ")));
+            }
         }
     }
     let headings = ["of", "measure", "row", "against", "seeds", "mean", "25%", "median", "75%", "than be-kd"];
@@ -76,7 +86,7 @@ pub fn jacobian(source: &Source) -> Sheet {
         labels: 4,
         headings: headings.map(str::to_owned).into(),
         lines,
-        notes: notes(source, ranking),
+        notes: notes(source, ranking, &beyond),
         csv_header: "experiment,of,measure,row,against,seeds,mean,mean_std,quartile1,median,quartile3,than_be_kd",
         csv,
     }
@@ -108,13 +118,15 @@ fn finite(matrix: &Matrix) -> Vec<f64> {
     matrix.values().iter().map(|value| f64::from(*value)).filter(|value| value.is_finite()).collect()
 }
 
-fn notes(source: &Source, mut ranking: Vec<(&str, f64)>) -> Vec<String> {
+/// `ranking` are the rows' median cosines of probabilities, `beyond` the median distances above 1, a space each.
+fn notes(source: &Source, mut ranking: Vec<(&str, f64)>, beyond: &[String]) -> Vec<String> {
     let all = || source.analyses.iter().filter_map(|one| one.jacobian.as_ref());
     let mut notes = vec![
         "Jacobians by the image on test images: cosine and relative distance ‖J_S - J_T‖ / ‖J_T‖ in the Frobenius norm, \
          subnetwork m against teacher m (one to one) or one network against the teachers' mean (ensemble: not to be \
          compared with the others). `than be-kd`: by the 95% interval over seeds of the difference of medians within a \
-         seed; where a teacher is nearly certain its Jacobian is tiny, and means of distances are those of a few images."
+         seed, and closer or farther by the cosine alone; where a teacher is nearly certain its Jacobian is tiny, and means \
+         of distances are those of a few images."
             .to_owned(),
     ];
     ranking.sort_by(|one, other| other.1.total_cmp(&one.1));
@@ -123,6 +135,13 @@ fn notes(source: &Source, mut ranking: Vec<(&str, f64)>) -> Vec<String> {
         notes.push(format!(
             "From the closest to the farthest by the median cosine of probabilities: {}.",
             listed.join(", ")
+        ));
+    }
+    if !beyond.is_empty() {
+        notes.push(format!(
+            "Median distances above 1, where a Jacobian of zeros would be at 1, so that a smaller distance may be a smaller \
+             Jacobian and no closer one: {}.",
+            beyond.join("; ")
         ));
     }
     let count = all().find_map(|found| match found.estimator {

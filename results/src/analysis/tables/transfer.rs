@@ -7,7 +7,8 @@ use crate::rows;
 use crate::sheet::{Sheet, full};
 
 /// A line for each perturbing teacher and one for clean images, a column for each teacher: its diversity in nats over
-/// seeds ([`Transfer`]); and own against foreign means with the verdict of the 95% interval over seeds.
+/// seeds ([`Transfer`]); and the pairs without the perturbing teacher against clean images and against those with it, with
+/// the verdict of the 95% interval over seeds.
 pub fn transfer(source: &Source) -> Sheet {
     let stored: Vec<&Transfer> = source.of(TEACHERS).filter_map(|one| one.transfer.as_ref()).collect();
     let members = stored.first().map_or(0, |first| first.clean.len());
@@ -47,43 +48,38 @@ pub fn transfer(source: &Source) -> Sheet {
     }
 }
 
-/// Own, foreign and clean means with what their differences within a seed say.
+/// Means of own, foreign and clean pairs with what their differences within a seed say.
 fn notes(seeds: &[&Transfer]) -> Vec<String> {
-    let clean: Vec<f64> = seeds.iter().filter_map(|seed| mean_of(seed.clean.iter())).collect();
-    let (own, foreign): (Vec<f64>, Vec<f64>) = seeds.iter().filter_map(|seed| own_and_foreign(seed)).unzip();
-    let minus = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<f64>>();
     let mut notes = vec![
         "Diversity of a teacher: the mean KL, in nats, over training images and over the ordered pairs of different \
-         teachers that it is in; means over seeds."
+         teachers that it is in; means over seeds. Every value of a line but the clean one holds a pair with the perturbing \
+         teacher; whether ODS carries over is asked of the pairs without it (foreign), whose mean follows from the line."
             .to_owned(),
     ];
-    if own.is_empty() {
+    let all = |seed: &&Transfer| Some((seed.clean_mean()?, seed.foreign()?, seed.own()?));
+    let found: Vec<(f64, f64, f64)> = seeds.iter().filter_map(all).collect();
+    if found.is_empty() {
+        if !seeds.is_empty() {
+            notes.push(
+                "With two teachers there is no pair without the perturbing one: nothing is said about transfer."
+                    .to_owned(),
+            );
+        }
         return notes;
     }
+    let of = |value: fn(&(f64, f64, f64)) -> f64| found.iter().map(value).collect::<Vec<f64>>();
+    let carried = of(|(clean, foreign, _)| foreign - clean);
+    let more = of(|(_, foreign, own)| own - foreign);
     notes.push(format!(
-        "Own perturbation {}, foreign {}, clean {}. Foreign against clean: {} ({}). Own against foreign: {} ({}).",
-        spread(&own, 4),
-        spread(&foreign, 4),
-        spread(&clean, 4),
-        spread(&minus(&foreign, &clean), 4),
-        verdict(&minus(&foreign, &clean), "ODS carries over", "ODS lowers the diversity of others"),
-        spread(&minus(&own, &foreign), 4),
-        verdict(&minus(&own, &foreign), "more with its own", "less with its own"),
+        "Pairs with the perturbing teacher (own) {}, pairs without it (foreign) {}, clean {}. Foreign against clean: {} ({}). \
+         Own against foreign: {} ({}).",
+        spread(&of(|found| found.2), 4),
+        spread(&of(|found| found.1), 4),
+        spread(&of(|found| found.0), 4),
+        spread(&carried, 4),
+        verdict(&carried, "ODS carries over", "ODS lowers the diversity of others"),
+        spread(&more, 4),
+        verdict(&more, "more with its own", "less with its own"),
     ));
     notes
-}
-
-/// The means of the diagonal and of the rest.
-fn own_and_foreign(transfer: &Transfer) -> Option<(f64, f64)> {
-    let members = transfer.clean.len();
-    let on_diagonal = |own: bool| {
-        let values = transfer.values.values().iter().enumerate();
-        let of = values.filter(move |(index, _)| (index / members == index % members) == own);
-        of.map(|(_, value)| value)
-    };
-    Some((mean_of(on_diagonal(true))?, mean_of(on_diagonal(false))?))
-}
-
-fn mean_of<'a>(values: impl Iterator<Item = &'a f32>) -> Option<f64> {
-    mean(&values.map(|value| f64::from(*value)).collect::<Vec<_>>())
 }
