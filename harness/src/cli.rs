@@ -117,6 +117,9 @@ pub struct Table {
     /// term, csv, md or latex.
     #[arg(long, default_value = "term")]
     pub format: String,
+    /// The values of each seed instead of their mean and spread, as CSV.
+    #[arg(long, conflicts_with = "format")]
+    pub each_seed: bool,
 }
 
 /// Arguments of `analyze`.

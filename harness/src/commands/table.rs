@@ -12,8 +12,8 @@ use crate::output::out;
 /// An unknown format; records that are missing or damaged.
 pub fn run(args: &cli::Table) -> anyhow::Result<()> {
     let format = format(&args.format)?;
-    out!("{}", Table::build(&args.dir)?.render(format))?;
-    Ok(())
+    let table = Table::build(&args.dir)?;
+    out!("{}", if args.each_seed { table.each_seed() } else { table.render(format) })
 }
 
 /// The format `name`.

@@ -2,6 +2,7 @@
 //! their names, which stay; a new one stands between others.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::model::{Bound, Row, Table};
 use crate::Column;
@@ -19,6 +20,30 @@ pub(super) fn render(table: &Table) -> String {
         for row in &experiment.rows {
             let (name, values) = (quoted(&row.name), values(row).join(","));
             text += &format!("{},{name},{},{values}\n", quoted(&experiment.folder), row.seeds);
+        }
+    }
+    text
+}
+
+/// A line a row and seed, with the value of each column and what its DEE is a bound of.
+pub(super) fn each_seed(table: &Table) -> String {
+    let names = Column::ALL.map(Column::name);
+    let bounds = BOUNDS.map(|(name, _)| name);
+    let mut text = format!("experiment,row,seed,{},{}\n", names.join(","), bounds.join(","));
+    for experiment in &table.experiments {
+        for row in &experiment.rows {
+            let columns = Column::ALL.map(|column| row.values(column));
+            for seed in row.each_seed() {
+                let value =
+                    |column: &BTreeMap<u64, f64>| column.get(&seed).map(f64::to_string).unwrap_or_default();
+                let bound =
+                    |(_, bound): (&str, Bound)| match columns[Column::Dee as usize].contains_key(&seed) {
+                        true => (row.bounds().get(&seed) == Some(&bound)).to_string(),
+                        false => String::new(),
+                    };
+                let values = [&columns.each_ref().map(value)[..], &BOUNDS.map(bound)].concat().join(",");
+                text += &format!("{},{},{seed},{values}\n", quoted(&experiment.folder), quoted(&row.name));
+            }
         }
     }
     text

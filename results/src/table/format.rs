@@ -53,6 +53,11 @@ impl Table {
             Format::Latex => latex::render(self),
         }
     }
+
+    /// The values of each seed, of which the table has mean and spread, as CSV: a line a row and seed, in full precision.
+    pub fn each_seed(&self) -> String {
+        csv::each_seed(self)
+    }
 }
 
 #[cfg(test)]

@@ -95,6 +95,11 @@ impl Row {
         self.by_seed.iter().filter_map(value).collect()
     }
 
+    /// The seeds that it is measured on.
+    pub fn each_seed(&self) -> impl Iterator<Item = u64> {
+        self.by_seed.keys().copied()
+    }
+
     /// The seeds whose DEE is a bound, not a value.
     pub fn bounds(&self) -> &BTreeMap<u64, Bound> {
         &self.bounds

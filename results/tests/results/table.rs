@@ -287,3 +287,32 @@ fn several_experiments_with_published_numbers() {
     insta::assert_snapshot!("published_md", table.render(Format::Md));
     insta::assert_snapshot!("published_latex", table.render(Format::Latex));
 }
+
+/// The values of each seed, of which the table has the mean.
+#[test]
+fn each_seed_has_a_line_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    for (seed, teachers) in [(3, 2), (8, 2)] {
+        make_seed(folder.path(), "quick", "smoke", seed, teachers);
+    }
+    let table = Table::build(folder.path()).unwrap();
+    let cells = |text: &str| -> Vec<Vec<String>> {
+        text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
+    };
+    let (each, means) = (cells(&table.each_seed()), cells(&table.render(Format::Csv)));
+    assert_eq!(each[0][..3], ["experiment", "row", "seed"]);
+    assert_eq!(each.len() - 1, 2 * (means.len() - 1));
+    for (line, mean) in means.iter().enumerate().skip(1) {
+        let of_row: Vec<&Vec<String>> = each.iter().filter(|cells| cells[1] == mean[1]).collect();
+        assert_eq!([&of_row[0][2], &of_row[1][2]], ["3", "8"], "line {line}");
+        for column in Column::ALL {
+            let at = |header: &[String]| header.iter().position(|name| name == column.name()).unwrap();
+            let (own, mean) = (at(&each[0]), &mean[at(&means[0])]);
+            let values: Vec<f64> = of_row.iter().filter_map(|cells| cells[own].parse().ok()).collect();
+            match mean.parse::<f64>() {
+                Ok(mean) => assert!((values[0] + values[1] - 2.0 * mean).abs() < 1e-12, "line {line}"),
+                Err(_) => assert!(values.is_empty(), "line {line}"),
+            }
+        }
+    }
+}
