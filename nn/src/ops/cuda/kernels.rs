@@ -80,6 +80,7 @@ pub(super) fn manners(major: i32) -> Result<&'static [Manner]> {
 ///
 /// # Errors
 /// Where it says something else.
+#[cfg(feature = "cudnn")]
 pub(super) fn spreads() -> Result<bool> {
     const NAME: &str = "DIVKD_CUDA_MEMBERS";
     match std::env::var(NAME).as_deref() {

@@ -3,17 +3,14 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use candle_core::cuda::cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
+use candle_core::cuda::cudarc::driver::{CudaEvent, CudaStream};
 
 use super::backend::Manner;
 use super::device::{failed, lock};
-use super::kernels::spreads;
 use crate::error::Result;
 
 /// Streams beside the main one.
 const LANES: usize = 8;
-/// Streams over which the parts of one call are spread at most.
-const SPREAD: usize = 4;
 
 /// candle's stream, and those beside it.
 pub(super) struct Streams {
@@ -25,10 +22,6 @@ pub(super) struct Streams {
     active: Mutex<Option<Arc<CudaStream>>>,
     /// Ends of work beside that the main stream has not waited for.
     ends: Mutex<Vec<CudaEvent>>,
-    /// Over which the parts of a call are spread that the main stream is given, and of one that the branch is.
-    fans: [Fan; 2],
-    /// How many streams a call's parts are given to.
-    width: usize,
     /// Where what is recorded branches off, with where it does and where it ends, each time anew.
     branch: Arc<CudaStream>,
     branch_start: CudaEvent,
@@ -38,22 +31,6 @@ pub(super) struct Streams {
     overlaps: AtomicBool,
     /// Whether the branch has what the main stream has not waited for.
     is_apart: AtomicBool,
-}
-
-/// Streams beside one that goes on behind them, with where they begin and where each ends, each time anew.
-struct Fan {
-    streams: Vec<(Arc<CudaStream>, CudaEvent)>,
-    start: CudaEvent,
-}
-
-impl Fan {
-    fn new(context: &Arc<CudaContext>) -> std::result::Result<Self, DriverError> {
-        let stream = |_| Ok((context.new_stream()?, context.new_event(None)?));
-        Ok(Self {
-            streams: (1..SPREAD).map(stream).collect::<Result<_, _>>()?,
-            start: context.new_event(None)?,
-        })
-    }
 }
 
 impl Streams {
@@ -66,8 +43,6 @@ impl Streams {
             next: AtomicUsize::new(0),
             active: Mutex::default(),
             ends: Mutex::default(),
-            width: if spreads()? { SPREAD } else { 1 },
-            fans: [Fan::new(&context).map_err(asked)?, Fan::new(&context).map_err(asked)?],
             branch: context.new_stream().map_err(asked)?,
             branch_start: context.new_event(None).map_err(asked)?,
             branch_end: context.new_event(None).map_err(asked)?,
@@ -160,47 +135,10 @@ impl Streams {
         Ok(())
     }
 
-    /// How many streams [`Streams::spread`] may give a call's parts to.
-    pub(super) fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Gives `work` for each of `parts` parts to the active stream and others in turn, `width` streams in all, so that a part
-    /// that leaves some of the device idle is made up for by another: behind what the active stream was given so far, which goes
-    /// on behind them all. `work` is told the part, the place of its stream among them, and the stream.
-    ///
-    /// # Errors
-    /// Where the streams fail. What `work` says, which is not asked again once it fails, is the answer.
-    pub(super) fn spread<E>(
-        &self,
-        parts: usize,
-        width: usize,
-        mut work: impl FnMut(usize, usize, &CudaStream) -> std::result::Result<(), E>,
-    ) -> Result<std::result::Result<(), E>> {
-        let asked = |error| failed("spreading a call over streams", error);
-        let active = self.active();
-        let fan = &self.fans[usize::from(*active == *self.branch)];
-        let beside = &fan.streams[..width.min(parts).clamp(1, SPREAD) - 1];
-        if !beside.is_empty() {
-            fan.start.record(&active).map_err(asked)?;
-        }
-        for (stream, _) in beside {
-            stream.wait(&fan.start).map_err(asked)?;
-        }
-        let mut given = Ok(());
-        for part in 0..parts {
-            let place = part % (beside.len() + 1);
-            let stream = place.checked_sub(1).map_or(&active, |place| &beside[place].0);
-            given = work(part, place, stream);
-            if given.is_err() {
-                break;
-            }
-        }
-        // A recording ends with all of them joined, whatever `work` says.
-        for (stream, end) in beside {
-            end.record(stream).and_then(|()| active.wait(end)).map_err(asked)?;
-        }
-        Ok(given)
+    /// Whether a stream is that of the branch.
+    #[cfg(feature = "cudnn")]
+    pub(super) fn is_branch(&self, stream: &CudaStream) -> bool {
+        *stream == *self.branch
     }
 
     /// Gives what `work` asks for to `stream`.

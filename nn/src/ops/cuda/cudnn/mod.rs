@@ -4,6 +4,7 @@
 mod descriptor;
 mod graph;
 mod plan;
+mod spread;
 mod timing;
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,6 +14,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use candle_core::cuda::cudarc::cudnn::result::{self as dnn, CudnnError};
 use candle_core::cuda::cudarc::cudnn::sys::cudnnHandle_t;
 use plan::Plan;
+use spread::Spread;
 use timing::{NEARLY, Timer};
 
 use super::Element;
@@ -75,7 +77,7 @@ static WAYS: LazyLock<Mutex<HashMap<String, HashMap<Key, String>>>> = LazyLock::
 /// A handle.
 struct Library {
     handle: cudnnHandle_t,
-    streams: Arc<Streams>,
+    spread: Spread,
     /// The device's name and versions.
     device: String,
     /// What the run that goes on has been computed by so far.
@@ -106,10 +108,10 @@ pub(super) struct Convolutions {
 impl Convolutions {
     pub(super) fn new(streams: &Arc<Streams>, kernels: Kernels) -> Result<Self> {
         let handle = dnn::create_handle().map_err(|error| failed("opening cuDNN", error))?;
-        let streams = Arc::clone(streams);
-        let device = described(streams.active().context())?;
+        let spread = Spread::new(streams)?;
+        let device = described(spread.active().context())?;
         let (kept, taken, made) = (Ways::new(), HashMap::new(), HashMap::new());
-        let library = Library { handle, streams, device, kept, taken, made };
+        let library = Library { handle, spread, device, kept, taken, made };
         Ok(Self { library: Mutex::new(library), kernels })
     }
 
@@ -152,7 +154,7 @@ impl Convolutions {
     pub(super) unsafe fn run(&self, arena: &Arena, plan: &Plan, call: &Call) -> Result<()> {
         let library = self.library();
         // SAFETY: the handle is alive; the call is the caller's.
-        unsafe { plan.run_members(library.handle, &library.streams, arena, call)? }
+        unsafe { plan.run_members(library.handle, &library.spread, arena, call)? }
             .map_err(|error| failed(Key::new(call, self.kernels), error))
     }
 
@@ -285,7 +287,7 @@ impl Library {
             return Ok(Some(way));
         }
         let plans = self.plans(key, Some(name))?;
-        let plan = Timer::new(self.handle, &self.streams, arena, call)?.first(&plans)?;
+        let plan = Timer::new(self.handle, &self.spread, arena, call)?.first(&plans)?;
         Ok(plan.map(Way::Library))
     }
 
@@ -308,7 +310,7 @@ impl Library {
             return Ok(Way::TensorCores);
         }
         let plans = self.plans(key, None)?;
-        let timer = Timer::new(self.handle, &self.streams, arena, call)?;
+        let timer = Timer::new(self.handle, &self.spread, arena, call)?;
         if !key.rounds() && key.kernels != Kernels::Any {
             return Ok(timer.first(&plans)?.map_or_else(|| plain(key), Way::Library));
         }

@@ -16,8 +16,8 @@ use super::super::Element;
 use super::super::backend::Arena;
 use super::super::convolution::{Call, Pass};
 use super::super::kernels::Kernels;
-use super::super::streams::Streams;
 use super::graph::{Engine, EngineName, Target};
+use super::spread::Spread;
 use super::{Key, Kind, is_not_supported, is_out_of_memory};
 use crate::error::Result;
 use crate::ops::cpu::geometry::ConvShape;
@@ -221,22 +221,21 @@ impl Plan {
         self.workspace.next_power_of_two().max(256)
     }
 
-    /// Launches a call, its members beside each other, but for an epilogue that is not fused. One member's part rarely has as
-    /// many blocks as would keep the whole device busy to its end.
+    /// Launches a call, its members beside each other, but for an epilogue that is not fused.
     ///
     /// # Safety
     /// As `Backend::convolve`.
     pub(super) unsafe fn run_members(
         &self,
         handle: cudnnHandle_t,
-        streams: &Streams,
+        spread: &Spread,
         arena: &Arena,
         call: &Call,
     ) -> Result<Answer<()>> {
         let room = self.workspace_room();
-        let width = (WORKSPACE / room).clamp(1, streams.width());
+        let width = (WORKSPACE / room).clamp(1, call.members.min(spread.width()));
         let workspace = arena.take(width * room)?;
-        streams.spread(call.members, width, |member, place, stream| {
+        spread.run(call.members, width, |member, place, stream| {
             let workspace = workspace.at() + (place * room) as u64;
             // SAFETY: the caller's; each member's rows and weights lie within the call's, and each stream has a workspace.
             unsafe {

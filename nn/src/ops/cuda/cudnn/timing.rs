@@ -9,9 +9,9 @@ use super::super::backend::{Arena, Arg, Buffer, Launch};
 use super::super::convolution::{self, Call, Epilogue};
 use super::super::device::failed;
 use super::super::implicit_gemm;
-use super::super::streams::Streams;
 use super::is_out_of_memory;
 use super::plan::{Answer, Plan};
+use super::spread::Spread;
 use crate::error::Result;
 
 /// Runs that a time is measured over, of which the least of some rounds counts.
@@ -30,7 +30,7 @@ static IS_AWAKE: AtomicBool = AtomicBool::new(false);
 /// Runs a call in memory that nobody reads.
 pub(super) struct Timer<'a> {
     handle: cudnnHandle_t,
-    streams: &'a Streams,
+    spread: &'a Spread,
     /// Memory that is given back afterwards.
     arena: Arena,
     call: Call,
@@ -38,12 +38,7 @@ pub(super) struct Timer<'a> {
 }
 
 impl<'a> Timer<'a> {
-    pub(super) fn new(
-        handle: cudnnHandle_t,
-        streams: &'a Streams,
-        arena: &Arena,
-        call: &Call,
-    ) -> Result<Self> {
+    pub(super) fn new(handle: cudnnHandle_t, spread: &'a Spread, arena: &Arena, call: &Call) -> Result<Self> {
         let (arena, bytes) = (arena.private(), call.element.bytes());
         let buffers = [
             arena.take(call.rows().max(call.input_rows) * call.input_len() * bytes)?,
@@ -57,7 +52,7 @@ impl<'a> Timer<'a> {
             .as_ref()
             .map(|epilogue| Epilogue { bias, skip: if epilogue.skip == 0 { 0 } else { output } });
         let call = Call { input, weight, output, epilogue, ..*call };
-        let timer = Self { handle, streams, arena, call, _buffers: buffers };
+        let timer = Self { handle, spread, arena, call, _buffers: buffers };
         if !IS_AWAKE.swap(true, Ordering::Relaxed) {
             timer.hold(WAKE)?;
         }
@@ -120,7 +115,7 @@ impl<'a> Timer<'a> {
     fn runs(&self, plan: &Plan) -> Result<bool> {
         match self.run(plan)? {
             Ok(()) => {
-                let ran = self.streams.active().synchronize();
+                let ran = self.spread.active().synchronize();
                 ran.map(|()| true).map_err(|error| failed(format!("trying `{plan}`"), error))
             }
             Err(error) if is_out_of_memory(error) => Err(failed("trying cuDNN's algorithms", error)),
@@ -131,7 +126,7 @@ impl<'a> Timer<'a> {
     /// The whole call by cuDNN.
     fn run(&self, plan: &Plan) -> Result<Answer<()>> {
         // SAFETY: the scratch memory is of the call's sizes.
-        let answer = unsafe { plan.run_members(self.handle, self.streams, &self.arena, &self.call)? };
+        let answer = unsafe { plan.run_members(self.handle, self.spread, &self.arena, &self.call)? };
         if answer.is_ok() && !plan.is_fused() {
             // SAFETY: as above.
             unsafe { convolution::finish(self.arena.backend(), &self.call)? };
@@ -143,7 +138,7 @@ impl<'a> Timer<'a> {
     /// host takes for them is not counted: passes of small networks are recorded, and launched without it.
     fn milliseconds(&self, run: impl Fn() -> Result<()>) -> Result<f32> {
         let asked = |error| failed("timing convolutions", error);
-        let (stream, flags) = (self.streams.active(), Some(CUevent_flags::CU_EVENT_DEFAULT));
+        let (stream, flags) = (self.spread.active(), Some(CUevent_flags::CU_EVENT_DEFAULT));
         let mut least = f32::INFINITY;
         for _ in 0..ROUNDS {
             self.hold(HELD)?;
