@@ -66,7 +66,7 @@ fn models_predict_what_their_runs_recorded() {
             "is not of the experiment's network, wrn-10-1",
         ),
         (with(&["--preset", "smok", "--out", "new"]), "did you mean `smoke`?"),
-        (with(&["--preset", "smoke", "--out", "missing/new"]), "cannot write missing/new"),
+        (with(&["--preset", "smoke", "--out", "ensemble/new"]), "cannot write ensemble/new"),
     ];
     for (args, expected) in &cases {
         refused(folder, &args.iter().map(String::as_str).collect::<Vec<_>>(), expected);

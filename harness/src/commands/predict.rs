@@ -13,7 +13,7 @@ use crate::cli;
 use crate::config;
 use crate::experiments::Experiment;
 use crate::train::evaluate;
-use crate::{device, loading, model};
+use crate::{device, loading, model, whole_file};
 
 /// Writes the predictions of the models, together as the members of one ensemble, for the experiment's validation and test
 /// images. `divkd eval` scores them.
@@ -52,7 +52,7 @@ pub fn run(args: &cli::Predict) -> anyhow::Result<()> {
     let splits = loading::splits(&config.data, args.data_dir.as_deref())?;
     let predict = |data| split(&networks, data, config.student.batch, &chosen.device);
     let predictions = Predictions { val: predict(&splits.val)?, test: predict(&splits.test)? };
-    write(&predictions, &args.out)?;
+    whole_file::make(&args.out, |draft| Ok(predictions.write(draft)?))?;
     eprintln!("wrote {}: {} members on {}", args.out.display(), predictions.test.m, chosen.reason);
     Ok(())
 }
@@ -66,16 +66,4 @@ fn split(networks: &[Network], data: &Dataset, batch: usize, device: &Device) ->
         m += of.m;
     }
     Ok(Split { logits, labels: data.labels.clone(), m, n: data.len(), k: data.classes })
-}
-
-/// Whole, or not at all.
-fn write(predictions: &Predictions, path: &Path) -> anyhow::Result<()> {
-    let name = path.file_name().with_context(|| format!("{} is not the name of a file", path.display()))?;
-    let draft = path.with_file_name(format!(".tmp-{}", name.to_string_lossy()));
-    let written = predictions.write(&draft).map_err(anyhow::Error::from);
-    written.and_then(|()| Ok(std::fs::rename(&draft, path)?)).with_context(|| {
-        // On a full disk half a file only takes space.
-        let _ = std::fs::remove_file(&draft);
-        format!("cannot write {}", path.display())
-    })
 }
