@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use datasets::{Error, HashCheck, Id, LoadOptions, OnProgress, Progress, Source, load, verify};
+use datasets::{Error, HashCheck, Id, LoadOptions, OnProgress, Progress, Source, load, look, verify};
 use tempfile::TempDir;
 
 use crate::support::{good_rows, tagged_planes, write_table};
@@ -72,6 +72,18 @@ fn reduced_presets_take_balanced_rows_and_smaller_images() {
     assert_eq!(splits, load(Id::Cifar10, &source(&folder), &options).unwrap());
     let other = load(Id::Cifar10, &source(&folder), &LoadOptions { seed: 1, ..options }).unwrap();
     assert_ne!(splits.train.images, other.train.images);
+}
+
+/// What can be told at once: that files are missing, and that they are partial where they must not be.
+#[test]
+fn a_look_finds_partial_files() {
+    let folder = TempDir::new().unwrap();
+    let missing = look(Id::Cifar10, &source(&folder), false).unwrap_err();
+    assert!(matches!(missing, Error::MissingFile { .. }), "{missing}");
+    cifar10(folder.path(), 200, 30);
+    look(Id::Cifar10, &source(&folder), false).unwrap();
+    let partial = look(Id::Cifar10, &source(&folder), true).unwrap_err();
+    assert!(matches!(partial, Error::Partial { found: 200, expected: 50_000, .. }), "{partial}");
 }
 
 #[test]
