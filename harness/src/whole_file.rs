@@ -18,7 +18,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     })
 }
 
-/// Has `work` make a file under a temporary name beside `path`, and gives it its name. As [`write`].
+/// Has `work` make a file under a temporary name beside `path`, and gives it its name. As [`write()`].
 ///
 /// # Errors
 /// Those of `work`, and where the file cannot have that name.

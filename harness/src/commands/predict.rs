@@ -1,7 +1,5 @@
 //! `divkd predict`: what model files of any origin predict on an experiment's images.
 
-use std::path::Path;
-
 use anyhow::{Context, ensure};
 use candle_core::Device;
 use datasets::Dataset;
