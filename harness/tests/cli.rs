@@ -179,15 +179,23 @@ fn failures_name_their_place() {
     }
 }
 
-/// Standard output on a full disk is an error like others.
+/// Standard output on a full disk is an error like others; what is left beside the records is there all the same.
 #[test]
 fn a_full_standard_output_is_an_error() {
-    let Ok(full) = std::fs::File::create("/dev/full") else { return println!("skipped: no /dev/full") };
-    let mut command = Command::new(env!("CARGO_BIN_EXE_divkd"));
-    let output = command.arg("list").stdout(full).stderr(Stdio::piped()).output().unwrap();
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.starts_with("error: cannot write to standard output: No space left"), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    let reproduce = ["reproduce", "quick", "--preset", "smoke", "--methods", "be", "--device", "cpu"];
+    for args in [&["list"][..], &reproduce] {
+        let Ok(full) = std::fs::File::create("/dev/full") else { return println!("skipped: no /dev/full") };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_divkd"));
+        command.args(args).current_dir(folder.path()).stdout(full).stderr(Stdio::piped());
+        let output = command.output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains("error: cannot write to standard output: No space left"), "{args:?}: {said}");
+    }
+    for name in ["table.csv", "table.md", "report.html"] {
+        assert!(folder.path().join("runs/quick-smoke").join(name).is_file(), "{name}");
+    }
 }
 
 /// Four teachers and two students of 3 epochs of 12 steps of a quarter of a second: 54 s.

@@ -12,7 +12,7 @@ On a GPU (a binary built with --features cudnn), in the precision that both are 
 Use an otherwise idle machine. For each piece of work the peer's variants (eager or compiled, waiting threads active or
 passive) are tried once, where there are several, and the fastest is kept; then both programs run in turn, one method a process,
 and the medians are compared. The ratio is ours / PyTorch in images per second: above 1, divkd is faster. On a GPU the breakdown of
-divkd's step follows. With --record FILE each row is added to that file as a line of JSON, and `--table FILE` prints them again,
+divkd's step goes to standard error. With --record FILE each row is added to that file as a line of JSON, and `--table FILE` prints them again,
 as Markdown.
 """
 import argparse
@@ -82,8 +82,9 @@ def compare(name, o):
     def ours():
         step = [o.divkd, "bench", "step", "--precision", o.dtype, "--methods", method, *common, "--json"]
         measured = run(step, o.threads)
-        # Where its time goes, and what it chose to launch: said before the peer may take too long.
-        print(measured["breakdown"], file=sys.stderr, flush=True)
+        if on_gpu:
+            # Where its time goes, and what it chose to launch: said before the peer may take too long.
+            print(measured["breakdown"], file=sys.stderr, flush=True)
         return measured
 
     policies = ["active"] if on_gpu else ["active", "passive"]

@@ -161,7 +161,7 @@ fn train_on_slurm(
     let plan = Plan::new(resolved, &args.planned.out)?;
     expected(args, resolved, &plan)?.folder(None)?;
     if plan.runs.iter().any(|run| run.finished) {
-        print_results(&plan)?;
+        print_results(&plan, &Table::build(&plan.folder)?)?;
     }
     say_what_is_missing(&plan)
 }
@@ -201,19 +201,19 @@ fn with_session(
 }
 
 /// Prints the line `train-kld`, where all seeds have it, and the table.
-fn print_results(plan: &Plan) -> anyhow::Result<()> {
+fn print_results(plan: &Plan, table: &Table) -> anyhow::Result<()> {
     let seeds = seeds_with_teachers(plan);
     let by_seed = train_kld::stored(&plan.folder, seeds.iter().copied())?;
     if let Some(line) = train_kld::line(&by_seed).filter(|_| by_seed.len() == seeds.len()) {
         outln!("{line}")?;
     }
-    out!("{}", Table::build(&plan.folder)?.render(Format::Term))
+    out!("{}", table.render(Format::Term))
 }
 
 /// Shows the results, and leaves tables and report beside the records, where they cannot be shown too.
 fn leave_results(plan: &Plan) -> anyhow::Result<()> {
-    let shown = print_results(plan);
     let table = Table::build(&plan.folder)?;
+    let shown = print_results(plan, &table);
     for (name, format) in TABLES {
         whole_file::write(&plan.folder.join(name), table.render(format).as_bytes())?;
     }

@@ -1,4 +1,4 @@
-// What the emulated cuDNN computes: convolutions over any strides, in float, with factors rounded to TF32 where the math type
+// What the emulated cuDNN computes: convolutions over any strides, in float, with factors cut off to TF32 where the math type
 // allows it.
 #pragma once
 #include <cmath>
