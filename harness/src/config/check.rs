@@ -7,7 +7,7 @@ use super::{Config, Problem, RecipeConfig};
 use crate::nearest::UnknownName;
 
 /// Members, teachers and seeds: far beyond what is ever trained.
-const MOST_NETWORKS: usize = 1000;
+pub(crate) const MOST_NETWORKS: usize = 1000;
 /// Images of a split: twenty times the largest data set's.
 const MOST_IMAGES: usize = 2_000_000;
 /// Epochs of a recipe, and whatever is counted in them.

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::experiments::Experiment;
 use crate::plan::Row;
+pub(crate) use check::MOST_NETWORKS;
 pub use layers::Override;
 pub use recipe::RecipeConfig;
 pub use report::{ConfigError, Problem};

@@ -7,18 +7,25 @@ use anyhow::{Context, bail};
 use results::record::{RUN, RunInfo};
 
 use super::slot::Slot;
-use super::unpack::Content;
+use super::unpack::{self, Content};
 use crate::config;
+use crate::plan::stored::Stored;
 use crate::train::{checkpoint, record};
 
 /// Refuses to unpack over files of other content, and over checkpoints of runs that were begun with other settings or data:
 /// a record that comes would end them, a checkpoint would not go on with them.
 ///
 /// # Errors
-/// The conflicts; a file that cannot be read.
+/// The conflicts; a file that cannot be read; a plan that is not one, packed or there.
 pub(super) fn refuse(content: &Content, out: &Path) -> anyhow::Result<()> {
     let mut conflicts = Vec::new();
     for (slot, bytes) in content {
+        if let Slot::Plan(folder) = slot {
+            // Two plans are merged, if both can be read.
+            unpack::plan(bytes).with_context(|| format!("{slot}: not a plan"))?;
+            Stored::read(&out.join(folder))?;
+            continue;
+        }
         let path = slot.path(out);
         let differs =
             path.is_file() && fs::read(&path).with_context(|| path.display().to_string())? != *bytes;

@@ -9,6 +9,7 @@ use results::analysis;
 use results::record::{METRICS, MODEL, PREDICTIONS, RUN, Record, TIMING, scan};
 
 use super::slot::{RunPath, Slot};
+use crate::plan::stored::{PLAN, Stored};
 use crate::train::checkpoint;
 
 /// Files that belong together: all of them are packed, or none.
@@ -33,7 +34,7 @@ pub(super) struct Found {
 /// The records, checkpoints and small files under `root`: a folder of experiments, or one of these.
 ///
 /// # Errors
-/// Where a folder cannot be read, or a record is damaged.
+/// Where a folder cannot be read, or a record or a plan is damaged.
 pub(super) fn find(root: &Path) -> anyhow::Result<Found> {
     let mut found = Found::default();
     let mut experiments = BTreeSet::new();
@@ -61,6 +62,11 @@ pub(super) fn find(root: &Path) -> anyhow::Result<Found> {
     }
     for experiment in experiments {
         let folder = experiment.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let plan = experiment.join(PLAN);
+        if plan.is_file() {
+            Stored::read(&experiment)?;
+            found.groups.push(Group { files: vec![(Slot::Plan(folder.clone()), plan)] });
+        }
         for path in files_in(&experiment.join(analysis::FOLDER))? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if let Some(slot) = Slot::parse(&format!("{folder}/{}/{name}", analysis::FOLDER)) {

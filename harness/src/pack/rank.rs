@@ -11,6 +11,8 @@ use super::slot::{RunPath, Slot};
 /// How much is lost where a file is not packed, the dearest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
+    /// What was asked for: small.
+    Plan,
     /// A finished record without its model: what tables are made from.
     Record,
     /// An analysis: small, and made from models and data.
@@ -46,6 +48,7 @@ fn rank(slot: &Slot, unfinished: &BTreeSet<(String, u64)>) -> Rank {
                 && unfinished.contains(&(run.folder.clone(), run.seed));
             if needed { Rank::NeededModel } else { Rank::OtherModel }
         }
+        Slot::Plan(..) => Rank::Plan,
         Slot::Record(..) => Rank::Record,
         Slot::Analysis(..) => Rank::Analysis,
         Slot::Checkpoint(..) => Rank::Checkpoint,

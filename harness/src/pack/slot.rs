@@ -7,6 +7,7 @@ use results::analysis;
 use results::record::{METRICS, MODEL, PREDICTIONS, RUN, TIMING};
 use results::rows;
 
+use crate::plan::stored::PLAN;
 use crate::plan::{Row, Run};
 use crate::train::checkpoint;
 
@@ -51,6 +52,8 @@ pub enum Slot {
     Checkpoint(RunPath, String),
     /// `<folder>/analysis/<file>`.
     Analysis(String, String),
+    /// `<folder>/plan.toml`.
+    Plan(String),
 }
 
 impl Slot {
@@ -58,6 +61,7 @@ impl Slot {
     pub fn parse(path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.split('/').collect();
         let slot = match parts[..] {
+            [folder, PLAN] => Self::Plan(name(folder)?),
             [folder, analysis::FOLDER, file] => {
                 let file = name(file).filter(|file| file.ends_with(".safetensors"))?;
                 Self::Analysis(name(folder)?, file)
@@ -90,6 +94,7 @@ impl Slot {
             Self::Record(run, file) => run.dir(out).join(file),
             Self::Checkpoint(run, file) => run.checkpoints(out).join(file),
             Self::Analysis(folder, file) => out.join(folder).join(analysis::FOLDER).join(file),
+            Self::Plan(folder) => out.join(folder).join(PLAN),
         }
     }
 }
@@ -104,6 +109,7 @@ impl fmt::Display for Slot {
                 write!(f, "{folder}/{row}/{}{seed}/{file}", checkpoint::DIR)
             }
             Self::Analysis(folder, file) => write!(f, "{folder}/{}/{file}", analysis::FOLDER),
+            Self::Plan(folder) => write!(f, "{folder}/{PLAN}"),
         }
     }
 }
@@ -125,6 +131,7 @@ mod tests {
             "quick-smoke/be-kd/seed-12/model.safetensors",
             "quick-smoke/be-kd/.tmp-checkpoints-seed-2/epoch-000001-step-00000012.safetensors",
             "quick-smoke/analysis/be-kd.seed-1.safetensors",
+            "quick-smoke/plan.toml",
         ] {
             let slot = Slot::parse(path).expect(path);
             assert_eq!(slot.to_string(), path);
@@ -137,6 +144,9 @@ mod tests {
         for path in [
             "",
             "run.toml",
+            "plan.toml",
+            "../plan.toml",
+            "quick-smoke/be/plan.toml",
             "../analysis/be.seed-1.safetensors",
             "..",
             "quick-smoke/table.csv",

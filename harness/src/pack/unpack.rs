@@ -11,6 +11,7 @@ use results::record::{MODEL, Place, RUN, RunInfo};
 
 use super::slot::{RunPath, Slot};
 use super::{Entry, FORMAT, INDEX, Index, LARGEST, LeftOut, Limits, conflicts, part_name, sha256};
+use crate::plan::stored::Stored;
 use crate::train::run::claim_dir;
 use crate::whole_file;
 
@@ -56,6 +57,7 @@ pub fn unpack(packed: &Path, out: &Path) -> anyhow::Result<Unpacked> {
             Slot::Record(..) => continue,
             Slot::Checkpoint(run, _) => unpack_checkpoint(run, &slot.path(out), bytes, out)?,
             Slot::Analysis(..) => write_missing(&slot.path(out), bytes)?,
+            Slot::Plan(folder) => plan(bytes)?.merge_into(&out.join(folder))?,
         };
         done.written += usize::from(written);
         done.skipped += usize::from(!written);
@@ -148,6 +150,11 @@ fn places(content: &Content) -> anyhow::Result<BTreeMap<RunPath, Place>> {
         places.insert(run.clone(), place);
     }
     Ok(places)
+}
+
+/// A packed plan.
+pub(super) fn plan(bytes: &[u8]) -> anyhow::Result<Stored> {
+    Stored::parse(str::from_utf8(bytes)?)
 }
 
 /// Files written and skipped.

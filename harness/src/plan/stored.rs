@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{Plan, Row, Run, is_finished};
-use crate::config::Resolved;
+use crate::config::{MOST_NETWORKS, Resolved};
 use crate::train::shared;
+use crate::whole_file;
 
 /// File name of the plan.
 pub const PLAN: &str = "plan.toml";
@@ -43,9 +44,25 @@ impl Stored {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             text => {
                 let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-                toml::from_str(&text).with_context(|| format!("{}: not a plan; remove it", path.display()))
+                Self::parse(&text).with_context(|| format!("{}: not a plan; remove it", path.display()))
             }
         }
+    }
+
+    /// The plan of a file's text.
+    ///
+    /// # Errors
+    /// Where it is not one.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let plan: Self = toml::from_str(text)?;
+        for StoredRow { name, seeds, teachers } in &plan.row {
+            let most = (*seeds).max(*teachers as u64);
+            ensure!(
+                most <= MOST_NETWORKS as u64,
+                "{most} seeds or teachers of {name} are more than {MOST_NETWORKS}"
+            );
+        }
+        Ok(plan)
     }
 
     /// Adds the runs of `plan` to the file of its folder. Waits for another process that does so.
@@ -53,34 +70,36 @@ impl Stored {
     /// # Errors
     /// Where the file cannot be read or written; a signal.
     pub fn add(plan: &Plan, resolved: &Resolved) -> anyhow::Result<()> {
-        let _claim = shared::wait(&plan.folder.join(".tmp-claim-plan"))?;
-        let before = Self::read(&plan.folder)?;
+        let last = plan.runs.iter().filter(|run| run.seed == resolved.config.seeds);
+        let row =
+            |run: &Run| StoredRow { name: run.row.to_string(), seeds: run.seed, teachers: run.needs.len() };
+        Self { row: last.map(row).collect() }.merge_into(&plan.folder).map(|_| ())
+    }
+
+    /// Adds these rows to the file of `folder`; whether any of them was new. Waits for another process that does so.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or written; a signal.
+    pub fn merge_into(self, folder: &Path) -> anyhow::Result<bool> {
+        let _claim = shared::wait(&folder.join(".tmp-claim-plan"))?;
+        let before = Self::read(folder)?;
         let mut all = before.clone();
-        for run in plan.runs.iter().filter(|run| run.seed == resolved.config.seeds) {
-            let new = StoredRow { name: run.row.to_string(), seeds: run.seed, teachers: run.needs.len() };
+        for new in self.row {
             match all.row.iter_mut().find(|row| row.name == new.name) {
                 Some(row) => *row = StoredRow { seeds: row.seeds.max(new.seeds), ..new },
                 None => all.row.push(new),
             }
         }
         if all == before {
-            return Ok(());
+            return Ok(false);
         }
         // Teachers first, then the students in the order in which they were asked for.
         all.row.sort_by_key(|row| match Row::from(row.name.as_str()) {
             Row::Teacher(j) => j,
             Row::Student(_) => usize::MAX,
         });
-        let path = plan.folder.join(PLAN);
-        let draft = plan.folder.join(format!(".tmp-plan-{}.toml", std::process::id()));
-        fs::create_dir_all(&plan.folder)
-            .and_then(|()| fs::write(&draft, toml::to_string(&all).map_err(std::io::Error::other)?))
-            .and_then(|()| fs::rename(&draft, &path))
-            .inspect_err(|_| {
-                // On a full disk half a file only takes space.
-                let _ = fs::remove_file(&draft);
-            })
-            .with_context(|| format!("cannot write {}", path.display()))
+        whole_file::write(&folder.join(PLAN), toml::to_string(&all)?.as_bytes())?;
+        Ok(true)
     }
 
     /// The runs, seed by seed.

@@ -5,6 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use harness::pack::{INDEX, Limits, pack, unpack};
+use harness::plan::stored::PLAN;
+use harness::slurm::queue::Queue;
+use harness::status;
 use harness::train::checkpoint::{self, Checkpoints};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -229,6 +232,41 @@ fn checkpoints_of_other_settings_are_not_ended() {
     unpack(&at("packed"), &at("out")).unwrap();
     assert!(at("out/quick-smoke/teacher-1/seed-1").is_dir() && !dir("out", "teacher-1").exists());
     assert_eq!(fs::read_dir(dir("out", "kd")).unwrap().count(), 2);
+}
+
+/// Runs that were asked for and have not begun come along, beside those that were asked for where they come to.
+#[test]
+fn plans_are_merged() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let plan = |out: &str| at(out).join("quick-smoke").join(PLAN);
+    let row = |name: &str, seeds: u64| format!("[[row]]\nname = \"{name}\"\nseeds = {seeds}\nteachers = 1\n");
+    record(&at("runs"), "teacher-1", 1, 10);
+    fs::write(plan("runs"), row("teacher-1", 2) + &row("be", 1) + &row("kd", 2)).unwrap();
+    pack(&at("runs"), &at("packed"), &Limits::default()).unwrap();
+
+    fs::create_dir_all(plan("out").parent().unwrap()).unwrap();
+    fs::write(plan("out"), row("teacher-1", 1) + &row("kd", 3)).unwrap();
+    let done = unpack(&at("packed"), &at("out")).unwrap();
+    assert_eq!((done.written, done.skipped), (5, 0));
+    let seen = status::Experiment::look(&at("out/quick-smoke"), &Queue::default()).unwrap();
+    let runs: Vec<String> = seen.runs.iter().map(|(run, state)| format!("{run} {}", state.name())).collect();
+    let waiting = ["kd/seed-1", "be/seed-1", "teacher-1/seed-2", "kd/seed-2", "kd/seed-3"];
+    let expected: Vec<String> = std::iter::once("teacher-1/seed-1 done".to_owned())
+        .chain(waiting.map(|run| format!("{run} waiting")))
+        .collect();
+    assert_eq!(runs, expected);
+    let again = unpack(&at("packed"), &at("out")).unwrap();
+    assert_eq!((again.written, again.skipped), (0, 5));
+
+    for damage in ["row = 1", &row("kd", u64::from(u32::MAX))] {
+        fs::remove_dir_all(at("out")).unwrap();
+        fs::create_dir_all(plan("out").parent().unwrap()).unwrap();
+        fs::write(plan("out"), damage).unwrap();
+        let error = format!("{:#}", unpack(&at("packed"), &at("out")).unwrap_err());
+        assert!(error.contains("plan.toml: not a plan; remove it"), "{error}");
+        assert_eq!(files(&at("out")).len(), 1, "nothing was written");
+    }
 }
 
 /// 400 executions: an edited index, or a changed byte in a part. An error or the same files, and nothing anywhere else.
