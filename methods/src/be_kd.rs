@@ -3,13 +3,12 @@
 //! Loss (1 - alpha) CE + alpha tau^2 KL(softmax(T_j / tau) || softmax(S_j / tau)), both on the clean batch: the student
 //! runs once a step.
 
-use nn::{NetworkSpec, Result};
+use nn::Result;
 use serde::Deserialize;
 
 use crate::batch::{Batch, Loss, Step};
 use crate::distill::one_to_one;
-use crate::method::{Method, Recipe};
-use crate::registry::Checked;
+use crate::method::Method;
 use crate::settings::check_distillation;
 
 /// Settings of plain one-to-one distillation.
@@ -22,23 +21,9 @@ pub struct BeKd {
     pub tau: f64,
 }
 
-impl Checked for BeKd {
-    fn check(&self) -> Result<(), String> {
-        check_distillation(self.alpha, self.tau)
-    }
-}
-
 impl Method for BeKd {
-    fn student(&self, plain: &NetworkSpec, members: usize) -> NetworkSpec {
-        plain.clone().batch_ensemble(members)
-    }
-
-    fn uses_teachers(&self) -> bool {
-        true
-    }
-
-    fn recipe(&self) -> Recipe {
-        Recipe::Student
+    fn check(&self) -> std::result::Result<(), String> {
+        check_distillation(self.alpha, self.tau)
     }
 
     fn loss(&self, batch: &Batch, step: &Step<'_>) -> Result<Loss> {

@@ -3,14 +3,13 @@
 //! As `be-kd-ods`, with the step scaled by the perturbing teacher's confidence: clip(x + eta C_max sqrt(D) d), C_max the
 //! largest of its tempered probabilities.
 
-use nn::{NetworkSpec, Result};
+use nn::Result;
 use serde::Deserialize;
 
 use crate::batch::{Batch, Loss, Step};
 use crate::distill::one_to_one;
-use crate::method::{Method, Recipe};
+use crate::method::Method;
 use crate::perturb::ods;
-use crate::registry::Checked;
 use crate::settings::{check_distillation, check_eta};
 
 /// Settings of distillation under ConfODS.
@@ -25,24 +24,10 @@ pub struct BeKdConfOds {
     pub eta: f64,
 }
 
-impl Checked for BeKdConfOds {
-    fn check(&self) -> Result<(), String> {
+impl Method for BeKdConfOds {
+    fn check(&self) -> std::result::Result<(), String> {
         check_distillation(self.alpha, self.tau)?;
         check_eta(self.eta)
-    }
-}
-
-impl Method for BeKdConfOds {
-    fn student(&self, plain: &NetworkSpec, members: usize) -> NetworkSpec {
-        plain.clone().batch_ensemble(members)
-    }
-
-    fn uses_teachers(&self) -> bool {
-        true
-    }
-
-    fn recipe(&self) -> Recipe {
-        Recipe::Student
     }
 
     fn loss(&self, batch: &Batch, step: &Step<'_>) -> Result<Loss> {

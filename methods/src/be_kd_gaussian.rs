@@ -3,14 +3,13 @@
 //! CE on x, KD on clip(x + eta z) with z ~ N(0, I) per pixel: noise of the same expected length as ODS, without its
 //! direction.
 
-use nn::{NetworkSpec, Result};
+use nn::Result;
 use serde::Deserialize;
 
 use crate::batch::{Batch, Loss, Step};
 use crate::distill::one_to_one;
-use crate::method::{Method, Recipe};
+use crate::method::Method;
 use crate::perturb::gaussian;
-use crate::registry::Checked;
 use crate::settings::{check_distillation, check_eta};
 
 /// Settings of distillation under Gaussian noise.
@@ -25,24 +24,10 @@ pub struct BeKdGaussian {
     pub eta: f64,
 }
 
-impl Checked for BeKdGaussian {
-    fn check(&self) -> Result<(), String> {
+impl Method for BeKdGaussian {
+    fn check(&self) -> std::result::Result<(), String> {
         check_distillation(self.alpha, self.tau)?;
         check_eta(self.eta)
-    }
-}
-
-impl Method for BeKdGaussian {
-    fn student(&self, plain: &NetworkSpec, members: usize) -> NetworkSpec {
-        plain.clone().batch_ensemble(members)
-    }
-
-    fn uses_teachers(&self) -> bool {
-        true
-    }
-
-    fn recipe(&self) -> Recipe {
-        Recipe::Student
     }
 
     fn loss(&self, batch: &Batch, step: &Step<'_>) -> Result<Loss> {

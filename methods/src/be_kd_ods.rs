@@ -3,14 +3,13 @@
 //! CE on x, KD on clip(x + eta sqrt(D) d), with d the unit gradient of a random combination of one random teacher's
 //! tempered probabilities.
 
-use nn::{NetworkSpec, Result};
+use nn::Result;
 use serde::Deserialize;
 
 use crate::batch::{Batch, Loss, Step};
 use crate::distill::one_to_one;
-use crate::method::{Method, Recipe};
+use crate::method::Method;
 use crate::perturb::ods;
-use crate::registry::Checked;
 use crate::settings::{check_distillation, check_eta};
 
 /// Settings of distillation under ODS.
@@ -25,24 +24,10 @@ pub struct BeKdOds {
     pub eta: f64,
 }
 
-impl Checked for BeKdOds {
-    fn check(&self) -> Result<(), String> {
+impl Method for BeKdOds {
+    fn check(&self) -> std::result::Result<(), String> {
         check_distillation(self.alpha, self.tau)?;
         check_eta(self.eta)
-    }
-}
-
-impl Method for BeKdOds {
-    fn student(&self, plain: &NetworkSpec, members: usize) -> NetworkSpec {
-        plain.clone().batch_ensemble(members)
-    }
-
-    fn uses_teachers(&self) -> bool {
-        true
-    }
-
-    fn recipe(&self) -> Recipe {
-        Recipe::Student
     }
 
     fn loss(&self, batch: &Batch, step: &Step<'_>) -> Result<Loss> {

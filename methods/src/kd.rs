@@ -11,7 +11,6 @@ use serde::Deserialize;
 use crate::batch::{Batch, Loss, Step};
 use crate::distill::{teacher_logits, weighted};
 use crate::method::{Method, Recipe};
-use crate::registry::Checked;
 use crate::settings::check_distillation;
 
 /// Settings of single-network distillation.
@@ -24,19 +23,13 @@ pub struct Kd {
     pub tau: f64,
 }
 
-impl Checked for Kd {
-    fn check(&self) -> Result<(), String> {
+impl Method for Kd {
+    fn check(&self) -> std::result::Result<(), String> {
         check_distillation(self.alpha, self.tau)
     }
-}
 
-impl Method for Kd {
     fn student(&self, plain: &NetworkSpec, _members: usize) -> NetworkSpec {
         plain.clone()
-    }
-
-    fn uses_teachers(&self) -> bool {
-        true
     }
 
     fn recipe(&self) -> Recipe {

@@ -7,15 +7,14 @@
 //! Its paper trains it for 200 epochs of batch 128 at rate 0.1, warmed up from 0 over 5 epochs and lowered to 0 along a
 //! cosine, step by step: the table `[recipe.latent-be]` of an experiment, without which it trains like the other students.
 
-use nn::{Network, NetworkSpec, Result};
+use nn::{Network, Result};
 use serde::Deserialize;
 
 use crate::batch::{Batch, Loss, Step};
 use crate::distill::check_one_to_one;
 use crate::latent;
-use crate::method::{Method, Recipe};
+use crate::method::Method;
 use crate::optimiser::Optimiser;
-use crate::registry::Checked;
 use crate::settings::check_distillation;
 
 /// Settings of LatentBE.
@@ -28,23 +27,9 @@ pub struct LatentBe {
     pub tau: f64,
 }
 
-impl Checked for LatentBe {
-    fn check(&self) -> Result<(), String> {
-        check_distillation(self.alpha, self.tau)
-    }
-}
-
 impl Method for LatentBe {
-    fn student(&self, plain: &NetworkSpec, members: usize) -> NetworkSpec {
-        plain.clone().batch_ensemble(members)
-    }
-
-    fn uses_teachers(&self) -> bool {
-        true
-    }
-
-    fn recipe(&self) -> Recipe {
-        Recipe::Student
+    fn check(&self) -> std::result::Result<(), String> {
+        check_distillation(self.alpha, self.tau)
     }
 
     fn prepare(&self, student: &Network) -> Result<()> {

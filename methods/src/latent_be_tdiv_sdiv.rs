@@ -4,17 +4,16 @@
 //! H(t_a, t_b) - H(s_a, s_b) for one random pair of members a step. The training accuracy is that of the perturbed pass:
 //! there is no clean one.
 
-use nn::{Error, Mode, Network, NetworkSpec, Result};
+use nn::{Error, Mode, Network, Result};
 use serde::Deserialize;
 
 use crate::batch::{Batch, Loss, Step};
 use crate::distill::check_one_to_one;
 use crate::latent;
-use crate::method::{Method, Recipe};
+use crate::method::Method;
 use crate::noise::pair;
 use crate::optimiser::Optimiser;
 use crate::perturb::tdiv_sdiv;
-use crate::registry::Checked;
 use crate::settings::{check_distillation, check_eta};
 
 /// Settings of LatentBE under TDiv-SDiv.
@@ -29,24 +28,10 @@ pub struct LatentBeTdivSdiv {
     pub eta: f64,
 }
 
-impl Checked for LatentBeTdivSdiv {
-    fn check(&self) -> Result<(), String> {
+impl Method for LatentBeTdivSdiv {
+    fn check(&self) -> std::result::Result<(), String> {
         check_distillation(self.alpha, self.tau)?;
         check_eta(self.eta)
-    }
-}
-
-impl Method for LatentBeTdivSdiv {
-    fn student(&self, plain: &NetworkSpec, members: usize) -> NetworkSpec {
-        plain.clone().batch_ensemble(members)
-    }
-
-    fn uses_teachers(&self) -> bool {
-        true
-    }
-
-    fn recipe(&self) -> Recipe {
-        Recipe::Student
     }
 
     fn prepare(&self, student: &Network) -> Result<()> {

@@ -14,18 +14,34 @@ pub enum Recipe {
     Student,
 }
 
-/// One row of the table: how a student is built and what one training step minimises.
+/// One row of the table: how a student is built and what one training step minimises. What it does not say is as in one-to-one
+/// distillation into a BatchEnsemble.
 ///
 /// The struct that implements this is also the method's settings table in an experiment file.
 pub trait Method: Send + Sync {
-    /// The network that this method trains, given the plain network of the experiment and the ensemble's size M.
-    fn student(&self, plain: &NetworkSpec, members: usize) -> NetworkSpec;
+    /// Whether the values of the settings make sense: they do, unless it says so.
+    ///
+    /// # Errors
+    /// What is wrong, naming the key, the value and what would be right.
+    fn check(&self) -> std::result::Result<(), String> {
+        Ok(())
+    }
 
-    /// Whether [`Step::teachers`] must hold the M trained teachers.
-    fn uses_teachers(&self) -> bool;
+    /// The network that this method trains, given the plain network of the experiment and the ensemble's size M: the
+    /// BatchEnsemble of M, unless it says so.
+    fn student(&self, plain: &NetworkSpec, members: usize) -> NetworkSpec {
+        plain.clone().batch_ensemble(members)
+    }
 
-    /// The recipe that it trains with.
-    fn recipe(&self) -> Recipe;
+    /// Whether [`Step::teachers`] must hold the M trained teachers: yes, unless it says so.
+    fn uses_teachers(&self) -> bool {
+        true
+    }
+
+    /// The recipe that it trains with: the students', unless it says so.
+    fn recipe(&self) -> Recipe {
+        Recipe::Student
+    }
 
     /// Changes a freshly initialised student before its first step, such as where its fast weights start.
     ///

@@ -17,17 +17,7 @@ pub struct Entry {
     pub from_toml: fn(toml::Table) -> Result<Box<dyn Method>, toml::de::Error>,
 }
 
-/// Settings that can tell whether their values make sense.
-pub trait Checked {
-    /// # Errors
-    /// What is wrong, naming the key, the value and what would be right.
-    fn check(&self) -> Result<(), String>;
-}
-
-fn entry<M: Method + Checked + DeserializeOwned + 'static>(
-    name: &'static str,
-    summary: &'static str,
-) -> Entry {
+fn entry<M: Method + DeserializeOwned + 'static>(name: &'static str, summary: &'static str) -> Entry {
     Entry {
         name,
         summary,

@@ -9,18 +9,11 @@ use serde::Deserialize;
 use crate::batch::{Batch, Loss, Step};
 use crate::distill::cross_entropy_only;
 use crate::method::{Method, Recipe};
-use crate::registry::Checked;
 
 /// No settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Teacher {}
-
-impl Checked for Teacher {
-    fn check(&self) -> Result<(), String> {
-        Ok(())
-    }
-}
 
 impl Method for Teacher {
     fn student(&self, plain: &NetworkSpec, _members: usize) -> NetworkSpec {

@@ -3,8 +3,8 @@
 
 use candle_core::{Device, Tensor};
 use methods::{Batch, Optimiser, Step, Streams, latent};
-use nn::random::{Draws, Stream};
 use nn::{Family, Group, Mode, Network, NetworkSpec, Precision, SgdSettings, Shortcut};
+use random::{Draws, Stream};
 
 const MEMBERS: usize = 3;
 

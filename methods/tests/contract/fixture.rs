@@ -2,8 +2,8 @@
 
 use candle_core::{Device, Tensor};
 use methods::{Batch, Entry, Loss, Method, Step, Streams};
-use nn::random::Stream;
 use nn::{Family, Network, NetworkSpec, Precision, Shortcut};
+use random::Stream;
 
 pub(crate) const MEMBERS: usize = 2;
 pub(crate) const BATCH: usize = 7;

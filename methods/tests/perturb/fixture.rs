@@ -2,10 +2,10 @@
 
 use candle_core::{DType, Device, Tensor};
 use methods::Noise;
-use nn::random::{Draws, Stream};
 use nn::{Family, Mode, Network, NetworkSpec, Precision, Shortcut};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use random::{Draws, Stream};
 
 /// A configuration of proptest that draws the same cases in every run.
 pub(crate) fn cases(count: u32) -> ProptestConfig {
