@@ -59,24 +59,6 @@ impl Dataset {
         });
         out
     }
-
-    /// A copy of `rows` in their order.
-    ///
-    /// # Panics
-    /// Where a row does not exist.
-    pub fn select(&self, rows: &[usize]) -> Dataset {
-        let k = self.classes;
-        Dataset {
-            images: rows.iter().flat_map(|&row| self.image(row)).copied().collect(),
-            labels: rows.iter().map(|&row| self.labels[row]).collect(),
-            classes: k,
-            size: self.size,
-            posterior: self
-                .posterior
-                .as_ref()
-                .map(|p| rows.iter().flat_map(|&row| &p[row * k..(row + 1) * k]).copied().collect()),
-        }
-    }
 }
 
 /// Training, validation and test examples with where they came from.

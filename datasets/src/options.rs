@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{hub, synthetic};
+use crate::hub;
 
 /// Where the examples come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +35,6 @@ pub struct LoadOptions {
     pub require_full: bool,
     /// How the hub is reached.
     pub hub: hub::Options,
-    /// How synthetic images are made.
-    pub synthetic: synthetic::Settings,
     /// Told about downloads and decoding.
     pub progress: Option<OnProgress>,
 }

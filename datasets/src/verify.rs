@@ -46,8 +46,6 @@ pub struct FileReport {
     pub file: String,
     /// Where it lies, if it is there.
     pub path: Option<PathBuf>,
-    /// Its length in bytes.
-    pub bytes: u64,
     /// Its SHA-256; empty where it could not be read or is not the right one.
     pub sha256: String,
     /// What the hash was compared with.
@@ -56,8 +54,6 @@ pub struct FileReport {
     pub rows: usize,
     /// Rows of the full protocol.
     pub expected_rows: usize,
-    /// Fewest and most rows of a class.
-    pub per_class: Option<(usize, usize)>,
     /// The first thing that is wrong with the file.
     pub problem: Option<Error>,
 }
@@ -112,26 +108,19 @@ fn look(
     let mut report = FileReport {
         file: file.path.to_owned(),
         path: None,
-        bytes: 0,
         sha256: String::new(),
         check: None,
         rows: 0,
         expected_rows,
-        per_class: None,
         problem: None,
     };
     let looked = located.and_then(|found| {
         report.path = Some(found.path.clone());
-        report.bytes = found.bytes;
         report.sha256 = found.sha256;
         report.check = Some(found.check);
-        let spec = id.spec();
         let table = ImageTable::open(&found.path, columns(id)?)?;
         report.rows = table.labels().len();
-        let mut counts = vec![0; spec.classes];
-        table.labels().iter().for_each(|&label| counts[label as usize] += 1);
-        report.per_class = counts.iter().min().copied().zip(counts.iter().max().copied());
-        decode_all(&table, spec.image, file.path, options)
+        decode_all(&table, id.spec().image, file.path, options)
     });
     report.problem = looked.err();
     report

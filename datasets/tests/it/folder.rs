@@ -44,7 +44,7 @@ fn a_partial_folder_loads_split_and_with_its_hashes() {
     assert_eq!(reports[1].path.as_deref(), Some(file.as_path()));
     assert_eq!(reports[1].sha256, provenance.sha256["plain_text/test-00000-of-00001.parquet"]);
     assert_eq!((reports[1].rows, reports[1].expected_rows), (30, 10_000));
-    assert_eq!((reports[1].per_class, reports[1].check), (Some((3, 3)), Some(HashCheck::Unlike)));
+    assert_eq!(reports[1].check, Some(HashCheck::Unlike));
     assert!(provenance.note.contains("200 rows are not the full protocol's"), "{}", provenance.note);
     assert!(!provenance.note.contains("class-balanced subset"), "{}", provenance.note);
 }
@@ -231,11 +231,12 @@ fn synthetic_images_of_every_size_that_divides_are_made() {
 }
 
 #[test]
-fn synthetic_settings_out_of_range_are_all_reported() {
-    let mut options = LoadOptions { image: Some(2), ..LoadOptions::default() };
-    options.synthetic.mix = 0.7;
-    let text = load(Id::Synthetic, &Source::Synthetic(1), &options).unwrap_err().to_string();
-    assert!(text.contains("size must be") && text.contains("mix must be"), "{text}");
+fn synthetic_images_that_are_too_small_or_too_many_are_refused() {
+    for size in [2, 3, 257] {
+        let options = LoadOptions { image: Some(size), ..LoadOptions::default() };
+        let text = load(Id::Synthetic, &Source::Synthetic(1), &options).unwrap_err().to_string();
+        assert!(text.contains(&format!("{size}x{size}: their size must be 4 to 256")), "{text}");
+    }
     let huge = LoadOptions { train_rows: Some(usize::MAX), ..LoadOptions::default() };
     assert!(load(Id::Synthetic, &Source::Synthetic(1), &huge).is_err());
 }
