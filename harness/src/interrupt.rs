@@ -15,10 +15,8 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
+use crate::EXIT_AGAIN;
 use crate::shell::quote_os;
-
-/// Exit code of a command that its time limit stopped.
-pub const EXIT_TIME_LIMIT: u8 = crate::EXIT_AGAIN;
 
 /// The last signal; 0 before the first.
 static CAUGHT: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
@@ -72,12 +70,12 @@ impl Interrupted {
         Self { cause: Cause::Signal(15) }
     }
 
-    /// 128 and the signal's number (130 after SIGINT, 138 after SIGUSR1, 143 after SIGTERM), [`EXIT_TIME_LIMIT`], or 1 after
+    /// 128 and the signal's number (130 after SIGINT, 138 after SIGUSR1, 143 after SIGTERM), [`EXIT_AGAIN`], or 1 after
     /// a failure.
     pub fn exit_code(self) -> u8 {
         match self.cause {
             Cause::Signal(signal) => 128 + signal,
-            Cause::TimeLimit => EXIT_TIME_LIMIT,
+            Cause::TimeLimit => EXIT_AGAIN,
             Cause::Failure => 1,
         }
     }
@@ -205,10 +203,7 @@ mod tests {
     #[test]
     fn exit_codes_are_the_shells() {
         let code = |cause| Interrupted { cause }.exit_code();
-        assert_eq!(
-            [Cause::Signal(2), Cause::Signal(15), Cause::TimeLimit].map(code),
-            [130, 143, EXIT_TIME_LIMIT]
-        );
+        assert_eq!([Cause::Signal(2), Cause::Signal(15), Cause::TimeLimit].map(code), [130, 143, EXIT_AGAIN]);
     }
 
     #[test]

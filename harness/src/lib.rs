@@ -8,7 +8,11 @@
 //! * [`pack`]: a plan's progress as one small folder
 //! * [`slurm`]: the plan as jobs of a cluster
 //! * [`status`]: what became of a plan's runs, from their folder
+//! * [`oracle`]: recorded cases of the authors' code; [`bench`]: timing of training steps
 //! * [`cli`], [`commands`]: what the user types and what it does
+//!
+//! Small parts that these share: [`device`], [`model`] and [`nearest`] find what a name means, [`loading`] the data, [`machine`] the
+//! class of machine; [`progress`], [`output`], [`whole_file`] and [`shell`] are for what is shown and written.
 
 #![forbid(unsafe_code)]
 

@@ -21,9 +21,13 @@ pub const NETWORKS: [&str; 10] = [
     "wrn-28-10",
 ];
 
-/// The names of the registered methods.
-pub fn method_names() -> Vec<&'static str> {
-    methods::registry().iter().map(|entry| entry.name).collect()
+/// The registered method `name`.
+///
+/// # Errors
+/// An unknown name, with the nearest one.
+pub fn method(name: &str) -> Result<&'static methods::Entry, UnknownName> {
+    let known = || methods::registry().iter().map(|entry| entry.name);
+    methods::find(name).ok_or_else(|| UnknownName::new("method", name, known()))
 }
 
 /// The data set `name`.

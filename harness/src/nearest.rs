@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// A name that is not among the known ones. Shows the nearest known name and, where the list is short, all of them.
+/// A name that is not among the known ones. Shows the nearest known name, and all of them.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("unknown {what} `{name}`{}", hint(.name, .known))]
 pub struct UnknownName {

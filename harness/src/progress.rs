@@ -13,6 +13,7 @@ use results::record::EpochRow;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::duration;
+use crate::whole_file;
 
 /// How often a run notes how far it is, within an epoch.
 const NOTE_EVERY: Duration = Duration::from_secs(5);
@@ -154,12 +155,10 @@ impl RunProgress {
     /// A note that cannot be written costs nothing but the note.
     fn note(&self) {
         self.noted.set(Instant::now());
-        let path = note(&self.shown.dir);
-        let draft = path.with_extension("next");
-        let Ok(text) = toml::to_string(&self.progress()) else { return };
-        let _ = fs::create_dir_all(&self.shown.dir)
-            .and_then(|()| fs::write(&draft, text))
-            .and_then(|()| fs::rename(&draft, &path));
+        let progress = self.progress();
+        let _ = whole_file::make(&note(&self.shown.dir), |draft| {
+            Ok(fs::write(draft, toml::to_string(&progress)?)?)
+        });
     }
 }
 

@@ -4,8 +4,6 @@
 //! operator over hand-written kernels ([`ops`]). Everything around it (losses, perturbations) is ordinary candle on the CPU, and
 //! a kernel or two each on CUDA.
 
-pub use random;
-
 // The test files that unit tests share name the crate as users do.
 #[cfg(test)]
 extern crate self as nn;

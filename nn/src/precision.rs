@@ -10,7 +10,7 @@ pub enum Precision {
     /// f32 throughout.
     #[default]
     F32,
-    /// f32 maps; convolutions may round their factors to TF32 (10 bits of mantissa).
+    /// f32 maps; convolutions may take their factors in TF32 (10 bits of mantissa).
     Tf32,
     /// Maps and the convolutions' weights in bf16.
     Bf16,

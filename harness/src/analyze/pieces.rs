@@ -118,7 +118,7 @@ pub fn sha256(path: &Path) -> anyhow::Result<String> {
     let what = || format!("cannot read {}", path.display());
     let mut hash = Sha256::new();
     io::copy(&mut File::open(path).with_context(what)?, &mut hash).with_context(what)?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 /// When a file was last written, where there is one.

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use super::ComputeOptions;
 use crate::bench;
@@ -81,19 +81,13 @@ pub struct BenchEpochs {
 }
 
 impl Default for BenchStep {
+    /// As the command line has it without options.
     fn default() -> Self {
-        Self {
-            network: "resnet-32".to_owned(),
-            methods: ["teacher", "be-kd", "be-kd-conf-ods"].map(str::to_owned).to_vec(),
-            experiment: bench::EXPERIMENT.to_owned(),
-            batch: 128,
-            classes: 10,
-            members: 4,
-            image: 32,
-            compute: ComputeOptions::default(),
-            warmup: 2,
-            steps: 6,
-            json: false,
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            step: BenchStep,
         }
+        Alone::parse_from([""]).step
     }
 }

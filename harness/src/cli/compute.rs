@@ -19,12 +19,6 @@ pub struct ComputeOptions {
     pub micro_batch: Option<u32>,
 }
 
-impl Default for ComputeOptions {
-    fn default() -> Self {
-        Self { device: "auto".to_owned(), precision: "f32".to_owned(), micro_batch: None }
-    }
-}
-
 impl ComputeOptions {
     /// Opens the device.
     ///

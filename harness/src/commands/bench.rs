@@ -8,9 +8,8 @@ use super::table::format;
 
 use crate::bench::{self, Measured, StepBench, peak_mib};
 use crate::device::Chosen;
-use crate::nearest::UnknownName;
 use crate::output::{out, outln};
-use crate::{cli, device};
+use crate::{cli, device, model};
 
 /// Times the steps and prints a table by kind of operator, or a JSON line a method, for which a device's table goes to standard
 /// error; prints what epochs took.
@@ -41,9 +40,7 @@ pub fn run(args: &cli::Bench) -> anyhow::Result<()> {
         micro_batch: chosen.micro_batch,
     };
     for method in &settings.methods {
-        if methods::find(method).is_none() {
-            return Err(UnknownName::new("method", method, methods::registry().iter().map(|e| e.name)).into());
-        }
+        model::method(method)?;
     }
     bench.spec()?;
     let on_gpu = chosen.device.is_cuda();

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use results::analysis::{self, Analysis};
 use results::record::{METRICS, PREDICTIONS, Place, Predictions, RUN, Record, RecordPath, TIMING, scan};
-use results::table::{Format, Table};
+use results::table::Table;
+
+use super::table;
 
 use crate::{cli, whole_file};
 
@@ -50,9 +52,7 @@ pub fn run(args: &cli::Keep) -> anyhow::Result<()> {
     for RecordPath { folder, .. } in folders {
         let folder = args.out.join(folder);
         let table = Table::build(&folder)?;
-        for (name, format) in [("table.csv", Format::Csv), ("table.md", Format::Md)] {
-            whole_file::write(&folder.join(name), table.render(format).as_bytes())?;
-        }
+        table::leave(&folder, &table)?;
         eprintln!("kept {}", folder.display());
     }
     Ok(())

@@ -59,8 +59,8 @@ pub fn run(args: &cli::Predict) -> anyhow::Result<()> {
 fn split(networks: &[Network], data: &Dataset, batch: usize, device: &Device) -> anyhow::Result<Split> {
     let (mut logits, mut m) = (Vec::new(), 0);
     for network in networks {
-        let of = evaluate::logits(network, data, batch, device)?;
-        logits.extend(of.values);
+        let of = evaluate::predict(network, data, batch, device)?;
+        logits.extend(of.logits);
         m += of.m;
     }
     Ok(Split { logits, labels: data.labels.clone(), m, n: data.len(), k: data.classes })

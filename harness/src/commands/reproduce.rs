@@ -9,6 +9,7 @@ use results::table::{Format, Table};
 use super::finished::Expected;
 use super::report;
 use super::spread::{Opened, describe};
+use super::table;
 use crate::analyze::{self, train_kld};
 use crate::cli::{Executor, Planned, Reproduce, WrongOptions};
 use crate::config::Resolved;
@@ -22,10 +23,7 @@ use crate::slurm::wait;
 use crate::status::{Experiment, State};
 use crate::train::run::Session;
 use crate::train::{micro_batch, record, shared};
-use crate::{interrupt, loading, model, shell, whole_file};
-
-/// The tables that are left beside the records and the report.
-const TABLES: [(&str, Format); 2] = [("table.csv", Format::Csv), ("table.md", Format::Md)];
+use crate::{interrupt, loading, model, shell};
 
 /// Runs the command; `threads` are those that were asked for. The line `train-kld` and the table go to standard output, all
 /// else to standard error.
@@ -147,7 +145,7 @@ fn train_on_slurm(
     }
     Stored::add(plan, resolved)?;
     let has_results = analyze::missing(plan, resolved.config.members)?.is_empty()
-        && TABLES.iter().all(|(name, _)| plan.folder.join(name).is_file())
+        && table::LEFT.iter().all(|(name, _)| plan.folder.join(name).is_file())
         && plan.folder.join(report::FILE).is_file();
     submit::submit(&request, plan, !has_results)?;
     if !args.wait {
@@ -214,9 +212,7 @@ fn print_results(plan: &Plan, table: &Table) -> anyhow::Result<()> {
 fn leave_results(plan: &Plan) -> anyhow::Result<()> {
     let table = Table::build(&plan.folder)?;
     let shown = print_results(plan, &table);
-    for (name, format) in TABLES {
-        whole_file::write(&plan.folder.join(name), table.render(format).as_bytes())?;
-    }
+    table::leave(&plan.folder, &table)?;
     eprintln!("wrote {}", report::leave_page(&plan.folder)?.display());
     shown
 }

@@ -1,10 +1,15 @@
 //! `divkd table`: the table of stored records. Needs no data and no training.
 
+use std::path::Path;
+
 use results::table::{Format, Table};
 
-use crate::cli;
 use crate::nearest::UnknownName;
 use crate::output::out;
+use crate::{cli, whole_file};
+
+/// The tables that are left beside records.
+pub(super) const LEFT: [(&str, Format); 2] = [("table.csv", Format::Csv), ("table.md", Format::Md)];
 
 /// Prints the table of the records under the folder.
 ///
@@ -14,6 +19,16 @@ pub fn run(args: &cli::Table) -> anyhow::Result<()> {
     let format = format(&args.format)?;
     let table = Table::build(&args.dir)?;
     out!("{}", if args.each_seed { table.each_seed() } else { table.render(format) })
+}
+
+/// Writes the tables that are left beside the records in `folder`.
+///
+/// # Errors
+/// Where a file cannot be written.
+pub(super) fn leave(folder: &Path, table: &Table) -> anyhow::Result<()> {
+    LEFT.iter().try_for_each(|(name, format)| {
+        whole_file::write(&folder.join(name), table.render(*format).as_bytes())
+    })
 }
 
 /// The format `name`.

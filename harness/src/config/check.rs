@@ -4,7 +4,7 @@ use nn::schedule::Decay;
 
 use super::layers::Leaves;
 use super::{Config, Problem, RecipeConfig};
-use crate::nearest::UnknownName;
+use crate::model;
 
 /// Members, teachers and seeds: far beyond what is ever trained.
 pub(crate) const MOST_NETWORKS: usize = 1000;
@@ -77,10 +77,9 @@ fn names(config: &Config, check: &mut Check<'_>) {
     if let Err(error) = crate::model::network(&config.network, 32, 10) {
         check.problem("network", error.to_string());
     }
-    let known = || methods::registry().iter().map(|entry| entry.name);
     for name in &config.methods {
-        if !known().any(|known| known == name) {
-            check.problem("methods", UnknownName::new("method", name, known()).to_string());
+        if let Err(unknown) = model::method(name) {
+            check.problem("methods", unknown.to_string());
         }
     }
     check.that("methods", !config.methods.is_empty(), || "must name at least one method".to_owned());
@@ -179,11 +178,9 @@ fn settings(config: &Config, check: &mut Check<'_>) {
             check.problem(key, format!("[{table}] {message}"));
         }
     }
-    let known = || methods::registry().iter().map(|entry| entry.name);
     for name in config.method.keys() {
-        if !known().any(|known| known == name) {
-            let message = UnknownName::new("method", name, known()).to_string();
-            check.problem(&format!("method.{name}"), message);
+        if let Err(unknown) = model::method(name) {
+            check.problem(&format!("method.{name}"), unknown.to_string());
         }
     }
 }

@@ -8,6 +8,7 @@ use toml::Value;
 use super::check::MOST_EPOCHS;
 use super::layers::{Leaf, Leaves};
 use super::{Config, Problem};
+use crate::model;
 use crate::nearest::UnknownName;
 
 /// The key that changes the epochs of all recipes: it says how many `[teacher]` has.
@@ -115,13 +116,9 @@ pub(super) fn complete(leaves: &mut Leaves) -> Vec<Problem> {
     methods.dedup();
     for method in methods {
         let own = format!("recipe.{method}.");
-        let known = methods::registry().iter().map(|entry| entry.name);
         let wrong = match method.as_str() {
             "teacher" => Some("the recipe of `teacher` is the table [teacher]".to_owned()),
-            name if methods::find(name).is_none() => {
-                Some(UnknownName::new("method", name, known).to_string())
-            }
-            _ => None,
+            name => model::method(name).err().map(|unknown| unknown.to_string()),
         };
         if let Some(message) = wrong {
             let place =

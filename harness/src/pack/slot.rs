@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use results::analysis;
 use results::record::{METRICS, MODEL, PREDICTIONS, RUN, TIMING};
-use results::rows;
 
 use crate::plan::stored::PLAN;
 use crate::plan::{Row, Run};
@@ -30,11 +29,7 @@ impl RunPath {
 
     /// The run, as one that is to be trained.
     pub(super) fn run(&self) -> Run {
-        let row = match rows::teacher_index(&self.row) {
-            Some(index) => Row::Teacher(index),
-            None => Row::Student(self.row.clone()),
-        };
-        Run { row, seed: self.seed, needs: Vec::new(), finished: false }
+        Run { row: Row::from(self.row.as_str()), seed: self.seed, needs: Vec::new(), finished: false }
     }
 
     /// The folder of its checkpoints.

@@ -194,10 +194,7 @@ pub fn run_dir(folder: &Path, row: &Row, seed: u64) -> PathBuf {
 /// # Errors
 /// Where the name is unknown or the settings do not fit; a resolved configuration has neither.
 pub fn method(config: &Config, name: &str) -> anyhow::Result<Box<dyn Method>> {
-    let entry = methods::registry()
-        .iter()
-        .find(|entry| entry.name == name)
-        .ok_or_else(|| crate::nearest::UnknownName::new("method", name, crate::model::method_names()))?;
+    let entry = crate::model::method(name)?;
     Ok((entry.from_toml)(config.method.get(name).cloned().unwrap_or_default())?)
 }
 

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::whole_file;
+
 /// File name of a submission's jobs.
 const JOBS: &str = "jobs.toml";
 
@@ -76,12 +78,7 @@ impl Submission {
     /// # Errors
     /// Where the file cannot be written.
     pub fn write(&self) -> anyhow::Result<()> {
-        let path = self.dir.join(JOBS);
-        let draft = self.dir.join(".tmp-jobs.toml");
-        let text = toml::to_string(self)?;
-        fs::write(&draft, text)
-            .and_then(|()| fs::rename(&draft, &path))
-            .with_context(|| format!("cannot write {}", path.display()))
+        whole_file::write(&self.dir.join(JOBS), toml::to_string(self)?.as_bytes())
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::interrupt::Interrupted;
+use crate::whole_file;
 
 /// Failures in one epoch after which a job gives a run up.
 const FAILURES: usize = 3;
@@ -151,13 +152,7 @@ impl Attempts {
     fn write(&mut self) -> bool {
         let old = self.log.attempt.len().saturating_sub(KEPT);
         self.log.attempt.drain(..old);
-        let draft = self.path.with_extension("next");
-        let Ok(text) = toml::to_string(&self.log) else { return false };
-        let dir = self.path.parent().unwrap_or(&self.path);
-        let written = fs::create_dir_all(dir)
-            .and_then(|()| fs::write(&draft, text))
-            .and_then(|()| fs::rename(&draft, &self.path));
-        written.is_ok()
+        whole_file::make(&self.path, |draft| Ok(fs::write(draft, toml::to_string(&self.log)?)?)).is_ok()
     }
 }
 

@@ -321,5 +321,5 @@ fn digest<'a>(state: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -
         hash.update(name);
         hash.update(data);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", hash.finalize())
 }

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use nn::Network;
-use results::record::{self, DataInfo, LogRow, Place, Predictions, RunInfo, Split, SplitRows};
+use results::record::{self, DataInfo, LogRow, Place, Predictions, RunInfo, SplitRows};
 
-use super::evaluate::Logits;
 use super::run::Session;
 use super::training::Training;
 use crate::plan::{Row, Run};
@@ -70,14 +69,10 @@ pub fn write(
     run: &Run,
     place: &Place,
     (network, training): (&Network, &Training),
-    val: Logits,
-    test: Logits,
+    predictions: &Predictions,
 ) -> anyhow::Result<()> {
     let draft = place.begin(session.out)?;
     let file = |name: &str| draft.join(name);
-    let splits = session.splits;
-    let predictions =
-        Predictions { val: split(val, &splits.val.labels), test: split(test, &splits.test.labels) };
     predictions.write(&file(record::PREDICTIONS))?;
     LogRow::write_all(&training.epochs, &file(record::METRICS))?;
     LogRow::write_all(&training.timing, &file(record::TIMING))?;
@@ -85,11 +80,6 @@ pub fn write(
     info(session, run)?.write(&file(record::RUN))?;
     place.finish(session.out)?;
     Ok(())
-}
-
-fn split(logits: Logits, labels: &[u32]) -> Split {
-    let Logits { values, m, n, k } = logits;
-    Split { logits: values, labels: labels.to_vec(), m, n, k }
 }
 
 /// The description of a finished run.

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use claims::Claim;
 use datasets::{Loader, Splits};
 use nn::{Network, NetworkSpec, Precision};
-use results::record::{self, Place};
+use results::record::{self, Place, Predictions};
 
 use super::attempts::Attempts;
 use super::batches::Batches;
@@ -159,12 +159,13 @@ impl Whole<'_> {
         let network = folded.as_ref().unwrap_or(&training.network);
         let predict = |data| {
             interrupt::check_before(pace.needs(evaluate::piece(data, recipe.batch)))?;
-            evaluate::logits(network, data, recipe.batch, device)
+            evaluate::predict(network, data, recipe.batch, device)
         };
-        let (val, test) = (predict(&session.splits.val)?, predict(&session.splits.test)?);
+        let predictions =
+            Predictions { val: predict(&session.splits.val)?, test: predict(&session.splits.test)? };
         let place = place(session.resolved, run)?;
         claim.verify()?;
-        written::write(session, run, &place, (network, training), val, test).with_context(|| {
+        written::write(session, run, &place, (network, training), &predictions).with_context(|| {
             format!(
                 "cannot write the record of {run}; its checkpoints are kept: make space or the folder \
                  writable, then start the same command again"

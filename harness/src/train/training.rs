@@ -11,10 +11,10 @@ use datasets::Dataset;
 use methods::{Method, Optimiser, Step, Streams, micro_batch};
 use metrics::Probs;
 use nn::{NamedTensor, Network, Sgd};
-use results::record::{EpochRow, TimingRow};
+use results::record::{EpochRow, Split, TimingRow};
 
 use super::batches::Batches;
-use super::evaluate::{self, Logits};
+use super::evaluate;
 use super::pace::Piece;
 use super::tally::Tally;
 use crate::config::RecipeConfig;
@@ -182,11 +182,11 @@ impl Training {
     fn validate(&mut self, setting: &Setting<'_>, epoch: usize) -> anyhow::Result<(f64, f64)> {
         let folded = setting.method.inference(&self.network)?;
         let network = folded.as_ref().unwrap_or(&self.network);
-        let Logits { values, m, n, k } =
-            evaluate::logits(network, setting.val, setting.recipe.batch, setting.device)?;
-        let labels = setting.val.labels.repeat(m);
+        let Split { logits, labels, m, n, k } =
+            evaluate::predict(network, setting.val, setting.recipe.batch, setting.device)?;
+        let labels = labels.repeat(m);
         // Member-major logits of M members are those of one member on M*N rows.
-        let rows = Probs::mean_of_members(&values, 1, m * n, k)?;
+        let rows = Probs::mean_of_members(&logits, 1, m * n, k)?;
         let (acc, nll) = (metrics::acc(&rows, &labels)?, metrics::nll(&rows, &labels)?);
         if self.best.as_ref().is_none_or(|best| acc > best.val_acc) {
             self.best = Some(Best { epoch, val_acc: acc, state: self.network.state()? });

@@ -1,10 +1,10 @@
 //! Small networks with parameters and statistics that leave no term out, and images for them.
 
 use candle_core::{Device, Tensor, Var};
-use nn::random::{Draws, Stream};
 use nn::{Family, Network, NetworkSpec, Precision, Shortcut};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use random::{Draws, Stream};
 
 /// A configuration of proptest that draws the same cases in every run.
 pub(crate) fn cases(count: u32) -> ProptestConfig {
