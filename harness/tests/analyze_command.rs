@@ -1,21 +1,17 @@
 //! `divkd analyze` on records of its own: from stored arrays, from weights where arrays are missing, and what it says where
 //! neither is there.
 
+mod program;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use results::record;
 
+use program::{divkd, text};
+
 const KINDS: [&str; 5] = ["confidence", "diversity", "transfer", "jacobian", "remainder"];
-
-fn divkd(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_divkd")).args(args).current_dir(folder).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// What `divkd analyze` prints.
 fn analyze(folder: &Path, args: &[&str]) -> String {

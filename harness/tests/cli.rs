@@ -1,22 +1,12 @@
 //! The binary's exit codes, its suggestions, and the plan of `--dry-run`.
 
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+mod program;
+
+use std::process::{Command, Stdio};
 
 use results::record::{Predictions, Split};
 
-fn divkd(folder: &Path, args: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_divkd"))
-        .args(args)
-        .env_remove("COLUMNS")
-        .current_dir(folder)
-        .output();
-    output.expect("the binary runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use program::{divkd, text};
 
 #[test]
 fn wrong_names_exit_with_64_and_the_nearest_right_one() {

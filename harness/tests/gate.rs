@@ -1,19 +1,8 @@
 //! `divkd check --golden` from the outside: it passes on its own numbers, and a planted regression makes it fail.
 
-use std::path::Path;
-use std::process::{Command, Output};
+mod program;
 
-fn divkd(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_divkd"))
-        .args(args)
-        .current_dir(folder)
-        .output()
-        .expect("the binary runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use program::{divkd, text};
 
 /// Two rows are enough, and quick.
 const ROWS: [&str; 4] = ["check", "--golden", "--set", "methods=[\"teacher\", \"be-kd\"]"];

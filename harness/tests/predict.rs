@@ -1,26 +1,21 @@
 //! `divkd predict`: models from files predict what the runs that made them recorded.
 
+mod program;
+
 use std::path::Path;
-use std::process::{Command, Output};
 
 use results::record::{PREDICTIONS, Predictions, Split};
 
-fn divkd(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_divkd"))
-        .args(args)
-        .current_dir(folder)
-        .output()
-        .expect("the binary runs")
-}
+use program::{divkd, text};
 
 fn done(folder: &Path, args: &[&str]) {
     let output = divkd(folder, args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
 }
 
 fn refused(folder: &Path, args: &[&str], expected: &str) {
     let output = divkd(folder, args);
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = text(&output.stderr);
     assert!(!output.status.success() && said.contains(expected), "{args:?}: {said}");
 }
 
