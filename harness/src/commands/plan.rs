@@ -11,7 +11,7 @@ use crate::plan::loss::Failures;
 use crate::plan::schedule::{Job, Schedule, critical_path, schedule};
 use crate::plan::{Estimate, Plan, Run, duration};
 use crate::train::micro_batch;
-use crate::train::run::CHECKPOINT_EVERY;
+use crate::train::saver::CHECKPOINT_EVERY;
 use crate::{cli, model};
 
 /// Bytes of a checkpoint that are taken to be written in a second.

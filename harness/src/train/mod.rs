@@ -4,8 +4,8 @@
 //! * [`training`]: epochs and steps
 //! * [`batches`]: training images on the device
 //! * [`tally`]: losses and accuracies of an epoch, read from the device once
-//! * [`evaluate`]: logits of a data set
-//! * [`checkpoint`]: everything that an interrupted run needs to go on
+//! * [`evaluate`]: what a network predicts on a data set
+//! * [`checkpoint`]: everything that an interrupted run needs to go on; `saver` says when one is written
 //! * [`shared`]: the runs of a plan, shared among processes, one process a run; its `board` says who takes which
 //! * [`workers`]: several runs at a time in one process; [`room`]: which of them may share a device
 //! * [`micro_batch`]: whether batches can be cut as asked
@@ -24,6 +24,7 @@ pub mod pace;
 pub mod record;
 pub mod room;
 pub mod run;
+pub(crate) mod saver;
 pub mod seeds;
 pub mod shared;
 pub mod tally;

@@ -1,7 +1,6 @@
 //! One run of the plan: train, keep the best network, predict, write the record.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use claims::Claim;
@@ -13,19 +12,16 @@ use super::attempts::Attempts;
 use super::batches::Batches;
 use super::checkpoint::{self, Checkpoints};
 use super::evaluate;
-use super::pace::{Pace, Piece};
 use super::record as written;
+use super::saver::Saver;
 use super::seeds::run_seed;
 use super::training::{Setting, Training};
 use crate::config::Resolved;
 use crate::device::Chosen;
-use crate::interrupt;
+use crate::interrupt::Interrupted;
 use crate::model;
 use crate::plan::{self, Row, Run};
 use crate::progress::{RunProgress, Shown, say};
-
-/// Epochs that take longer are checkpointed within, this often.
-pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(600);
 
 /// What all runs of an experiment share.
 pub struct Session<'a> {
@@ -89,7 +85,6 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     }
     let mut attempts = Attempts::open(&dir, run.to_string(), claims::job());
     attempts.begin(training.epochs.len(), training.tally.len())?;
-    let whole = Whole { session, run, claim, setting: &setting, checkpoints: &checkpoints };
     let shown = Shown {
         label: label.to_owned(),
         dir,
@@ -97,85 +92,68 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
         steps: setting.batches.per_epoch(),
         images: setting.images,
     };
-    whole.train(&mut training, shown).map_err(|error| attempts.end(training.epochs.len(), error))
+    let mut saver = Saver::new(claim, &checkpoints);
+    train(&mut training, &setting, shown, &mut saver)
+        .and_then(|progress| {
+            let message = finish(session, run, &mut training, &setting, &saver)?;
+            progress.finish(&message);
+            Ok(())
+        })
+        .map_err(|error| attempts.end(training.epochs.len(), error))
 }
 
-/// What the epochs of one run have in common, their checkpoints and record included.
-struct Whole<'a> {
-    session: &'a Session<'a>,
-    run: &'a Run,
-    claim: &'a Claim,
-    setting: &'a Setting<'a>,
-    checkpoints: &'a Checkpoints,
-}
-
-impl Whole<'_> {
-    /// Trains from where `training` is to the record.
-    fn train(&self, training: &mut Training, shown: Shown) -> anyhow::Result<()> {
-        let Self { session, run, claim, setting, checkpoints } = self;
-        let (recipe, device, steps) = (setting.recipe, setting.device, shown.steps);
-        let label = shown.label.clone();
-        let progress = RunProgress::new(shown, training.epochs.len() * steps + training.tally.len());
-        let mut saved = Instant::now();
-        let mut pace = Pace::default();
-        let save = |training: &Training, pace: &mut Pace| -> anyhow::Result<()> {
-            claim.verify()?;
-            pace.begin(Piece::Save, Instant::now());
-            checkpoints.save(training)?;
-            pace.end(Instant::now());
-            interrupt::progressed();
-            Ok(())
-        };
-        let mut between = |training: &Training, pace: &mut Pace, piece: Piece| -> anyhow::Result<()> {
-            pace.end(Instant::now());
-            // A limit can be kept once it is known how long a checkpoint takes.
-            let due = saved.elapsed() > CHECKPOINT_EVERY || interrupt::is_limited() && !pace.knows_saving();
-            let stop = interrupt::check_before(pace.needs(piece));
-            if (stop.is_err() || due) && !training.tally.is_empty() {
-                save(training, pace)?;
-                saved = Instant::now();
-            }
-            if let Err(stop) = stop {
-                let (epoch, step) = (training.epochs.len() + 1, training.tally.len());
-                say(&format!(
-                    "{label}  stopped in epoch {epoch} of {}, after step {step} of {steps}",
-                    recipe.epochs
-                ));
-                return Err(stop.into());
-            }
-            pace.begin(piece, Instant::now());
-            Ok(())
-        };
-        while training.epochs.len() < recipe.epochs {
-            training.epoch(setting, &progress, |training, piece| between(training, &mut pace, piece))?;
-            pace.end(Instant::now());
-            save(training, &mut pace)?;
+/// Trains from where `training` is to the end of the last epoch.
+fn train(
+    training: &mut Training,
+    setting: &Setting<'_>,
+    shown: Shown,
+    saver: &mut Saver<'_>,
+) -> anyhow::Result<RunProgress> {
+    let (label, epochs, steps) = (shown.label.clone(), shown.epochs, shown.steps);
+    let progress = RunProgress::new(shown, training.epochs.len() * steps + training.tally.len());
+    while training.epochs.len() < epochs {
+        let ended = training.epoch(setting, &progress, |training, piece| saver.before(piece, training));
+        if ended.as_ref().is_err_and(|error| error.is::<Interrupted>()) {
+            let (epoch, step) = (training.epochs.len() + 1, training.tally.len());
+            say(&format!("{label}  stopped in epoch {epoch} of {epochs}, after step {step} of {steps}"));
         }
+        ended?;
+        saver.save(training)?;
+    }
+    Ok(progress)
+}
 
-        let best = training.best.as_ref().context("no epoch has validated")?;
-        training.network.load_state(&best.state)?;
-        let message = format!("kept epoch {} of {}, val {:.3}", best.epoch, recipe.epochs, best.val_acc);
-        let folded = setting.method.inference(&training.network)?;
-        let network = folded.as_ref().unwrap_or(&training.network);
-        let predict = |data| {
-            interrupt::check_before(pace.needs(evaluate::piece(data, recipe.batch)))?;
-            evaluate::predict(network, data, recipe.batch, device)
-        };
-        let predictions =
-            Predictions { val: predict(&session.splits.val)?, test: predict(&session.splits.test)? };
-        let place = place(session.resolved, run)?;
-        claim.verify()?;
+/// Writes the record of a run whose epochs are over, and returns which epoch was kept.
+fn finish(
+    session: &Session<'_>,
+    run: &Run,
+    training: &mut Training,
+    setting: &Setting<'_>,
+    saver: &Saver<'_>,
+) -> anyhow::Result<String> {
+    let best = training.best.as_ref().context("no epoch has validated")?;
+    training.network.load_state(&best.state)?;
+    let epochs = setting.recipe.epochs;
+    let message = format!("kept epoch {} of {epochs}, val {:.3}", best.epoch, best.val_acc);
+    let folded = setting.method.inference(&training.network)?;
+    let network = folded.as_ref().unwrap_or(&training.network);
+    let batch = setting.recipe.batch;
+    let predict = |data| {
+        saver.has_time_for(evaluate::piece(data, batch))?;
+        evaluate::predict(network, data, batch, setting.device)
+    };
+    let predictions =
+        Predictions { val: predict(&session.splits.val)?, test: predict(&session.splits.test)? };
+    let place = place(session.resolved, run)?;
+    saver.end(|| {
         written::write(session, run, &place, (network, training), &predictions).with_context(|| {
             format!(
                 "cannot write the record of {run}; its checkpoints are kept: make space or the folder \
                  writable, then start the same command again"
             )
-        })?;
-        interrupt::progressed();
-        checkpoints.remove()?;
-        progress.finish(&message);
-        Ok(())
-    }
+        })
+    })?;
+    Ok(message)
 }
 
 /// The place of a run's record.
