@@ -1,6 +1,6 @@
 //! CUDA devices: which there are, and what they are.
 
-pub use crate::engine::cuda::replay::{refusals, replays};
+pub use crate::engine::cuda::stage::{refusals, replays};
 pub use crate::engine::cuda::trial::{Trial, take_trials};
 pub use crate::ops::cuda::backend::Manner;
 pub use crate::ops::cuda::ceilings::{Ceilings, ceilings};

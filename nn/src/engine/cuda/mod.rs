@@ -11,6 +11,7 @@ mod forward;
 #[cfg(feature = "cuda")]
 pub(crate) mod operator;
 pub(crate) mod replay;
+pub(crate) mod stage;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -114,7 +114,7 @@ impl Recorded {
 /// Counts a recording that failed, and says so the first time.
 fn left_out(manner: Manner, error: &Error) {
     static SAID: [Once; 3] = [const { Once::new() }; 3];
-    super::replay::refused();
+    super::stage::refused();
     let error = error.to_string();
     let first = error.lines().next().unwrap_or_default();
     SAID[manner as usize].call_once(|| eprintln!("passes are not recorded {manner}: {first}"));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::{replay, trial};
+use super::super::{stage, trial};
 use super::There;
 use super::small::{self, normals, values};
 use crate::engine::backward::Wanted;
@@ -29,7 +29,7 @@ fn recorded_passes() {
         ] {
             let device = (Precision::F32, false);
             let Some(there) = There::new(&network, &graph, device) else { return };
-            let before = replay::replays();
+            let before = stage::replays();
             let mut statistics = network.buffers().unwrap();
             for step in 0..STEPS {
                 let params = values(small::network(&spec, step).params());
@@ -61,8 +61,8 @@ fn recorded_passes() {
                 statistics = there.on.buffers().unwrap();
             }
             // Two passes a step forward and back, of which the first of each kind is not recorded.
-            assert!(replay::replays() >= before + 4 * (STEPS - 1), "nothing was recorded");
-            assert_eq!(replay::refusals(), 0);
+            assert!(stage::replays() >= before + 4 * (STEPS - 1), "nothing was recorded");
+            assert_eq!(stage::refusals(), 0);
         }
     }
     spoilt_recordings();
@@ -84,23 +84,23 @@ fn spoilt_recordings() {
         assert_eq!(*first.get_or_insert_with(|| logits.clone()), logits);
         assert_eq!(device.recordings(), recordings);
     }
-    assert_eq!(replay::refusals(), 4);
+    assert_eq!(stage::refusals(), 4);
 }
 
 /// A manner that the device refuses is left out, and what the forward pass kept is still there to go back through. A part of the
 /// test above, as well.
 fn refused_manners() {
     let Some(device) = Emulated::new(false) else { return };
-    let before = replay::refusals();
+    let before = stage::refusals();
     let device = Arc::new(device.that_refuses(Manner::Overlapping));
     train(&device, 4);
-    assert_eq!(replay::refusals(), before + 2);
+    assert_eq!(stage::refusals(), before + 2);
     assert_eq!(device.replayed(Manner::Overlapping), 0);
     assert!(device.replayed(Manner::Branching) > 0, "the way back branches");
     // One that can be recorded and not launched goes when it is its turn.
     let device = Arc::new(Emulated::new(false).unwrap().that_launches_no(Manner::Branching));
     train(&device, 6);
-    assert_eq!(replay::refusals(), before + 3);
+    assert_eq!(stage::refusals(), before + 3);
     assert_eq!(device.replayed(Manner::Branching), 0);
 }
 
