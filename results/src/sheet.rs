@@ -1,7 +1,8 @@
 //! Small tables for people and programs: headings and lines of cells in every [`Format`], one long CSV for all of them.
 
-use crate::table::Format;
-use crate::table::{csv_cell, latex_text};
+mod latex;
+
+use crate::table::{Format, csv_cell};
 
 /// A table of text cells, and the same numbers in full precision for programs.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,7 +29,7 @@ pub fn render(sheets: &[Sheet], format: Format) -> String {
     let texts = sheets.iter().map(|sheet| match format {
         Format::Term => term(sheet),
         Format::Md => markdown(sheet),
-        Format::Latex => latex(sheet),
+        Format::Latex => booktabs(sheet),
         Format::Csv => String::new(),
     });
     match format {
@@ -58,14 +59,14 @@ fn term(sheet: &Sheet) -> String {
 }
 
 /// The widest cell of each column, in characters.
-pub(crate) fn widths(lines: &[&Vec<String>]) -> Vec<usize> {
+fn widths(lines: &[&Vec<String>]) -> Vec<usize> {
     let columns = lines.iter().map(|line| line.len()).max().unwrap_or(0);
     let width = |line: &Vec<String>, column| line.get(column).map_or(0, |cell: &String| cell.chars().count());
     (0..columns).map(|column| lines.iter().map(|line| width(line, column)).max().unwrap_or(0)).collect()
 }
 
 /// The first `labels` cells to the left, the numbers to the right, without trailing spaces.
-pub(crate) fn aligned(line: &[String], widths: &[usize], labels: usize) -> String {
+fn aligned(line: &[String], widths: &[usize], labels: usize) -> String {
     let cells = line.iter().zip(widths).enumerate().map(|(column, (cell, &width))| match column < labels {
         true => format!("{cell:<width$}"),
         false => format!("{cell:>width$}"),
@@ -91,12 +92,12 @@ fn markdown(sheet: &Sheet) -> String {
     text
 }
 
-fn latex(sheet: &Sheet) -> String {
-    let row = |cells: &[String]| cells.iter().map(|cell| latex_text(cell)).collect::<Vec<_>>().join(" & ");
+fn booktabs(sheet: &Sheet) -> String {
+    let row = |cells: &[String]| cells.iter().map(|cell| latex::text(cell)).collect::<Vec<_>>().join(" & ");
     let columns = "l".repeat(sheet.labels) + &"r".repeat(sheet.headings.len().saturating_sub(sheet.labels));
     let mut text = format!(
         "\\begin{{table}}\n\\centering\n\\caption{{{}}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{} \\\\\n\\midrule\n",
-        latex_text(&sheet.title),
+        latex::text(&sheet.title),
         row(&sheet.headings),
     );
     for cells in &sheet.lines {
@@ -104,7 +105,7 @@ fn latex(sheet: &Sheet) -> String {
     }
     text += "\\bottomrule\n\\end{tabular}\n";
     for note in &sheet.notes {
-        text += &format!("\\par\\smallskip\\footnotesize {}\n", latex_text(note));
+        text += &format!("\\par\\smallskip\\footnotesize {}\n", latex::text(note));
     }
     text + "\\end{table}\n"
 }

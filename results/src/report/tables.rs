@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::table::{Experiment, PLAIN, headings, lines, notes};
+use crate::table::{Experiment, headings, lines, notes};
 
 /// Ours, and under each row the published numbers and the difference where there are some.
 pub(super) fn results(experiment: &Experiment) -> Markup {
@@ -11,7 +11,7 @@ pub(super) fn results(experiment: &Experiment) -> Markup {
             table.results {
                 thead { tr { @for heading in headings() { th scope="col" { (heading) } } } }
                 tbody {
-                    @for line in lines(experiment, &PLAIN) {
+                    @for line in lines(experiment) {
                         tr class=[(!line.ours).then_some("published")] {
                             th scope="row" { (line.label) }
                             @for cell in &line.cells { td { (cell) } }

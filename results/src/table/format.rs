@@ -2,9 +2,11 @@
 
 use std::str::FromStr;
 
-use super::model::Table;
-use super::{csv, latex, markdown, term};
+use super::grid::{Line, headings, lines};
+use super::model::{Experiment, Table};
+use super::{csv, notes};
 use crate::Error;
+use crate::sheet::{self, Sheet};
 
 /// How a table is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,16 +49,41 @@ impl Table {
     /// The table as text, which ends with a line break.
     pub fn render(&self, format: Format) -> String {
         match format {
-            Format::Term => term::render(self),
             Format::Csv => csv::render(self),
-            Format::Md => markdown::render(self),
-            Format::Latex => latex::render(self),
+            _ => {
+                let sheets: Vec<Sheet> = self.experiments.iter().map(|one| sheet(one, format)).collect();
+                sheet::render(&sheets, format)
+            }
         }
     }
 
     /// The values of each seed, of which the table has mean and spread, as CSV: a line a row and seed, in full precision.
     pub fn each_seed(&self) -> String {
         csv::each_seed(self)
+    }
+}
+
+/// The table of `experiment` for people. How a published line is set off from the row above is the format's own.
+fn sheet(experiment: &Experiment, format: Format) -> Sheet {
+    let line = |Line { ours, label, cells }: Line| {
+        let (label, cells) = match format {
+            _ if ours => (label, cells),
+            Format::Md => (format!("*{label}*"), cells),
+            // An em space, and differences with a minus instead of a hyphen.
+            Format::Latex => {
+                (format!("\u{2003}{label}"), cells.into_iter().map(|cell| cell.replace('-', "−")).collect())
+            }
+            Format::Term | Format::Csv => (format!("  {label}"), cells),
+        };
+        std::iter::once(label).chain(cells).collect()
+    };
+    Sheet {
+        title: experiment.folder.clone(),
+        labels: 1,
+        headings: headings().into_iter().map(str::to_owned).collect(),
+        lines: lines(experiment).into_iter().map(line).collect(),
+        notes: notes(experiment),
+        ..Sheet::default()
     }
 }
 

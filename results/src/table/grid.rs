@@ -4,17 +4,6 @@ use super::model::{Bound, Cell, Experiment, Row};
 use crate::Column;
 use crate::reference::{Published, Reference};
 
-/// How a format writes what is not a digit.
-pub(crate) struct Symbols {
-    pub(super) plus_minus: &'static str,
-    pub(super) at_least: &'static str,
-    pub(super) at_most: &'static str,
-    pub(super) minus: &'static str,
-}
-
-/// The symbols of plain text.
-pub(crate) const PLAIN: Symbols = Symbols { plus_minus: " ± ", at_least: ">= ", at_most: "<= ", minus: "-" };
-
 /// A line of a table.
 pub(crate) struct Line {
     /// Whether this is a row of ours, and not a published line under one.
@@ -36,23 +25,23 @@ pub(crate) fn headings() -> Vec<&'static str> {
 }
 
 /// The lines of `experiment`.
-pub(crate) fn lines(experiment: &Experiment, symbols: &Symbols) -> Vec<Line> {
+pub(crate) fn lines(experiment: &Experiment) -> Vec<Line> {
     let mut lines = Vec::new();
     for row in &experiment.rows {
-        lines.push(ours(row, symbols));
+        lines.push(ours(row));
         if let Some(reference) = &experiment.reference
             && let Some(published) = reference.rows.get(&row.name)
         {
             lines.push(printed(reference, published));
-            lines.push(difference(row, published, symbols));
+            lines.push(difference(row, published));
         }
     }
     lines
 }
 
-fn ours(row: &Row, symbols: &Symbols) -> Line {
+fn ours(row: &Row) -> Line {
     let cells = shown().map(|column| match row.cell(column) {
-        Some(cell) => spread(column, cell, symbols),
+        Some(cell) => spread(column, cell),
         None => String::new(),
     });
     line(true, row.name.clone(), row.seeds.to_string(), cells)
@@ -67,9 +56,9 @@ fn printed(reference: &Reference, published: &Published) -> Line {
     line(false, "published".into(), reference.seeds.to_string(), cells)
 }
 
-fn difference(row: &Row, published: &Published, symbols: &Symbols) -> Line {
+fn difference(row: &Row, published: &Published) -> Line {
     let cells = shown().map(|column| match (row.cell(column), published.value(column)) {
-        (Some(cell), Some(value)) => signed(column, cell.mean - value, symbols),
+        (Some(cell), Some(value)) => signed(column, cell.mean - value),
         _ => String::new(),
     });
     line(false, "difference".into(), String::new(), cells)
@@ -92,12 +81,12 @@ fn is_zero(digits: &str) -> bool {
     digits.chars().all(|c| c == '0' || c == '.')
 }
 
-fn spread(column: Column, cell: Cell, symbols: &Symbols) -> String {
+fn spread(column: Column, cell: Cell) -> String {
     let mut text = number(column, cell.mean);
     if let Some(bound) = cell.bound {
         let sign = match bound {
-            Bound::AtLeast => symbols.at_least,
-            Bound::AtMost => symbols.at_most,
+            Bound::AtLeast => ">= ",
+            Bound::AtMost => "<= ",
         };
         // The bound is the curve's end itself where every seed is there: no digits after the point then.
         let whole = cell.mean.fract() == 0.0;
@@ -105,18 +94,18 @@ fn spread(column: Column, cell: Cell, symbols: &Symbols) -> String {
         text = format!("{sign}{number}");
     }
     match cell.std {
-        Some(std) => text + symbols.plus_minus + &number(column, std),
+        Some(std) => text + " ± " + &number(column, std),
         None => text,
     }
 }
 
 /// A difference with its sign; without one where all its digits are zero.
-fn signed(column: Column, difference: f64, symbols: &Symbols) -> String {
+fn signed(column: Column, difference: f64) -> String {
     let size = number(column, difference.abs());
     if is_zero(&size) {
         size
     } else if difference < 0.0 {
-        format!("{}{size}", symbols.minus)
+        format!("-{size}")
     } else {
         format!("+{size}")
     }
@@ -128,9 +117,9 @@ mod tests {
 
     #[test]
     fn zero_has_no_sign() {
-        assert_eq!(signed(Column::Nll, -0.0004, &PLAIN), "0.000");
-        assert_eq!(signed(Column::Nll, -0.0006, &PLAIN), "-0.001");
-        assert_eq!(signed(Column::Acc, 0.0125, &PLAIN), "+1.25");
+        assert_eq!(signed(Column::Nll, -0.0004), "0.000");
+        assert_eq!(signed(Column::Nll, -0.0006), "-0.001");
+        assert_eq!(signed(Column::Acc, 0.0125), "+1.25");
         // A perfect prediction's NLL is -ln(1 + 1e-12), just under zero.
         assert_eq!(number(Column::Nll, -1e-12), "0.000");
     }
@@ -138,11 +127,11 @@ mod tests {
     #[test]
     fn bounds_are_marked() {
         let cell = |mean, std, bound| Cell { mean, std, bound };
-        assert_eq!(spread(Column::Dee, cell(4.0, None, Some(Bound::AtLeast)), &PLAIN), ">= 4");
-        assert_eq!(spread(Column::Dee, cell(4.0, Some(0.0), Some(Bound::AtLeast)), &PLAIN), ">= 4 ± 0.00");
-        assert_eq!(spread(Column::Dee, cell(3.5, Some(0.5), Some(Bound::AtLeast)), &PLAIN), ">= 3.50 ± 0.50");
-        assert_eq!(spread(Column::Dee, cell(1.0, None, Some(Bound::AtMost)), &PLAIN), "<= 1");
-        assert_eq!(spread(Column::Dee, cell(3.0, None, None), &PLAIN), "3.00");
-        assert_eq!(spread(Column::Acc, cell(0.8022, Some(0.0012), None), &PLAIN), "80.22 ± 0.12");
+        assert_eq!(spread(Column::Dee, cell(4.0, None, Some(Bound::AtLeast))), ">= 4");
+        assert_eq!(spread(Column::Dee, cell(4.0, Some(0.0), Some(Bound::AtLeast))), ">= 4 ± 0.00");
+        assert_eq!(spread(Column::Dee, cell(3.5, Some(0.5), Some(Bound::AtLeast))), ">= 3.50 ± 0.50");
+        assert_eq!(spread(Column::Dee, cell(1.0, None, Some(Bound::AtMost))), "<= 1");
+        assert_eq!(spread(Column::Dee, cell(3.0, None, None)), "3.00");
+        assert_eq!(spread(Column::Acc, cell(0.8022, Some(0.0012), None)), "80.22 ± 0.12");
     }
 }
