@@ -2,7 +2,9 @@
 
 mod latex;
 
-use crate::table::{Format, csv_cell};
+use csv::Writer;
+
+use crate::table::Format;
 
 /// A table of text cells, and the same numbers in full precision for programs.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -117,15 +119,30 @@ fn csv(sheets: &[Sheet]) -> String {
         if header.replace(sheet.csv_header) != Some(sheet.csv_header) {
             text += &format!("{}\n", sheet.csv_header);
         }
-        for line in &sheet.csv {
-            let cells: Vec<_> = line.iter().map(|cell| csv_cell(cell)).collect();
-            text += &format!("{}\n", cells.join(","));
-        }
+        text.extend(sheet.csv.iter().map(csv_line));
     }
     text
+}
+
+/// `cells` as a line of CSV, with its line break.
+pub(crate) fn csv_line<T: AsRef<[u8]>>(cells: impl IntoIterator<Item = T>) -> String {
+    let mut line = Writer::from_writer(Vec::new());
+    // Memory takes every write.
+    let _ = line.write_record(cells);
+    String::from_utf8_lossy(&line.into_inner().unwrap_or_default()).into_owned()
 }
 
 /// A number for a program; nothing where there is none.
 pub(crate) fn full(value: Option<f64>) -> String {
     value.filter(|value| value.is_finite()).map(|value| value.to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_with_separators_are_quoted() {
+        assert_eq!(csv_line(["quick-smoke", "", "a,\"b\""]), "quick-smoke,,\"a,\"\"b\"\"\"\n");
+    }
 }

@@ -12,7 +12,6 @@ mod model;
 mod notes;
 mod predicted;
 
-pub(crate) use csv::quoted as csv_cell;
 pub use format::Format;
 pub(crate) use grid::{headings, lines};
 pub use model::{Bound, Cell, Experiment, Row, Table};

@@ -1,11 +1,11 @@
 //! CSV for programs: full precision, accuracy as a fraction, an empty cell where there is no value. Columns are to be read by
 //! their names, which stay; a new one stands between others.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::model::{Bound, Row, Table};
 use crate::Column;
+use crate::sheet::csv_line;
 
 /// The columns that say whether a DEE is a bound on some seed: at or beyond DE-Nmax, worse than DE-1.
 const BOUNDS: [(&str, Bound); 2] = [("dee_at_least", Bound::AtLeast), ("dee_at_most", Bound::AtMost)];
@@ -18,8 +18,8 @@ pub(super) fn render(table: &Table) -> String {
         format!("experiment,row,seeds,{},{},{}\n", means.join(","), stds.join(","), bounds.join(","));
     for experiment in &table.experiments {
         for row in &experiment.rows {
-            let (name, values) = (quoted(&row.name), values(row).join(","));
-            text += &format!("{},{name},{},{values}\n", quoted(&experiment.folder), row.seeds);
+            let labels = [experiment.folder.clone(), row.name.clone(), row.seeds.to_string()];
+            text += &csv_line(labels.iter().chain(&values(row)));
         }
     }
     text
@@ -41,8 +41,9 @@ pub(super) fn each_seed(table: &Table) -> String {
                         true => (row.bounds().get(&seed) == Some(&bound)).to_string(),
                         false => String::new(),
                     };
-                let values = [&columns.each_ref().map(value)[..], &BOUNDS.map(bound)].concat().join(",");
-                text += &format!("{},{},{seed},{values}\n", quoted(&experiment.folder), quoted(&row.name));
+                let labels = [experiment.folder.clone(), row.name.clone(), seed.to_string()];
+                let values = [&columns.each_ref().map(value)[..], &BOUNDS.map(bound)].concat();
+                text += &csv_line(labels.iter().chain(&values));
             }
         }
     }
@@ -59,24 +60,4 @@ fn values(row: &Row) -> Vec<String> {
         None => String::new(),
     });
     [&means[..], &stds, &bounds].concat()
-}
-
-/// A cell as RFC 4180 asks for.
-pub(crate) fn quoted(name: &str) -> Cow<'_, str> {
-    if name.contains(['"', ',', '\n', '\r']) {
-        Cow::Owned(format!("\"{}\"", name.replace('"', "\"\"")))
-    } else {
-        Cow::Borrowed(name)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_with_separators_are_quoted() {
-        assert_eq!(quoted("quick-smoke"), "quick-smoke");
-        assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
-    }
 }
