@@ -96,9 +96,14 @@ impl Probs {
         self.values.chunks_exact(self.k)
     }
 
+    /// The most probable class of each example, the lowest where several are, and its probability, (N).
+    pub fn top(&self) -> impl ExactSizeIterator<Item = (usize, f64)> {
+        self.rows().map(top1)
+    }
+
     /// The largest probability of each example, (N).
     pub fn confidences(&self) -> Vec<f64> {
-        self.rows().map(|row| top1(row).1).collect()
+        self.top().map(|(_, p)| p).collect()
     }
 
     /// Each example's distribution with its label, after checking the labels.

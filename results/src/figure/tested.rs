@@ -1,6 +1,6 @@
 //! What a row's test predictions say, example by example.
 
-use metrics::{Probs, fit_temperature, pairwise_kl};
+use metrics::{fit_temperature, pairwise_kl};
 use rayon::prelude::*;
 
 use crate::record::{Predictions, Record, Split};
@@ -73,31 +73,16 @@ fn tested(row: String, seed: u64, predictions: &Predictions) -> Result<Tested> {
         let Predictions { val, test } = predictions;
         let temperature = fit_temperature(&val.probs()?, &val.labels)?;
         let probs = test.probs()?;
-        let (mut confidence, mut hits) = (Vec::new(), Vec::new());
-        for (probs, label) in probs.rows().zip(&test.labels) {
-            let (class, top) = top(probs);
-            confidence.push(top);
-            hits.push(class == *label as usize);
-        }
+        let hits = probs.top().zip(&test.labels).map(|((class, _), label)| class == *label as usize);
         Ok(Tested {
             row: row.clone(),
             seed,
             members: test.m,
-            calibrated: largest(&probs.scaled(temperature)?),
-            confidence,
-            hits,
+            confidence: probs.confidences(),
+            calibrated: probs.scaled(temperature)?.confidences(),
+            hits: hits.collect(),
             kl: if test.m > 1 { pairwise_kl(&test.logits, test.m, test.n, test.k)? } else { Vec::new() },
         })
     };
     score().map_err(|source| Error::Score { what: format!("{row} of seed {seed}"), source })
-}
-
-fn largest(probs: &Probs) -> Vec<f64> {
-    probs.rows().map(|row| top(row).1).collect()
-}
-
-/// The most probable class, the lowest where several are, and its probability.
-fn top(row: &[f64]) -> (usize, f64) {
-    let larger = |best: (usize, f64), (class, p): (usize, &f64)| if *p > best.1 { (class, *p) } else { best };
-    row.iter().enumerate().fold((0, f64::NEG_INFINITY), larger)
 }
