@@ -1,9 +1,9 @@
 //! The two logs of a run: a CSV line an epoch, numbers in the shortest form that reads back to the same `f64`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::path::Path;
 
-use csv::{Reader, Writer, WriterBuilder};
+use csv::{Reader, WriterBuilder};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -57,23 +57,18 @@ pub trait LogRow: Serialize + DeserializeOwned {
     /// The names of the columns, in order.
     const COLUMNS: &'static [&'static str];
 
-    /// Appends the row to the log at `path`, after the header where the log is new or empty.
-    ///
-    /// # Errors
-    /// Where the file cannot be written.
-    fn append(&self, path: &Path) -> Result<()> {
-        let file =
-            OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("open", path))?;
-        let is_new = file.metadata().map_err(Error::io("read", path))?.len() == 0;
-        write(std::slice::from_ref(self), is_new, file, path)
-    }
-
-    /// Writes the log at `path` anew, with its header.
+    /// Writes the log at `path` anew, with its header, in one piece.
     ///
     /// # Errors
     /// Where the file cannot be written.
     fn write_all(rows: &[Self], path: &Path) -> Result<()> {
-        write(rows, true, File::create(path).map_err(Error::io("create", path))?, path)
+        let mut lines = WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+        lines.write_record(Self::COLUMNS).map_err(csv_error(path))?;
+        for row in rows {
+            lines.serialize(row).map_err(csv_error(path))?;
+        }
+        let text = lines.into_inner().map_err(csv::IntoInnerError::into_error);
+        text.and_then(|text| fs::write(path, text)).map_err(Error::io("write", path))
     }
 
     /// Reads the log at `path`.
@@ -102,23 +97,6 @@ impl LogRow for EpochRow {
 
 impl LogRow for TimingRow {
     const COLUMNS: &'static [&'static str] = &["epoch", "seconds", "images_per_s"];
-}
-
-/// Writes `rows` to `file`, whose path is `path`, in one piece.
-fn write<R: LogRow>(rows: &[R], header: bool, file: File, path: &Path) -> Result<()> {
-    let mut lines = WriterBuilder::new().has_headers(false).from_writer(Vec::new());
-    if header {
-        lines.write_record(R::COLUMNS).map_err(csv_error(path))?;
-    }
-    for row in rows {
-        lines.serialize(row).map_err(csv_error(path))?;
-    }
-    finish(lines, file).map_err(Error::io("write", path))
-}
-
-fn finish(lines: Writer<Vec<u8>>, mut file: File) -> std::io::Result<()> {
-    let text = lines.into_inner().map_err(csv::IntoInnerError::into_error)?;
-    std::io::Write::write_all(&mut file, &text)
 }
 
 fn csv_error(path: &Path) -> impl Fn(csv::Error) -> Error {

@@ -120,7 +120,8 @@ impl Made {
         let draft = self.place().begin(out).unwrap();
         self.info().write(&draft.join(RUN)).unwrap();
         EpochRow::write_all(&Self::epochs(), &draft.join(METRICS)).unwrap();
-        TimingRow { epoch: 1, seconds: 2.5, images_per_s: 40.0 }.append(&draft.join(TIMING)).unwrap();
+        let timing = TimingRow { epoch: 1, seconds: 2.5, images_per_s: 40.0 };
+        TimingRow::write_all(&[timing], &draft.join(TIMING)).unwrap();
         draft
     }
 

@@ -155,18 +155,13 @@ fn a_wrong_key_in_run_toml_is_named() {
 fn the_logs_are_the_documented_text() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("metrics.csv");
-    for row in Made::epochs() {
-        row.append(&path).unwrap();
-    }
-    let text = fs::read_to_string(&path).unwrap();
+    EpochRow::write_all(&Made::epochs(), &path).unwrap();
     assert_eq!(
-        text,
+        fs::read_to_string(&path).unwrap(),
         "epoch,lr,loss,ce,kd,train_acc,val_acc,val_nll\n\
          1,0.05,1.5,1.25,0.3333333333333333,0.5,,\n\
          2,0.0005,1e-7,,,1.0,0.75,0.7\n"
     );
-    EpochRow::write_all(&Made::epochs(), &path).unwrap();
-    assert_eq!(fs::read_to_string(&path).unwrap(), text);
     EpochRow::write_all(&[], &path).unwrap();
     assert_eq!(EpochRow::read_all(&path).unwrap(), []);
 }
@@ -330,7 +325,7 @@ proptest! {
         let ([lr, loss, train_acc], [ce, kd, val_acc, val_nll]) = (numbers, parts);
         let row = EpochRow { epoch, lr, loss, ce, kd, train_acc, val_acc, val_nll };
         let dir = tempfile::tempdir().unwrap();
-        row.append(&dir.path().join("metrics.csv")).unwrap();
+        EpochRow::write_all(&[row], &dir.path().join("metrics.csv")).unwrap();
         prop_assert_eq!(EpochRow::read_all(&dir.path().join("metrics.csv")).unwrap(), [row]);
     }
 
