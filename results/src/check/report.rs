@@ -1,4 +1,4 @@
-//! What a check found, as text and as an exit code.
+//! What a check found, as a verdict and as text.
 
 /// What a finding says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,15 +80,6 @@ impl Report {
             Verdict::Inconclusive
         } else {
             Verdict::Pass
-        }
-    }
-
-    /// The exit code of [`Report::verdict`]: 0, 1 or 2.
-    pub fn exit_code(&self) -> u8 {
-        match self.verdict() {
-            Verdict::Pass | Verdict::New => 0,
-            Verdict::Fail => 1,
-            Verdict::Inconclusive => 2,
         }
     }
 

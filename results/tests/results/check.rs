@@ -91,8 +91,8 @@ fn three_percent_on_any_metric_are_caught() {
     }
     // A part in a thousand is rounding elsewhere, and a change here.
     let moved = |machine| golden(&table, machine, |text| times(&text, "be-kd", Column::Nll, 1.001));
-    assert_eq!(report(moved("elsewhere").compare("quick-smoke", &now)).exit_code(), 0);
-    assert_eq!(report(moved("here").compare("quick-smoke", &now)).exit_code(), 1);
+    assert_eq!(report(moved("elsewhere").compare("quick-smoke", &now)).verdict(), Verdict::Pass);
+    assert_eq!(report(moved("here").compare("quick-smoke", &now)).verdict(), Verdict::Fail);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn new_rows_are_new_and_lost_ones_fail() {
     let old = golden(&table, "here", without);
     let new = old.compare("quick-smoke", &now);
     assert_eq!(verdicts(&new, "be-kd-ods"), [Verdict::New]);
-    assert_eq!(report(new).exit_code(), 0);
+    assert_eq!(report(new).verdict(), Verdict::Pass);
     let lost = golden(&table, "here", |text| text).compare("quick-smoke", &old);
     assert_eq!(verdicts(&lost, "be-kd-ods"), [Verdict::Fail]);
 
@@ -148,7 +148,7 @@ fn earlier_records_are_compared_seed_by_seed() {
     let bad = records(after.path(), "quick", "laptop", 3, 1.0);
     let single = records(one.path(), "quick", "laptop", 1, 1.0);
     let section = |now: &Table| spread::against_earlier(&now.experiments[0], good.experiments.first());
-    assert_eq!(report(section(&good)).exit_code(), 0);
+    assert_eq!(report(section(&good)).verdict(), Verdict::Pass);
     let worse = section(&bad);
     let of = |section: &Section, what: &str| verdicts(section, what)[0];
     assert_eq!(of(&worse, "be-kd-ods nll"), Verdict::Fail, "{}", report(worse.clone()).render());
@@ -157,11 +157,11 @@ fn earlier_records_are_compared_seed_by_seed() {
     let better = spread::against_earlier(&good.experiments[0], bad.experiments.first());
     assert_eq!(of(&better, "be-kd-ods nll"), Verdict::Pass);
     assert_eq!(of(&section(&single), "be-kd-ods nll"), Verdict::Inconclusive);
-    assert_eq!(report(section(&single)).exit_code(), 2);
+    assert_eq!(report(section(&single)).verdict(), Verdict::Inconclusive);
     insta::assert_snapshot!(report(worse).render());
     // An experiment of which there are no earlier records.
     let alone = report(spread::against_earlier(&good.experiments[0], None));
-    assert_eq!(alone.exit_code(), 2);
+    assert_eq!(alone.verdict(), Verdict::Inconclusive);
     assert!(
         alone.render().contains("inconclusive  quick-laptop  not among the earlier records"),
         "{}",
@@ -287,7 +287,7 @@ fn columns_that_a_golden_lacks_are_new() {
     };
     let older = golden(&table, "here", without).compare("quick-smoke", &now);
     assert_eq!(verdicts(&older, "dee_at_"), [Verdict::New; 2]);
-    assert_eq!(report(older).exit_code(), 0);
+    assert_eq!(report(older).verdict(), Verdict::Pass);
     let moved = golden(&table, "here", |text| without(times(&text, "be-kd", Column::Nll, 1.03)));
     assert_eq!(verdicts(&moved.compare("quick-smoke", &now), "be-kd nll"), [Verdict::Fail]);
     // Where it has them they count: DE-4 is at the end of its curve.
