@@ -57,8 +57,12 @@ impl Analysis {
         }
         File::create(&draft)
             .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-            .map_err(Error::io("write", &draft))?;
-        fs::rename(&draft, path).map_err(Error::io("rename the draft to", path))
+            .map_err(Error::io("write", &draft))
+            .and_then(|()| fs::rename(&draft, path).map_err(Error::io("rename the draft to", path)))
+            .inspect_err(|_| {
+                // On a full disk half a file only takes space.
+                let _ = fs::remove_file(&draft);
+            })
     }
 
     /// Reads an analysis.

@@ -61,6 +61,19 @@ fn other_files_and_missing_folders_are_no_analyses() {
 
 /// The folder lies among the rows of an experiment and is none of them.
 #[test]
+fn what_cannot_be_written_leaves_no_draft() {
+    let out = tempfile::tempdir().unwrap();
+    let analysis = made::teachers_analysis(1);
+    let path = analysis::path(out.path(), TEACHERS, 1);
+    // No file takes the place of a folder.
+    fs::create_dir_all(&path).unwrap();
+    assert!(analysis.write(&path).unwrap_err().to_string().contains("rename"));
+    let names: Vec<_> =
+        fs::read_dir(out.path().join(FOLDER)).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, [path.file_name().unwrap()]);
+}
+
+#[test]
 fn a_scan_of_records_passes_it_over() {
     let out = tempfile::tempdir().unwrap();
     let record = Made::new("quick", "smoke", "be", 1).write(out.path());
