@@ -75,6 +75,16 @@ pub struct Analysis {
     pub jacobian: Option<JacobianMatch>,
 }
 
+impl Analysis {
+    /// The mean pairwise KL of the row's members on training images ([`Diversity::mean_kl`]), in the order of [`Set::ALL`];
+    /// none where a set is not stored.
+    pub fn train_kld(&self) -> Option<[f64; Set::ALL.len()]> {
+        let [clean, gaussian, ods, conf_ods] =
+            Set::ALL.map(|set| self.diversity.get(&set).map(Diversity::mean_kl));
+        Some([clean?, gaussian?, ods?, conf_ods?])
+    }
+}
+
 /// Diversity on a set of images, image by image, all (N).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Diversity {

@@ -18,13 +18,8 @@ pub fn stored(
     let mut found = BTreeMap::new();
     for seed in seeds {
         let path = analysis::path(folder, TEACHERS, seed);
-        if !path.is_file() {
-            continue;
-        }
-        let diversity = Analysis::read(&path)?.diversity;
-        let means = Set::ALL.map(|set| diversity.get(&set).map(analysis::Diversity::mean_kl));
-        if let [Some(clean), Some(gaussian), Some(ods), Some(conf_ods)] = means {
-            found.insert(seed, [clean, gaussian, ods, conf_ods]);
+        if path.is_file() {
+            found.extend(Analysis::read(&path)?.train_kld().map(|means| (seed, means)));
         }
     }
     Ok(found)

@@ -6,7 +6,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::tested::{self, Tested};
-use crate::analysis::{self, Analysis, Diversity, Set, TEACHERS};
+use crate::analysis::{self, Analysis, TEACHERS};
 use crate::check::claims::TrainKld;
 use crate::record::{EpochRow, Record, RunInfo, TimingRow, scan};
 use crate::table::{Cell, Experiment};
@@ -58,11 +58,12 @@ impl Sources {
             .collect::<Result<Vec<_>>>()?
             .concat();
         let analyses = analysis::scan(folder)?;
+        let teachers = analyses.iter().filter(|analysis| analysis.row == TEACHERS);
         Ok(Self {
             experiment: experiment.clone(),
             runs: records.par_iter().map(Run::read).collect::<Result<_>>()?,
             tested,
-            train_kld: train_kld(&analyses),
+            train_kld: teachers.filter_map(|one| Some((one.seed, one.train_kld()?))).collect(),
             analyses,
         })
     }
@@ -110,15 +111,6 @@ impl Sources {
     pub(super) fn teachers(&self) -> impl Iterator<Item = &Analysis> {
         self.analyses(TEACHERS)
     }
-}
-
-fn train_kld(analyses: &[Analysis]) -> TrainKld {
-    let of = |teachers: &Analysis| {
-        let mean = |set: Set| teachers.diversity.get(&set).map(Diversity::mean_kl);
-        let [clean, gaussian, ods, conf_ods] = Set::ALL.map(mean);
-        Some((teachers.seed, [clean?, gaussian?, ods?, conf_ods?]))
-    };
-    analyses.iter().filter(|analysis| analysis.row == TEACHERS).filter_map(of).collect()
 }
 
 impl Run {
