@@ -9,7 +9,7 @@ mod transfer;
 
 pub use confidence::confidence;
 pub use diversity::diversity;
-pub(crate) use diversity::{BINS, bin_kl};
+pub(crate) use diversity::{BINS, Images, bin_kl};
 pub use jacobian::jacobian;
 pub use remainder::remainder;
 pub use source::Source;

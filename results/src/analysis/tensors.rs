@@ -47,6 +47,11 @@ impl Matrix {
     pub fn values(&self) -> &[f32] {
         &self.values
     }
+
+    /// The values that are finite numbers, row by row.
+    pub(crate) fn finite(&self) -> Vec<f64> {
+        self.values.iter().map(|value| f64::from(*value)).filter(|value| value.is_finite()).collect()
+    }
 }
 
 /// Tensors to be written, by name: type, shape, little-endian bytes.

@@ -8,35 +8,18 @@ use metrics::Binned;
 use super::over_seeds;
 use super::sources::Sources;
 use crate::analysis::Set;
-pub(super) use crate::analysis::tables::BINS;
 use crate::analysis::tables::bin_kl;
+pub(super) use crate::analysis::tables::{BINS, Images};
 use crate::table::Cell;
 
-/// The images of a panel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Images {
-    Training(Set),
-    Test,
-}
-
-impl Images {
-    /// All, in the order of the panels.
-    pub(super) const ALL: [Self; 5] = [
-        Self::Training(Set::Clean),
-        Self::Training(Set::Gaussian),
-        Self::Training(Set::Ods),
-        Self::Training(Set::ConfOds),
-        Self::Test,
-    ];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Training(Set::Clean) => "training, clean",
-            Self::Training(Set::Gaussian) => "training, Gaussian noise",
-            Self::Training(Set::Ods) => "training, ODS",
-            Self::Training(Set::ConfOds) => "training, ConfODS",
-            Self::Test => "test, clean",
-        }
+/// What the panel of some images is called.
+pub(super) fn name(images: Images) -> &'static str {
+    match images {
+        Images::Training(Set::Clean) => "training, clean",
+        Images::Training(Set::Gaussian) => "training, Gaussian noise",
+        Images::Training(Set::Ods) => "training, ODS",
+        Images::Training(Set::ConfOds) => "training, ConfODS",
+        Images::Test => "test, clean",
     }
 }
 
@@ -51,15 +34,10 @@ impl Diversity {
     /// Of a student, or of the teachers where `row` is [`TEACHERS`](crate::analysis::TEACHERS); none where no seed has it.
     /// The teachers' test predictions are those of the ensemble.
     pub(super) fn of(sources: &Sources, row: &str, images: Images) -> Option<Self> {
-        let bins = |pairs: &mut dyn Iterator<Item = (f64, f64)>| Binned::new(pairs, BINS);
         let by_seed: BTreeMap<u64, Binned> = match images {
             Images::Training(set) => sources
                 .analyses(row)
-                .filter_map(|analysis| {
-                    let found = analysis.diversity.get(&set)?;
-                    let both = found.confidence.iter().zip(&found.kl);
-                    Some((analysis.seed, bins(&mut both.map(|(c, kl)| (f64::from(*c), f64::from(*kl))))))
-                })
+                .filter_map(|analysis| Some((analysis.seed, analysis.diversity.get(&set)?.binned())))
                 .collect(),
             Images::Test => {
                 let ensemble = sources.ensemble();
@@ -68,7 +46,7 @@ impl Diversity {
                 several
                     .map(|tested| {
                         let both = tested.confidence.iter().copied().zip(tested.kl.iter().copied());
-                        (tested.seed, bins(&mut { both }))
+                        (tested.seed, Binned::new(both, BINS))
                     })
                     .collect()
             }

@@ -2,7 +2,7 @@
 //! diversity is shown on.
 
 use super::canvas::{Anchor, Canvas, DOT, LABEL, POINT, Rect, WIDTH};
-use super::diversity::{BINS, Diversity, Images, OfBin, range};
+use super::diversity::{BINS, Diversity, Images, OfBin, name, range};
 use super::legend::{self, Key};
 use super::panel::{Axes, BELOW, Grid, Panel, across, up};
 use super::scale::{Scale, extent};
@@ -103,7 +103,7 @@ fn draw(students: &[Student<'_>]) -> Drawing {
         for (column, (heading, of)) in columns.into_iter().enumerate() {
             let panel = Panel::linear(grid.frame(2 * line + column), (0.0, 1.0), (0.0, heights[column]));
             let x = if last { "confidence of the student" } else { "" };
-            let title = if column == 0 { images.name() } else { "" };
+            let title = if column == 0 { name(*images) } else { "" };
             panel.draw(&mut canvas, Axes { title, x, x_numbers: last, y_numbers: true, ..Axes::default() });
             if line == 0 {
                 let Rect { x, y, w, .. } = panel.frame;
@@ -119,7 +119,7 @@ fn draw(students: &[Student<'_>]) -> Drawing {
                 for (bin, cell) in values {
                     let title = format!(
                         "{row}, {}, confidence in {}: {}",
-                        images.name(),
+                        name(*images),
                         range(bin),
                         estimate(cell, 3)
                     );
@@ -146,7 +146,7 @@ fn means(canvas: &mut Canvas, top: f64, students: &[Student<'_>], shown: &[Image
     for (at, images) in shown.iter().enumerate() {
         let middle = frame.x + group * (at as f64 + 0.5);
         // Two short lines: the names are as wide as a group.
-        let (first, second) = images.name().split_once(", ").unwrap_or((images.name(), ""));
+        let (first, second) = name(*images).split_once(", ").unwrap_or((name(*images), ""));
         let second = second.strip_suffix(" noise").unwrap_or(second);
         canvas.muted((middle, frame.y + frame.h + 13.0), Anchor::Middle, LABEL, first);
         canvas.muted((middle, frame.y + frame.h + 26.0), Anchor::Middle, LABEL, second);
@@ -159,7 +159,7 @@ fn means(canvas: &mut Canvas, top: f64, students: &[Student<'_>], shown: &[Image
             if mean.std.is_some() {
                 canvas.spread(style, (x, panel.y.at(ends(mean).0)), (x, panel.y.at(ends(mean).1)));
             }
-            let title = format!("{row}, {}: mean KLD {}", images.name(), estimate(mean, 3));
+            let title = format!("{row}, {}: mean KLD {}", name(*images), estimate(mean, 3));
             canvas.point(style, (x, panel.y.at(mean.mean)), POINT, true, &title);
         }
     }

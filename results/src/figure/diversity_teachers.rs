@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::canvas::{Anchor, Canvas, LABEL, Rect, WIDTH};
-use super::diversity::{BINS, Diversity, Images, OfBin, range};
+use super::diversity::{BINS, Diversity, Images, OfBin, name, range};
 use super::panel::{Axes, BELOW, Grid, Panel};
 use super::scale::extent;
 use super::sources::Sources;
@@ -91,10 +91,10 @@ fn draw(found: &[(Images, Diversity)]) -> Drawing {
                 canvas.muted((x + w / 2.0, y - 25.0), Anchor::Middle, LABEL, heading);
             }
             match column {
-                0 => canvas.text((x, y - 6.0), Anchor::Start, LABEL, images.name()),
+                0 => canvas.text((x, y - 6.0), Anchor::Start, LABEL, name(*images)),
                 _ => canvas.text((x + w, y - 6.0), Anchor::End, LABEL, &format!("mean KLD {mean}")),
             }
-            bars(&mut canvas, &panel, style, images.name(), |bin| of(diversity, bin));
+            bars(&mut canvas, &panel, style, name(*images), |bin| of(diversity, bin));
         }
     }
     Drawing::new(canvas, grid.bottom(2 * found.len()) + BELOW)

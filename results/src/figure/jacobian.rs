@@ -79,14 +79,10 @@ fn matches<'a>(sources: &'a Sources, row: &'a str) -> impl Iterator<Item = (u64,
 /// A row's median over members and images by seed; images where the teacher's Jacobian vanishes are left out.
 fn seed_medians(sources: &Sources, row: &str, space: Space, of: fn(&Match) -> &Matrix) -> BTreeMap<u64, f64> {
     let median = |(seed, found): (u64, &JacobianMatch)| {
-        let Quantiles([_, _, median, ..]) = Quantiles::of(finite(of(found.spaces.get(&space)?)))?;
+        let Quantiles([_, _, median, ..]) = Quantiles::of(of(found.spaces.get(&space)?).finite())?;
         Some((seed, median))
     };
     matches(sources, row).filter_map(median).collect()
-}
-
-fn finite(matrix: &Matrix) -> Vec<f64> {
-    matrix.values().iter().map(|value| f64::from(*value)).filter(|value| value.is_finite()).collect()
 }
 
 /// How the Jacobians were computed, where they are estimates.
@@ -98,7 +94,7 @@ fn estimator(sources: &Sources) -> String {
     });
     let Some(count) = projections else { return String::new() };
     let errors = all().flat_map(|found| found.spaces.values()).filter_map(|found| found.error.as_ref());
-    let errors: Vec<f64> = errors.flat_map(|error| finite(&error.cosine)).collect();
+    let errors: Vec<f64> = errors.flat_map(|error| error.cosine.finite()).collect();
     let mean = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
     format!(
         " Inner products are estimated from {count} random projections; a cosine's standard error is {mean:.3}."
@@ -153,7 +149,7 @@ fn name(space: Space) -> &'static str {
 /// Every member, image and seed of a row.
 fn pooled(sources: &Sources, row: &str, space: Space, of: fn(&Match) -> &Matrix) -> Vec<f64> {
     matches(sources, row)
-        .filter_map(|(_, found)| Some(finite(of(found.spaces.get(&space)?))))
+        .filter_map(|(_, found)| Some(of(found.spaces.get(&space)?).finite()))
         .flatten()
         .collect()
 }

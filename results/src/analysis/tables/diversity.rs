@@ -4,7 +4,7 @@ use metrics::Binned;
 
 use super::source::Source;
 use super::{average, deviation, mean, spread};
-use crate::analysis::Set;
+use crate::analysis::{Diversity, Set};
 use crate::sheet::{Sheet, full};
 
 /// Bins of the confidence.
@@ -19,15 +19,24 @@ pub(crate) fn bin_kl(seed: &Binned, bin: usize) -> Option<f64> {
     seed.value[bin].filter(|_| seed.share[bin] >= LEAST)
 }
 
+impl Diversity {
+    /// The KL of the images in bins of the confidence.
+    pub(crate) fn binned(&self) -> Binned {
+        let pairs = self.confidence.iter().zip(&self.kl);
+        Binned::new(pairs.map(|(confidence, kl)| (f64::from(*confidence), f64::from(*kl))), BINS)
+    }
+}
+
 /// The images that a row's members are asked about.
-#[derive(Clone, Copy)]
-enum Images {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Images {
     Training(Set),
     Test,
 }
 
 impl Images {
-    const ALL: [Self; 5] = [
+    /// All, in the order of lines and panels.
+    pub(crate) const ALL: [Self; 5] = [
         Self::Training(Set::Clean),
         Self::Training(Set::Gaussian),
         Self::Training(Set::Ods),
@@ -105,14 +114,9 @@ pub fn diversity(source: &Source) -> Sheet {
 /// The bins of `row` on `images`, a seed each.
 fn binned(source: &Source, row: &str, images: Images) -> Vec<Binned> {
     match images {
-        Images::Training(set) => source
-            .of(row)
-            .filter_map(|one| one.diversity.get(&set))
-            .map(|stored| {
-                let pairs = stored.confidence.iter().zip(&stored.kl);
-                Binned::new(pairs.map(|(confidence, kl)| (f64::from(*confidence), f64::from(*kl))), BINS)
-            })
-            .collect(),
+        Images::Training(set) => {
+            source.of(row).filter_map(|one| one.diversity.get(&set)).map(Diversity::binned).collect()
+        }
         Images::Test => source
             .tested
             .iter()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::source::Source;
 use super::{average, deviation, mean, quantile, spread, verdict};
-use crate::analysis::{Against, Estimator, JacobianMatch, Matrix, Space};
+use crate::analysis::{Against, Estimator, JacobianMatch, Space};
 use crate::compare::BASELINE;
 use crate::sheet::{Sheet, full};
 
@@ -102,7 +102,7 @@ struct Summary {
 fn summaries(source: &Source, row: &str, space: Space, measure: &str) -> BTreeMap<u64, Summary> {
     let summary = |seed: u64, found: &JacobianMatch| {
         let found = found.spaces.get(&space)?;
-        let mut values = finite(if measure == "cosine" { &found.cosine } else { &found.distance });
+        let mut values = if measure == "cosine" { &found.cosine } else { &found.distance }.finite();
         values.sort_by(f64::total_cmp);
         let quartiles = [quantile(&values, 0.25)?, quantile(&values, 0.5)?, quantile(&values, 0.75)?];
         Some((seed, Summary { mean: mean(&values)?, quartiles }))
@@ -112,10 +112,6 @@ fn summaries(source: &Source, row: &str, space: Space, measure: &str) -> BTreeMa
 
 fn against(source: &Source, row: &str) -> Option<Against> {
     source.of(row).find_map(|one| one.jacobian.as_ref()).map(|found| found.against)
-}
-
-fn finite(matrix: &Matrix) -> Vec<f64> {
-    matrix.values().iter().map(|value| f64::from(*value)).filter(|value| value.is_finite()).collect()
 }
 
 /// `ranking` are the rows' median cosines of probabilities, `beyond` the median distances above 1, a space each.
@@ -151,7 +147,7 @@ fn notes(source: &Source, mut ranking: Vec<(&str, f64)>, beyond: &[String]) -> V
     if let Some(count) = count {
         let error = |space: Space| {
             let errors = all().filter_map(|found| found.spaces.get(&space)?.error.as_ref());
-            average(&errors.flat_map(|error| finite(&error.cosine)).collect::<Vec<_>>(), 3)
+            average(&errors.flat_map(|error| error.cosine.finite()).collect::<Vec<_>>(), 3)
         };
         notes.push(format!(
             "Estimated from {count} random projections: the standard error of one image's cosine is {} (probabilities) and {} \
