@@ -4,80 +4,50 @@ use std::collections::BTreeMap;
 
 use super::source::Source;
 use super::{average, deviation, mean, quantile, spread, verdict};
-use crate::analysis::{Against, Estimator, JacobianMatch, Space};
+use crate::analysis::{Against, Estimator, JacobianMatch, Match, Matrix, Space};
 use crate::compare::BASELINE;
 use crate::sheet::{Sheet, full};
 
-/// What is compared: its name, and how a median above and below the baseline's is called. Only the cosine speaks of
-/// closeness: a distance falls as well where the student's Jacobian shrinks, down to 1 for one of zeros.
-const MEASURES: [(&str, [&str; 2]); 2] =
-    [("cosine", ["closer", "farther"]), ("distance", ["larger", "smaller"])];
+/// What is compared. Only the cosine speaks of closeness: a distance falls as well where the student's Jacobian shrinks,
+/// down to 1 for one of zeros.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Measure {
+    Cosine,
+    Distance,
+}
+
+impl Measure {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cosine => "cosine",
+            Self::Distance => "distance",
+        }
+    }
+
+    fn of(self, found: &Match) -> &Matrix {
+        match self {
+            Self::Cosine => &found.cosine,
+            Self::Distance => &found.distance,
+        }
+    }
+
+    /// How a median above and below the baseline's is called.
+    fn words(self) -> [&'static str; 2] {
+        match self {
+            Self::Cosine => ["closer", "farther"],
+            Self::Distance => ["larger", "smaller"],
+        }
+    }
+}
 
 /// A line for each student, space and measure: mean and quartiles over members and test images, and how the median is to
 /// [`BASELINE`]'s, by the 95% interval of the difference within a seed over seeds. (Where a teacher is nearly certain its
 /// Jacobian is tiny: means of distances are those of a few images.)
 pub fn jacobian(source: &Source) -> Sheet {
-    let (mut lines, mut csv) = (Vec::new(), Vec::new());
-    let mut ranking = Vec::new();
-    let mut beyond: Vec<String> = Vec::new();
+    let mut found = Vec::new();
     for space in [Space::Probs, Space::Logits] {
-        for (measure, [above, below]) in MEASURES {
-            let baseline = summaries(source, BASELINE, space, measure);
-            let mut far = Vec::new();
-            for row in source.rows() {
-                let seeds = summaries(source, row, space, measure);
-                let Some(against) = against(source, row).filter(|_| !seeds.is_empty()) else { continue };
-                let of = |value: fn(&Summary) -> f64| seeds.values().map(value).collect::<Vec<f64>>();
-                let means = of(|one| one.mean);
-                let differences: Vec<f64> = seeds
-                    .iter()
-                    .filter_map(|(seed, own)| Some(own.quartiles[1] - baseline.get(seed)?.quartiles[1]))
-                    .collect();
-                let verdict = match (row == BASELINE || differences.is_empty(), against) {
-                    (true, _) | (_, Against::Ensemble) => "",
-                    _ => verdict(&differences, above, below),
-                };
-                if measure == "distance" {
-                    let median = mean(&of(|one| one.quartiles[1])).filter(|median| *median > 1.0);
-                    far.extend(median.map(|median| format!("{row} {median:.3}")));
-                }
-                if (space, measure, against) == (Space::Probs, "cosine", Against::OneToOne) {
-                    ranking.extend(mean(&of(|one| one.quartiles[1])).map(|median| (row, median)));
-                }
-                let quartiles =
-                    [of(|one| one.quartiles[0]), of(|one| one.quartiles[1]), of(|one| one.quartiles[2])];
-                let against = match against {
-                    Against::OneToOne => "one to one",
-                    Against::Ensemble => "ensemble",
-                };
-                let labels = [space.name(), measure, row, against].map(str::to_owned);
-                let numbers =
-                    [spread(&means, 3)].into_iter().chain(quartiles.iter().map(|part| average(part, 3)));
-                let count = seeds.len().to_string();
-                lines.push(
-                    labels
-                        .iter()
-                        .cloned()
-                        .chain([count.clone()])
-                        .chain(numbers)
-                        .chain([verdict.to_owned()])
-                        .collect(),
-                );
-                let numbers = [mean(&means), deviation(&means)]
-                    .into_iter()
-                    .chain(quartiles.iter().map(|part| mean(part)));
-                csv.push(
-                    std::iter::once(source.folder.clone())
-                        .chain(labels)
-                        .chain([count])
-                        .chain(numbers.map(full))
-                        .chain([verdict.to_owned()])
-                        .collect(),
-                );
-            }
-            if !far.is_empty() {
-                beyond.push(format!("of {}: {}", space.name(), far.join(", ")));
-            }
+        for measure in [Measure::Cosine, Measure::Distance] {
+            found.extend(compared(source, space, measure));
         }
     }
     let headings = ["of", "measure", "row", "against", "seeds", "mean", "25%", "median", "75%", "than be-kd"];
@@ -85,11 +55,22 @@ pub fn jacobian(source: &Source) -> Sheet {
         title: format!("{}: the students' Jacobians against the teachers' (section 5.3)", source.folder),
         labels: 4,
         headings: headings.map(str::to_owned).into(),
-        lines,
-        notes: notes(source, ranking, &beyond),
+        lines: found.iter().map(Compared::line).collect(),
+        notes: notes(source, &found),
         csv_header: "experiment,of,measure,row,against,seeds,mean,mean_std,quartile1,median,quartile3,than_be_kd",
-        csv,
+        csv: found.iter().map(|one| one.csv(&source.folder)).collect(),
     }
+}
+
+/// A student's values of a measure, which it has on some seed.
+struct Compared<'a> {
+    space: Space,
+    measure: Measure,
+    row: &'a str,
+    against: Against,
+    seeds: BTreeMap<u64, Summary>,
+    /// How its median is to the baseline's; empty where they are not to be compared.
+    verdict: &'static str,
 }
 
 /// A row on one seed.
@@ -98,11 +79,66 @@ struct Summary {
     quartiles: [f64; 3],
 }
 
+impl Compared<'_> {
+    fn of(&self, value: impl Fn(&Summary) -> f64) -> Vec<f64> {
+        self.seeds.values().map(value).collect()
+    }
+
+    fn quartiles(&self) -> [Vec<f64>; 3] {
+        [0, 1, 2].map(|at| self.of(|one| one.quartiles[at]))
+    }
+
+    fn median(&self) -> Option<f64> {
+        mean(&self.of(|one| one.quartiles[1]))
+    }
+
+    fn labels(&self) -> [String; 5] {
+        let against = match self.against {
+            Against::OneToOne => "one to one",
+            Against::Ensemble => "ensemble",
+        };
+        let seeds = self.seeds.len().to_string();
+        [self.space.name(), self.measure.name(), self.row, against, &seeds].map(str::to_owned)
+    }
+
+    fn line(&self) -> Vec<String> {
+        let means = spread(&self.of(|one| one.mean), 3);
+        let quartiles = self.quartiles().map(|part| average(&part, 3));
+        [&self.labels()[..], &[means], &quartiles, &[self.verdict.to_owned()]].concat()
+    }
+
+    fn csv(&self, folder: &str) -> Vec<String> {
+        let means = self.of(|one| one.mean);
+        let means = [mean(&means), deviation(&means)].map(full);
+        let quartiles = self.quartiles().map(|part| full(mean(&part)));
+        [&[folder.to_owned()][..], &self.labels(), &means, &quartiles, &[self.verdict.to_owned()]].concat()
+    }
+}
+
+/// The rows that have values of `measure`.
+fn compared(source: &Source, space: Space, measure: Measure) -> impl Iterator<Item = Compared<'_>> {
+    let baseline = summaries(source, BASELINE, space, measure);
+    let [above, below] = measure.words();
+    source.rows().into_iter().filter_map(move |row| {
+        let seeds = summaries(source, row, space, measure);
+        let against = against(source, row).filter(|_| !seeds.is_empty())?;
+        let difference =
+            |(seed, own): (&u64, &Summary)| Some(own.quartiles[1] - baseline.get(seed)?.quartiles[1]);
+        let differences: Vec<f64> = seeds.iter().filter_map(difference).collect();
+        let verdict = match against {
+            Against::OneToOne if row != BASELINE && !differences.is_empty() => {
+                verdict(&differences, above, below)
+            }
+            _ => "",
+        };
+        Some(Compared { space, measure, row, against, seeds, verdict })
+    })
+}
+
 /// The values of a row over members and test images, by seed; those are left out at which the teacher's Jacobian vanishes.
-fn summaries(source: &Source, row: &str, space: Space, measure: &str) -> BTreeMap<u64, Summary> {
+fn summaries(source: &Source, row: &str, space: Space, measure: Measure) -> BTreeMap<u64, Summary> {
     let summary = |seed: u64, found: &JacobianMatch| {
-        let found = found.spaces.get(&space)?;
-        let mut values = if measure == "cosine" { &found.cosine } else { &found.distance }.finite();
+        let mut values = measure.of(found.spaces.get(&space)?).finite();
         values.sort_by(f64::total_cmp);
         let quartiles = [quantile(&values, 0.25)?, quantile(&values, 0.5)?, quantile(&values, 0.75)?];
         Some((seed, Summary { mean: mean(&values)?, quartiles }))
@@ -114,8 +150,9 @@ fn against(source: &Source, row: &str) -> Option<Against> {
     source.of(row).find_map(|one| one.jacobian.as_ref()).map(|found| found.against)
 }
 
-/// `ranking` are the rows' median cosines of probabilities, `beyond` the median distances above 1, a space each.
-fn notes(source: &Source, mut ranking: Vec<(&str, f64)>, beyond: &[String]) -> Vec<String> {
+/// How the lines are to be read, in what order the rows are by the median cosine of probabilities, and which median
+/// distances are above 1.
+fn notes(source: &Source, found: &[Compared<'_>]) -> Vec<String> {
     let all = || source.analyses.iter().filter_map(|one| one.jacobian.as_ref());
     let mut notes = vec![
         "Jacobians by the image on test images: cosine and relative distance ‖J_S - J_T‖ / ‖J_T‖ in the Frobenius norm, \
@@ -125,14 +162,27 @@ fn notes(source: &Source, mut ranking: Vec<(&str, f64)>, beyond: &[String]) -> V
          of distances are those of a few images."
             .to_owned(),
     ];
+    let medians = |space: Space, measure: Measure| {
+        let of = found.iter().filter(move |one| one.space == space && one.measure == measure);
+        of.filter_map(|one| Some((one, one.median()?)))
+    };
+    let text = |(one, median): &(&Compared<'_>, f64)| format!("{} {median:.3}", one.row);
+    let mut ranking: Vec<_> =
+        medians(Space::Probs, Measure::Cosine).filter(|(one, _)| one.against == Against::OneToOne).collect();
     ranking.sort_by(|one, other| other.1.total_cmp(&one.1));
     if !ranking.is_empty() {
-        let listed: Vec<String> = ranking.iter().map(|(row, median)| format!("{row} {median:.3}")).collect();
+        let listed: Vec<String> = ranking.iter().map(text).collect();
         notes.push(format!(
             "From the closest to the farthest by the median cosine of probabilities: {}.",
             listed.join(", ")
         ));
     }
+    let beyond = |space: Space| {
+        let far = medians(space, Measure::Distance).filter(|(_, median)| *median > 1.0);
+        let far: Vec<String> = far.map(|one| text(&one)).collect();
+        (!far.is_empty()).then(|| format!("of {}: {}", space.name(), far.join(", ")))
+    };
+    let beyond: Vec<String> = [Space::Probs, Space::Logits].into_iter().filter_map(beyond).collect();
     if !beyond.is_empty() {
         notes.push(format!(
             "Median distances above 1, where a Jacobian of zeros would be at 1, so that a smaller distance may be a smaller \
