@@ -9,7 +9,7 @@
 //! | `model.safetensors` | the kept model; absent from records that are committed |
 //!
 //! A run is written into a draft folder beside its place and renamed when complete ([`Place`]); a record is never
-//! overwritten. [`scan`] finds the finished records under a folder.
+//! overwritten. [`scan`] finds the finished records under a folder, [`folders`] their experiments'.
 
 mod finished;
 mod layout;
@@ -25,4 +25,4 @@ pub use log::{EpochRow, LogRow, TimingRow};
 pub use place::Place;
 pub use predictions::{Predictions, Split};
 pub use run_info::{DataInfo, RunInfo, SplitRows};
-pub use scan::{RecordPath, real, scan};
+pub use scan::{RecordPath, folders, real, scan};

@@ -1,14 +1,13 @@
 //! `divkd analyze`: the paper's figures as tables, and whether one row is better than another. From stored arrays and
 //! predictions; arrays that are missing are computed first where weights and data are at hand.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use results::analysis::Analysis;
 use results::analysis::tables::{self, Source};
 use results::compare::{self, REPLICATES};
-use results::record::scan;
+use results::record::folders;
 use results::sheet::{Sheet, render};
 use results::table::{Format, Table};
 
@@ -100,13 +99,8 @@ fn print(
     sheets: impl Fn(&Path) -> anyhow::Result<Vec<Sheet>>,
 ) -> anyhow::Result<()> {
     let format = format(format_name)?;
-    let folders: BTreeSet<PathBuf> =
-        scan(runs)?.iter().filter_map(|path| Some(path.dir.parent()?.parent()?.to_owned())).collect();
-    if folders.is_empty() {
-        return Err(results::Error::NoRecords { root: runs.to_owned() }.into());
-    }
     let mut all = Vec::new();
-    for folder in folders {
+    for folder in folders(runs)? {
         let mut sheets = sheets(&folder)?;
         if format == Format::Csv {
             sheets.truncate(1);

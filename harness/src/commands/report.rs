@@ -1,13 +1,11 @@
 //! `divkd report`: stored records as one page, and as figures, tables and event files. Needs no data and no training.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use claims::{Attempt, Claims};
-use results::Error;
-use results::record::scan;
+use results::record::folders;
 use results::report::{ReportFile, Section, files, page};
 use results::tensorboard;
 
@@ -59,20 +57,6 @@ pub fn leave_page(folder: &Path) -> anyhow::Result<PathBuf> {
             Attempt::Held(_) => thread::sleep(PAUSE),
         }
     }
-}
-
-/// The folders `<experiment>-<preset>` of the records under `root`, which may also be in one of them.
-fn folders(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
-    for record in scan(root)? {
-        if let Some(folder) = record.dir.ancestors().nth(2) {
-            found.entry(record.folder).or_insert_with(|| folder.to_owned());
-        }
-    }
-    if found.is_empty() {
-        return Err(Error::NoRecords { root: root.to_owned() }.into());
-    }
-    Ok(found.into_values().collect())
 }
 
 fn write_all(folder: &Path, files: &[ReportFile]) -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! Finding finished records under a folder.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ pub fn scan(root: &Path) -> Result<Vec<RecordPath>> {
     for _ in 0..3 {
         let mut below = Vec::new();
         for dir in level {
-            for child in folders(&dir)? {
+            for child in visible(&dir)? {
                 match seed_of(&child) {
                     Some(seed) => found.extend(record_path(&dir, seed, child)),
                     None => below.push(child),
@@ -46,6 +47,21 @@ pub fn scan(root: &Path) -> Result<Vec<RecordPath>> {
     }
     found.sort_by_cached_key(|at| (at.folder.clone(), rows::order(&at.row), at.seed));
     Ok(found)
+}
+
+/// The folders `<experiment>-<preset>` of the records under `root`, which may also be in one of them ([`scan`]): absolute, in
+/// the order of their paths.
+///
+/// # Errors
+/// [`Error::NoRecords`] where there is no record; where a folder cannot be read.
+pub fn folders(root: &Path) -> Result<Vec<PathBuf>> {
+    let records = scan(root)?;
+    let folders = records.iter().filter_map(|record| record.dir.ancestors().nth(2));
+    let folders: BTreeSet<PathBuf> = folders.map(Path::to_owned).collect();
+    if folders.is_empty() {
+        return Err(Error::NoRecords { root: root.to_owned() });
+    }
+    Ok(folders.into_iter().collect())
 }
 
 /// A folder of records, absolute and without links.
@@ -60,7 +76,7 @@ pub fn real(root: &Path) -> Result<PathBuf> {
 }
 
 /// The visible folders in `dir`.
-fn folders(dir: &Path) -> Result<Vec<PathBuf>> {
+fn visible(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
         let entry = entry.map_err(Error::io("read", dir))?;

@@ -7,7 +7,8 @@ use crate::made::Made;
 use proptest::prelude::*;
 use results::Error;
 use results::record::{
-    EpochRow, LogRow, METRICS, MODEL, PREDICTIONS, Predictions, RUN, Record, RunInfo, Split, TimingRow, scan,
+    EpochRow, LogRow, METRICS, MODEL, PREDICTIONS, Predictions, RUN, Record, RunInfo, Split, TimingRow,
+    folders, scan,
 };
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -312,6 +313,11 @@ fn scan_finds_records_at_three_depths_in_order() {
     assert_eq!(found(&experiment.join("kd")), quick[2..4]);
     assert_eq!(found(&experiment.join("figures")), Vec::<String>::new());
     assert!(matches!(scan(&out.path().join("none")), Err(Error::NoRecords { .. })));
+
+    let root = out.path().canonicalize().unwrap();
+    assert_eq!(folders(&root).unwrap(), ["cifar10-laptop", "quick-smoke"].map(|name| root.join(name)));
+    assert_eq!(folders(&experiment.join("kd")).unwrap(), [root.join("quick-smoke")]);
+    assert!(matches!(folders(&experiment.join("figures")), Err(Error::NoRecords { .. })));
 }
 
 proptest! {
