@@ -1,5 +1,7 @@
 //! What a method is given in a step, and what it gives back.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 use nn::Network;
 
@@ -24,6 +26,12 @@ pub struct Step<'a> {
     pub groups: usize,
     /// Where random draws come from.
     pub noise: &'a dyn Noise,
+}
+
+/// The batch-norm groups of `images`: consecutive ranges of nearly equal length, `groups` of them or as many as there are images.
+pub fn group_ranges(images: usize, groups: usize) -> impl Iterator<Item = Range<usize>> {
+    let groups = groups.clamp(1, images.max(1));
+    (0..groups).map(move |group| group * images / groups..(group + 1) * images / groups)
 }
 
 /// The loss of one step.

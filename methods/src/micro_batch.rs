@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use candle_core::{Device, Tensor};
 use nn::{Error, Result};
+use random::Draws;
 
 use crate::batch::{Batch, Loss, Step};
 use crate::method::Method;
@@ -134,27 +135,32 @@ struct OfPiece<'a> {
     piece: &'a Piece,
 }
 
+impl OfPiece<'_> {
+    /// The piece's rows of what `draw` draws for the whole batch, given its shape, where the piece's is `shape`.
+    fn rows(&self, shape: &[usize], draw: impl Fn(&[usize]) -> Result<Tensor>) -> Result<Tensor> {
+        let Some((&batch, image)) = shape.split_first() else {
+            return Err(Error::State("draws for images need the shape of a batch".to_owned()));
+        };
+        Ok(draw(&[&[self.images], image].concat())?.narrow(0, self.piece.images.start, batch)?)
+    }
+}
+
 impl Noise for OfPiece<'_> {
-    fn teachers(&self, groups: usize, teachers: usize) -> Vec<usize> {
-        let all = self.whole.teachers(self.groups, teachers);
+    fn draws(&self, name: &str) -> Draws {
+        self.whole.draws(name)
+    }
+
+    fn indices(&self, name: &str, groups: usize, count: usize) -> Vec<usize> {
+        let all = self.whole.indices(name, self.groups, count);
         all.into_iter().skip(self.piece.groups.start).take(groups).collect()
     }
 
-    fn one(&self, count: usize) -> usize {
-        self.whole.one(count)
+    fn uniform(&self, name: &str, range: (f32, f32), shape: &[usize], device: &Device) -> Result<Tensor> {
+        self.rows(shape, |whole| self.whole.uniform(name, range, whole, device))
     }
 
-    fn direction_weights(&self, batch: usize, classes: usize, device: &Device) -> Result<Tensor> {
-        let all = self.whole.direction_weights(self.images, classes, device)?;
-        Ok(all.narrow(0, self.piece.images.start, batch)?)
-    }
-
-    fn gaussian(&self, shape: &[usize], device: &Device) -> Result<Tensor> {
-        let Some((&batch, image)) = shape.split_first() else {
-            return Err(Error::State("Gaussian noise needs the shape of a batch".to_owned()));
-        };
-        let all = self.whole.gaussian(&[&[self.images], image].concat(), device)?;
-        Ok(all.narrow(0, self.piece.images.start, batch)?)
+    fn normal(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
+        self.rows(shape, |whole| self.whole.normal(name, whole, device))
     }
 }
 

@@ -3,42 +3,41 @@
 use candle_core::{Device, Tensor};
 use nn::Result;
 use nn::draws::{self, Keyed};
-use random::Stream;
+use random::{Draws, Stream};
 
-/// Source of the perturbations' randomness. A trait, so that a test can hand in recorded draws.
+/// Source of a method's randomness, by names that the method gives its draws: the same name gives the same draws in all of a step,
+/// another name draws that are independent of them. A trait, so that a test can hand in recorded draws, and a piece of a batch
+/// those of its own images.
 pub trait Noise {
-    /// For each of `groups` batch-norm groups the index of the teacher that perturbs it, uniform below `teachers`.
-    fn teachers(&self, groups: usize, teachers: usize) -> Vec<usize>;
+    /// Draws for the whole batch, whichever piece of it asks.
+    fn draws(&self, name: &str) -> Draws;
 
-    /// An index below `count` for the whole batch, uniform. (Of a part of a batch, [`Noise::teachers`] are those of its own
-    /// groups.)
-    fn one(&self, count: usize) -> usize {
-        self.teachers(1, count).first().map_or(0, |index| index % count.max(1))
-    }
+    /// For each of the batch's `groups` batch-norm groups an index below `count`, uniform.
+    fn indices(&self, name: &str, groups: usize, count: usize) -> Vec<usize>;
 
-    /// w ~ U(-1, 1), shape (B, K).
+    /// U(low, high), of the given shape, whose first dimension is the batch.
     ///
     /// # Errors
     /// Where the device has no memory.
-    fn direction_weights(&self, batch: usize, classes: usize, device: &Device) -> Result<Tensor>;
+    fn uniform(&self, name: &str, range: (f32, f32), shape: &[usize], device: &Device) -> Result<Tensor>;
 
-    /// z ~ N(0, 1), of the given shape, whose first dimension is the batch.
+    /// N(0, 1), of the given shape, whose first dimension is the batch.
     ///
     /// # Errors
     /// Where the device has no memory.
-    fn gaussian(&self, shape: &[usize], device: &Device) -> Result<Tensor>;
+    fn normal(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor>;
 }
 
-/// Two different members below `members` (at least 2), every ordered pair as likely.
+/// Two different members below `members` (at least 2) for the whole batch, every ordered pair as likely.
 pub fn pair(noise: &dyn Noise, members: usize) -> (usize, usize) {
     let pairs = members * (members - 1);
-    let index = noise.one(pairs);
+    let index = noise.draws("ods-teacher").below(pairs as u32) as usize;
     let (first, second) = (index / (members - 1), index % (members - 1));
     (first, if second >= first { second + 1 } else { second })
 }
 
-/// Draws from the counter-based streams "ods-teacher", "ods" and "gaussian", keyed by (seed, epoch, step, row): they
-/// depend on nothing else, so a resumed run and another number of threads see the same.
+/// Draws from the counter-based streams of those names, keyed by (seed, epoch, step, row): they depend on nothing else, so a
+/// resumed run and another number of threads see the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Streams {
     /// Seed of the run.
@@ -51,23 +50,27 @@ pub struct Streams {
 
 impl Streams {
     /// The draws of this step, a row at a time.
-    fn keyed(&self, stream: &str) -> Keyed {
-        Keyed { stream: Stream::new(self.seed, stream), epoch: self.epoch, first: self.step << 32 }
+    fn keyed(&self, name: &str) -> Keyed {
+        Keyed { stream: Stream::new(self.seed, name), epoch: self.epoch, first: self.step << 32 }
     }
 }
 
 impl Noise for Streams {
-    fn teachers(&self, groups: usize, teachers: usize) -> Vec<usize> {
-        let mut draws = Stream::new(self.seed, "ods-teacher").draws(self.epoch, self.step);
-        (0..groups).map(|_| draws.below(teachers as u32) as usize).collect()
+    fn draws(&self, name: &str) -> Draws {
+        Stream::new(self.seed, name).draws(self.epoch, self.step)
     }
 
-    fn direction_weights(&self, batch: usize, classes: usize, device: &Device) -> Result<Tensor> {
-        draws::uniform(self.keyed("ods"), (-1.0, 1.0), &[batch, classes], device)
+    fn indices(&self, name: &str, groups: usize, count: usize) -> Vec<usize> {
+        let mut draws = self.draws(name);
+        (0..groups).map(|_| draws.below(count as u32) as usize).collect()
     }
 
-    fn gaussian(&self, shape: &[usize], device: &Device) -> Result<Tensor> {
-        draws::normal(self.keyed("gaussian"), shape, device)
+    fn uniform(&self, name: &str, range: (f32, f32), shape: &[usize], device: &Device) -> Result<Tensor> {
+        draws::uniform(self.keyed(name), range, shape, device)
+    }
+
+    fn normal(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
+        draws::normal(self.keyed(name), shape, device)
     }
 }
 

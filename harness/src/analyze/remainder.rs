@@ -49,7 +49,9 @@ pub fn measure(
             let around = Linearization::new(teacher, &images)?;
             for direction in Direction::ALL {
                 let direction_of = match direction {
-                    Direction::Gaussian => unit(&noise.gaussian(images.dims(), images.device())?)?,
+                    Direction::Gaussian => {
+                        unit(&noise.normal("gaussian", images.dims(), images.device())?)?
+                    }
                     Direction::Ods => {
                         ods(std::slice::from_ref(teacher), &images, &noise, 1, by_ods.tau)?.directions
                     }

@@ -5,6 +5,7 @@ use candle_core::{Device, Tensor};
 use methods::Noise;
 use methods::perturb;
 use nn::{Group, Mode, loss};
+use random::{Draws, Stream};
 
 use super::case::{Case, Values};
 
@@ -60,15 +61,20 @@ pub(crate) struct Recorded {
 }
 
 impl Noise for Recorded {
-    fn teachers(&self, _groups: usize, _teachers: usize) -> Vec<usize> {
+    /// No recorded method draws anything for a whole batch.
+    fn draws(&self, name: &str) -> Draws {
+        Stream::new(0, name).draws(0, 0)
+    }
+
+    fn indices(&self, _name: &str, _groups: usize, _count: usize) -> Vec<usize> {
         self.teacher_index.clone()
     }
 
-    fn direction_weights(&self, batch: usize, classes: usize, device: &Device) -> nn::Result<Tensor> {
-        recorded(self.weights.as_ref(), "in.w", &[batch, classes], device)
+    fn uniform(&self, _: &str, _: (f32, f32), shape: &[usize], device: &Device) -> nn::Result<Tensor> {
+        recorded(self.weights.as_ref(), "in.w", shape, device)
     }
 
-    fn gaussian(&self, shape: &[usize], device: &Device) -> nn::Result<Tensor> {
+    fn normal(&self, _name: &str, shape: &[usize], device: &Device) -> nn::Result<Tensor> {
         recorded(self.gaussian.as_ref(), "in.noise", shape, device)
     }
 }

@@ -13,6 +13,6 @@ use crate::noise::Noise;
 /// Candle's, where the device fails.
 pub fn gaussian(images: &Tensor, noise: &dyn Noise, eta: f64) -> Result<Tensor> {
     let images = images.detach();
-    let z = noise.gaussian(images.dims(), images.device())?;
+    let z = noise.normal("gaussian", images.dims(), images.device())?;
     clipped_step(&images, &z, eta / LEVELS, None)
 }

@@ -1,11 +1,14 @@
 //! Output diversified sampling (Tashiro et al. 2020) and its confidence-scaled variant (Section 4 of the paper).
 
+use std::ops::Range;
+
 use candle_core::{Tensor, Var};
 use nn::loss::{largest, tempered_probs};
 use nn::pixels::{clipped_step, unit};
 use nn::{Error, Mode, Network, Result};
 
 use super::{LEVELS, root_dimension};
+use crate::batch::group_ranges;
 use crate::noise::Noise;
 
 /// ODS directions of a batch.
@@ -35,19 +38,18 @@ pub fn ods(
     tau: f64,
 ) -> Result<Directions> {
     let batch = images.dim(0)?;
-    let groups = groups.clamp(1, batch.max(1));
     let Some(classes) = teachers.first().map(|t| t.spec().classes) else {
         return Err(Error::State("ODS draws one of the teachers, but there are none".to_owned()));
     };
     let images = images.detach();
-    let weights = noise.direction_weights(batch, classes, images.device())?;
-    let indices = noise.teachers(groups, teachers.len());
+    let weights = noise.uniform("ods", (-1.0, 1.0), &[batch, classes], images.device())?;
+    let groups: Vec<Range<usize>> = group_ranges(batch, groups).collect();
+    let indices = noise.indices("ods-teacher", groups.len(), teachers.len());
     let (mut directions, mut confidences) = (Vec::new(), Vec::new());
-    for (group, &index) in indices.iter().enumerate() {
+    for (Range { start, end }, index) in groups.into_iter().zip(indices) {
         let Some(teacher) = teachers.get(index) else {
             return Err(Error::State(format!("there is no teacher {index} among {}", teachers.len())));
         };
-        let (start, end) = (group * batch / groups, (group + 1) * batch / groups);
         let part = images.narrow(0, start, end - start)?;
         let (direction, confidence) =
             direction(teacher, &part, &weights.narrow(0, start, end - start)?, tau)?;

@@ -5,22 +5,32 @@ use methods::{Entry, Method, Optimiser};
 use nn::{Network, NetworkSpec, Sgd, SgdSettings};
 
 use crate::fixture::{self, BATCH, CLASSES, MEMBERS};
-use crate::pieces;
+use crate::{distillation, pieces, settings};
 
 type Check = fn(&Entry) -> Result<(), String>;
 
-pub(crate) const CLAUSES: [(&str, Check); 11] = [
+pub(crate) const CLAUSES: [(&str, Check); 21] = [
     ("finite_loss_of_declared_shapes", finite_loss_of_declared_shapes),
     ("student_is_the_plain_network_or_its_batch_ensemble", student),
     ("same_seed_same_bits", same_seed_same_bits),
+    ("a_step_remembers_none_before_it", a_step_remembers_none_before_it),
     ("teachers_stay_as_they_are", teachers_stay_as_they_are),
+    ("running_statistics_follow", running_statistics_follow),
     ("steps_lower_the_loss", steps_lower_the_loss),
-    ("divergence_is_there_if_and_only_if_teachers_are", divergence_if_teachers),
-    ("alpha_0_is_the_cross_entropy", alpha_0_is_the_cross_entropy),
-    ("another_number_of_teachers_is_an_error", another_number_of_teachers),
-    ("wrong_settings_are_errors", wrong_settings_are_errors),
+    ("the_cross_entropy_is_of_the_logits", cross_entropy_is_of_the_logits),
     ("a_batch_in_pieces_is_the_whole_batch", pieces::are_the_whole),
     ("the_optimiser_changes_what_it_fixes", optimiser_changes_what_it_fixes),
+    ("divergence_is_there_if_and_only_if_teachers_are", distillation::divergence_if_teachers),
+    ("another_number_of_teachers_is_an_error", distillation::another_number_of_teachers),
+    ("each_subnetwork_learns_from_its_own_teacher", distillation::one_to_one),
+    ("labels_act_through_the_cross_entropy", distillation::labels_act_through_the_cross_entropy),
+    ("tau_squared_keeps_the_gradients_size", distillation::tau_squared),
+    ("networks_see_pixels_in_0_to_1", distillation::pixels_stay_in_range),
+    ("alpha_0_is_the_cross_entropy", settings::alpha_0_is_the_cross_entropy),
+    ("every_setting_changes_the_loss", settings::every_one_changes_the_loss),
+    ("no_setting_has_a_default", settings::none_has_a_default),
+    ("wrong_settings_are_errors", settings::wrong_ones_are_errors),
+    ("settings_are_finite", settings::are_finite),
 ];
 
 /// A method, its student, and its teachers.
@@ -38,13 +48,13 @@ pub(crate) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<
     if holds { Ok(()) } else { Err(otherwise()) }
 }
 
-fn scalar(what: &str, tensor: &Tensor) -> Result<f32, String> {
+pub(crate) fn scalar(what: &str, tensor: &Tensor) -> Result<f32, String> {
     let value = tensor.to_scalar::<f32>().map_err(|e| format!("{what} is no scalar: {e}"))?;
     ensure(value.is_finite(), || format!("{what} is {value}"))?;
     Ok(value)
 }
 
-fn bits(tensor: &Tensor) -> Result<Vec<u32>, String> {
+pub(crate) fn bits(tensor: &Tensor) -> Result<Vec<u32>, String> {
     let values = tensor.flatten_all().and_then(|t| t.to_vec1::<f32>()).map_err(|e| e.to_string())?;
     Ok(values.into_iter().map(f32::to_bits).collect())
 }
@@ -105,6 +115,40 @@ fn teachers_stay_as_they_are(entry: &Entry) -> Result<(), String> {
     ensure(states()? == before, || "a teacher's parameters or running statistics have changed".into())
 }
 
+/// A method's second step is what the first would have been.
+fn a_step_remembers_none_before_it(entry: &Entry) -> Result<(), String> {
+    let (method, ..) = setup(entry)?;
+    let step = |seed: u64| {
+        let (_, student, teachers) = setup(entry)?;
+        bits(&fixture::loss(&*method, &student, &teachers, seed)?.total)
+    };
+    let first = step(3)?;
+    step(4)?;
+    ensure(step(3)? == first, || "the loss of a step depends on the steps before it".into())
+}
+
+/// The student is trained in train mode.
+fn running_statistics_follow(entry: &Entry) -> Result<(), String> {
+    let (method, student, teachers) = setup(entry)?;
+    let buffers = || student.buffers().map_err(|e| e.to_string());
+    let before = buffers()?;
+    fixture::loss(&*method, &student, &teachers, 3)?;
+    ensure(buffers()? != before, || "the student's running statistics stay as they were".into())
+}
+
+/// The loss's part `ce` is that of its `logits`.
+fn cross_entropy_is_of_the_logits(entry: &Entry) -> Result<(), String> {
+    let (method, student, teachers) = setup(entry)?;
+    let loss = fixture::loss(&*method, &student, &teachers, 3)?;
+    let expected =
+        nn::loss::cross_entropy(&loss.logits, &fixture::batch()?.labels).map_err(|e| e.to_string())?;
+    let (found, expected) =
+        (scalar("the cross-entropy", &loss.ce)?, scalar("that of the logits", &expected)?);
+    ensure((found - expected).abs() < 1e-5 * expected.abs(), || {
+        format!("the cross-entropy is {found}, that of the logits {expected}")
+    })
+}
+
 /// The same batch and draws for every step.
 fn steps_lower_the_loss(entry: &Entry) -> Result<(), String> {
     let (method, student, teachers) = setup(entry)?;
@@ -117,79 +161,6 @@ fn steps_lower_the_loss(entry: &Entry) -> Result<(), String> {
         sgd.step(&student, &loss.total, 0.02, 0.01).map_err(|e| e.to_string())?;
     }
     ensure(losses[9] < losses[0], || format!("the loss goes {losses:?}"))
-}
-
-fn divergence_if_teachers(entry: &Entry) -> Result<(), String> {
-    let (method, student, teachers) = setup(entry)?;
-    let loss = fixture::loss(&*method, &student, &teachers, 3)?;
-    let (uses, has) = (method.uses_teachers(), loss.kd.is_some());
-    ensure(uses == has, || format!("uses teachers: {uses}, has a divergence: {has}"))?;
-    if !uses {
-        let (total, ce) = (scalar("the total", &loss.total)?, scalar("the cross-entropy", &loss.ce)?);
-        ensure(total == ce, || format!("without teachers the total is {total} and the cross-entropy {ce}"))?;
-    }
-    Ok(())
-}
-
-/// And alpha = 1 leaves the cross-entropy out. For methods with such a setting.
-fn alpha_0_is_the_cross_entropy(entry: &Entry) -> Result<(), String> {
-    let mut settings = fixture::settings(entry)?;
-    if !settings.contains_key("alpha") {
-        return Ok(());
-    }
-    for alpha in [0.0, 1.0] {
-        settings.insert("alpha".into(), alpha.into());
-        let method = fixture::method(entry, settings.clone())?;
-        let (_, student, teachers) = setup(entry)?;
-        let loss = fixture::loss(&*method, &student, &teachers, 3)?;
-        let expected = if alpha == 0.0 { Some(&loss.ce) } else { loss.kd.as_ref() };
-        let expected = scalar("the part", expected.ok_or("there is no divergence")?)?;
-        let total = scalar("the total", &loss.total)?;
-        ensure((total - expected).abs() <= 1e-6 * expected.abs(), || {
-            format!("alpha = {alpha}: the total is {total}, the part {expected}")
-        })?;
-    }
-    Ok(())
-}
-
-fn another_number_of_teachers(entry: &Entry) -> Result<(), String> {
-    let (method, student, _) = setup(entry)?;
-    if !method.uses_teachers() {
-        return Ok(());
-    }
-    let mut counts = vec![0];
-    if student.members() > 1 {
-        counts.extend([MEMBERS - 1, MEMBERS + 1]);
-    }
-    for count in counts {
-        let loss = fixture::loss(&*method, &student, &fixture::teachers(count)?, 3);
-        ensure(loss.is_err(), || format!("{count} teachers for {} members are accepted", student.members()))?;
-    }
-    Ok(())
-}
-
-/// Unknown keys, and for the known ones values out of range or of another type.
-fn wrong_settings_are_errors(entry: &Entry) -> Result<(), String> {
-    let good = fixture::settings(entry)?;
-    let wrong: [(&str, &[f64]); 3] = [
-        ("alpha", &[-0.1, 1.1, f64::NAN]),
-        ("tau", &[0.0, -1.0, f64::INFINITY, f64::NAN]),
-        ("eta", &[-1.0, 256.0, f64::NAN]),
-    ];
-    for (key, values) in wrong.into_iter().filter(|(key, _)| good.contains_key(*key)) {
-        for value in values {
-            let mut table = good.clone();
-            table.insert(key.to_owned(), (*value).into());
-            let error = (entry.from_toml)(table).err().ok_or(format!("{key} = {value} is accepted"))?;
-            ensure(error.to_string().contains(key), || format!("the error does not name `{key}`: {error}"))?;
-        }
-    }
-    for (key, value) in [("no_such_setting", 1.0.into()), ("alpha", toml::Value::from("text"))] {
-        let mut table = good.clone();
-        table.insert(key.to_owned(), value);
-        ensure((entry.from_toml)(table).is_err(), || format!("`{key}` is accepted"))?;
-    }
-    Ok(())
 }
 
 /// Of a recipe's settings the optimiser replaces those that it says it fixes, whatever they were, and no other: a recipe

@@ -4,20 +4,21 @@ use candle_core::{Device, Tensor};
 use methods::{Batch, Entry, Loss, Method, Step, Streams};
 use nn::{Family, Network, NetworkSpec, Precision, Shortcut};
 use random::Stream;
+use toml::Value;
 
 pub(crate) const MEMBERS: usize = 2;
 pub(crate) const BATCH: usize = 7;
 pub(crate) const CLASSES: usize = 3;
 /// Does not divide the batch.
-const GROUPS: usize = 2;
+pub(crate) const GROUPS: usize = 2;
 
-/// A value for a setting. One that is not named here gets 1.
-fn value(key: &str) -> f64 {
+/// A value for a setting, one that matters. What is not named here gets 1.
+fn value(key: &str) -> Value {
     match key {
-        "alpha" => 0.7,
-        "tau" => 2.0,
-        "eta" => 8.0,
-        _ => 1.0,
+        "alpha" => 0.7.into(),
+        "tau" => 2.0.into(),
+        "eta" => 8.0.into(),
+        _ => 1.0.into(),
     }
 }
 
@@ -27,8 +28,13 @@ pub(crate) fn settings(entry: &Entry) -> Result<toml::Table, String> {
     while let Err(error) = (entry.from_toml)(table.clone()) {
         let missing = error.message().strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
         match missing {
-            Some(key) if !table.contains_key(key) => table.insert(key.to_owned(), value(key).into()),
-            _ => return Err(format!("the contract's fixture has no settings for this method: {error}")),
+            Some(key) if !table.contains_key(key) => table.insert(key.to_owned(), value(key)),
+            _ => {
+                let place = "methods/tests/contract/fixture.rs, `value`";
+                return Err(format!(
+                    "give this method's settings values that it accepts in {place}: {error}"
+                ));
+            }
         };
     }
     Ok(table)

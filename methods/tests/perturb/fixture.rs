@@ -34,15 +34,20 @@ pub(crate) struct Given {
 }
 
 impl Noise for Given {
-    fn teachers(&self, groups: usize, _teachers: usize) -> Vec<usize> {
+    /// No perturbation draws anything for a whole batch.
+    fn draws(&self, name: &str) -> Draws {
+        Stream::new(0, name).draws(0, 0)
+    }
+
+    fn indices(&self, _name: &str, groups: usize, _count: usize) -> Vec<usize> {
         self.teachers[..groups].to_vec()
     }
 
-    fn direction_weights(&self, batch: usize, classes: usize, device: &Device) -> nn::Result<Tensor> {
-        Ok(Tensor::from_slice(&self.values, (batch, classes), device)?)
+    fn uniform(&self, _: &str, _: (f32, f32), shape: &[usize], device: &Device) -> nn::Result<Tensor> {
+        Ok(Tensor::from_slice(&self.values, shape, device)?)
     }
 
-    fn gaussian(&self, shape: &[usize], device: &Device) -> nn::Result<Tensor> {
+    fn normal(&self, _name: &str, shape: &[usize], device: &Device) -> nn::Result<Tensor> {
         Ok(Tensor::from_slice(&self.values, shape, device)?)
     }
 }

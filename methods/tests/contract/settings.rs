@@ -1,0 +1,113 @@
+//! What every method promises of its settings.
+
+use std::collections::BTreeSet;
+
+use methods::Entry;
+use toml::Value;
+
+use crate::clauses::{bits, ensure, scalar, setup};
+use crate::fixture;
+
+/// And alpha = 1 leaves the cross-entropy out. For methods with such a setting.
+pub(crate) fn alpha_0_is_the_cross_entropy(entry: &Entry) -> Result<(), String> {
+    let mut settings = fixture::settings(entry)?;
+    if !settings.contains_key("alpha") {
+        return Ok(());
+    }
+    for alpha in [0.0, 1.0] {
+        settings.insert("alpha".into(), alpha.into());
+        let method = fixture::method(entry, settings.clone())?;
+        let (_, student, teachers) = setup(entry)?;
+        let loss = fixture::loss(&*method, &student, &teachers, 3)?;
+        let expected = if alpha == 0.0 { Some(&loss.ce) } else { loss.kd.as_ref() };
+        let expected = scalar("the part", expected.ok_or("there is no divergence")?)?;
+        let total = scalar("the total", &loss.total)?;
+        ensure((total - expected).abs() <= 1e-6 * expected.abs(), || {
+            format!("alpha = {alpha}: the total is {total}, the part {expected}")
+        })?;
+    }
+    Ok(())
+}
+
+/// Another value is another loss; of those that have nothing to do with a perturbation also without one.
+pub(crate) fn every_one_changes_the_loss(entry: &Entry) -> Result<(), String> {
+    let total = |settings: toml::Table| {
+        let (_, student, teachers) = setup(entry)?;
+        bits(&fixture::loss(&*fixture::method(entry, settings)?, &student, &teachers, 3)?.total)
+    };
+    let settings = fixture::settings(entry)?;
+    let mut still = settings.clone();
+    if let Some(eta) = still.get_mut("eta") {
+        *eta = 0.0.into();
+    }
+    for (settings, keys) in [(&settings, None), (&still, Some(["alpha", "tau"]))] {
+        let before = total(settings.clone())?;
+        for key in settings.keys().filter(|key| keys.is_none_or(|keys| keys.contains(&key.as_str()))) {
+            let mut changed = settings.clone();
+            changed.insert(key.clone(), other(&settings[key])?);
+            ensure(total(changed)? != before, || {
+                format!("another `{key}` gives the same loss; with {settings}")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Half of a number, the opposite of a truth.
+fn other(value: &Value) -> Result<Value, String> {
+    match value {
+        Value::Float(value) => Ok(Value::Float(value / 2.0)),
+        Value::Integer(value) => Ok(Value::Integer(value + 1)),
+        Value::Boolean(value) => Ok(Value::Boolean(!value)),
+        _ => Err(format!("say in methods/tests/contract/settings.rs, `other`, what else {value} can be")),
+    }
+}
+
+/// What a run was trained with is written in its experiment file: serde knows no key but those that it asks for.
+pub(crate) fn none_has_a_default(entry: &Entry) -> Result<(), String> {
+    let settings = fixture::settings(entry)?;
+    let mut table = settings.clone();
+    table.insert("no_such_setting".into(), 1.0.into());
+    let error = (entry.from_toml)(table).err().ok_or("an unknown key is accepted")?;
+    // unknown field `no_such_setting`, expected one of `alpha`, `tau`
+    let known: BTreeSet<&str> = error.message().split('`').skip(3).step_by(2).collect();
+    let asked: BTreeSet<&str> = settings.keys().map(String::as_str).collect();
+    ensure(known == asked, || format!("it knows {known:?} and asks for {asked:?}"))
+}
+
+/// Unknown keys, and for the known ones values out of range or of another type.
+pub(crate) fn wrong_ones_are_errors(entry: &Entry) -> Result<(), String> {
+    let good = fixture::settings(entry)?;
+    let wrong: [(&str, &[f64]); 3] = [
+        ("alpha", &[-0.1, 1.1, f64::NAN]),
+        ("tau", &[0.0, -1.0, f64::INFINITY, f64::NAN]),
+        ("eta", &[-1.0, 256.0, f64::NAN]),
+    ];
+    for (key, values) in wrong.into_iter().filter(|(key, _)| good.contains_key(*key)) {
+        for value in values {
+            let mut table = good.clone();
+            table.insert(key.to_owned(), (*value).into());
+            let error = (entry.from_toml)(table).err().ok_or(format!("{key} = {value} is accepted"))?;
+            ensure(error.to_string().contains(key), || format!("the error does not name `{key}`: {error}"))?;
+        }
+    }
+    for (key, value) in [("no_such_setting", 1.0.into()), ("alpha", toml::Value::from("text"))] {
+        let mut table = good.clone();
+        table.insert(key.to_owned(), value);
+        ensure((entry.from_toml)(table).is_err(), || format!("`{key}` is accepted"))?;
+    }
+    Ok(())
+}
+
+/// No number may be infinite or none.
+pub(crate) fn are_finite(entry: &Entry) -> Result<(), String> {
+    let settings = fixture::settings(entry)?;
+    for key in settings.iter().filter(|(_, value)| value.is_float()).map(|(key, _)| key) {
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let mut table = settings.clone();
+            table.insert(key.clone(), value.into());
+            ensure((entry.from_toml)(table).is_err(), || format!("{key} = {value} is accepted"))?;
+        }
+    }
+    Ok(())
+}
