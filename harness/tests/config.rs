@@ -88,6 +88,20 @@ fn smoke_keeps_four_members_and_three_epochs() {
     }
 }
 
+/// What published numbers say that they are of is what the experiment has, or no table would show them.
+#[test]
+fn published_numbers_are_of_their_experiments() {
+    for reference in results::reference::all().unwrap() {
+        let experiment = Experiment::find(&reference.experiment).unwrap();
+        assert!(experiment.presets().unwrap().contains(&reference.preset), "{}", reference.experiment);
+        for preset in experiment.presets().unwrap() {
+            let resolved = config::resolve(&experiment, Some(&preset), &[]).unwrap();
+            let stored = toml::Table::try_from(&resolved.config).unwrap();
+            assert_eq!(reference.excludes(&preset, &stored), None, "{}", resolved.folder());
+        }
+    }
+}
+
 /// The numbers are those of METHODOLOGY.md's table "Training".
 #[test]
 fn cifar100_paper_is_the_protocol() {

@@ -29,6 +29,10 @@ pub struct Reference {
     pub members: usize,
     /// Seeds behind each number.
     pub seeds: usize,
+    /// The data set, as `data.dataset` of a configuration names it.
+    pub dataset: String,
+    /// The keys of a configuration that the numbers depend on, each with the value that they were published for.
+    pub protocol: toml::Table,
     /// The rows, by our names.
     pub rows: BTreeMap<String, Published>,
 }
@@ -44,6 +48,45 @@ pub struct Published {
     cnll: String,
     cbs: String,
     cece: String,
+}
+
+impl Reference {
+    /// Why these numbers cannot stand beside a run of `preset` with the resolved configuration `config`; none where they can.
+    /// Other data never do. Another protocol does not under the preset that is named after the published one; under any
+    /// other preset a reader is told that nothing can be compared, whatever the network.
+    pub fn excludes(&self, preset: &str, config: &toml::Table) -> Option<String> {
+        let mut wanted = vec![("data.dataset".to_owned(), toml::Value::from(self.dataset.as_str()))];
+        if preset == self.preset {
+            keys(&self.protocol, "", &mut wanted);
+        }
+        let other = |(key, value): &(String, toml::Value)| {
+            let own = at(config, key);
+            let own = own.map_or_else(|| "does not say".to_owned(), |own| format!("has {own}"));
+            format!(
+                "The published numbers are of {key} = {value}, and a run of these {own}: they are left out."
+            )
+        };
+        wanted.iter().find(|(key, value)| at(config, key) != Some(value)).map(other)
+    }
+}
+
+/// Adds every value of `table` under its dotted key.
+fn keys(table: &toml::Table, above: &str, found: &mut Vec<(String, toml::Value)>) {
+    for (key, value) in table {
+        let key = format!("{above}{key}");
+        match value {
+            toml::Value::Table(below) => keys(below, &format!("{key}."), found),
+            _ => found.push((key, value.clone())),
+        }
+    }
+}
+
+/// The value of a dotted key.
+fn at<'a>(config: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
+    match key.split_once('.') {
+        Some((table, rest)) => at(config.get(table)?.as_table()?, rest),
+        None => config.get(key),
+    }
 }
 
 impl Published {

@@ -102,7 +102,10 @@ impl Report {
                 .filter(|(count, word)| *count > 0 || *word == section.words[1])
                 .map(|(count, word)| format!("{count} {word}"))
                 .collect();
-            text += &format!("  {}\n\n", counts.join(", "));
+            if !section.findings.is_empty() {
+                text += &format!("  {}\n", counts.join(", "));
+            }
+            text += "\n";
         }
         let verdict = match self.verdict() {
             Verdict::Pass | Verdict::New => "pass",

@@ -16,8 +16,13 @@ use crate::table::{Experiment, Row};
 /// How much worse a number may be, as a part of its size.
 pub const MARGIN: f64 = 0.02;
 
-/// Holds `experiment` to the published table, where there is one for its preset and members.
+/// Holds `experiment` to the published table, where there is one for its preset and members. A table that is of something
+/// else than these records is not compared; the section says so.
 pub fn against_published(experiment: &Experiment) -> Option<Section> {
+    if let Some(why) = &experiment.withheld {
+        let title = format!("{} against no published table\n  {why}", experiment.folder);
+        return Some(Section::of_metrics(title, Vec::new()));
+    }
     let reference = experiment.reference.as_ref()?;
     let members = experiment.members.is_none_or(|members| members == reference.members);
     if experiment.preset != reference.preset || !members {

@@ -20,7 +20,7 @@ pub(super) fn results(experiment: &Experiment) -> Markup {
                 }
             }
         }
-        @if experiment.reference.is_none() {
+        @if experiment.reference.is_none() && experiment.withheld.is_none() {
             p.note { "Nothing is published for this experiment that these numbers could stand beside." }
         }
         @for note in notes(experiment) { p.note { (note) } }

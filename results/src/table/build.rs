@@ -33,6 +33,9 @@ impl Table {
 fn experiment(folder: String, paths: &[RecordPath]) -> Result<Experiment> {
     let records = paths.iter().map(|path| Record::open(&path.dir)).collect::<Result<Vec<_>>>()?;
     let (name, preset) = one_experiment(&records)?;
+    let published = reference::find(&name)?;
+    let excludes = |record: &Record| published.as_ref()?.excludes(&preset, &record.info().config);
+    let withheld = records.iter().find_map(excludes);
     let mut by_seed: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
     for record in records {
         by_seed.entry(record.info().seed).or_default().push(record);
@@ -56,7 +59,8 @@ fn experiment(folder: String, paths: &[RecordPath]) -> Result<Experiment> {
         members: seeds.values().map(|seed| seed.members).max().filter(|members| *members > 1),
         teachers: seeds.iter().map(|(seed, measured)| (*seed, measured.teachers)).collect(),
         rows,
-        reference: reference::find(&name)?,
+        reference: published.filter(|_| withheld.is_none()),
+        withheld,
     })
 }
 

@@ -26,8 +26,10 @@ pub struct Experiment {
     pub teachers: BTreeMap<u64, usize>,
     /// The rows, in the order of [`crate::rows::order`].
     pub rows: Vec<Row>,
-    /// The published table of this experiment, if there is one.
+    /// The published table of this experiment, if there is one and its numbers can stand beside these.
     pub reference: Option<Reference>,
+    /// Why the published table of an experiment of this name is left out, a sentence; none where it is not.
+    pub withheld: Option<String>,
 }
 
 /// One row: a network or an ensemble, over its seeds.

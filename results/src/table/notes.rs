@@ -30,5 +30,6 @@ pub(crate) fn notes(experiment: &Experiment) -> Vec<String> {
             ));
         }
     }
+    notes.extend(experiment.withheld.clone());
     notes
 }

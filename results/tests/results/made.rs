@@ -27,12 +27,28 @@ pub(crate) struct Made {
     pub(crate) members: usize,
     /// How far the true class's logit is raised, against noise of standard deviation 2.
     pub(crate) signal: f32,
+    /// The resolved configuration.
+    pub(crate) config: toml::Table,
+}
+
+/// A configuration: of the published protocol for `cifar100`, else of an optimiser alone.
+fn config(experiment: &str) -> toml::Table {
+    let text = match experiment {
+        "cifar100" => {
+            "network = \"wrn-28-10\"\n\
+             [data]\ndataset = \"cifar100\"\nimage = 32\ntrain_rows = 45000\nval_rows = 5000\ntest_rows = 10000\n\
+             [teacher]\nepochs = 300\n[student]\nepochs = 300\n"
+        }
+        _ => "epochs = 3\n[optimiser]\nlr = 0.05\nmomentum = 0.9\n",
+    };
+    toml::from_str(text).unwrap()
 }
 
 impl Made {
     pub(crate) fn new(experiment: &'static str, preset: &'static str, row: &str, seed: u64) -> Self {
         let members = if row.starts_with("be") { 4 } else { 1 };
-        Self { experiment, preset, row: row.to_owned(), seed, members, signal: 2.0 }
+        let config = config(experiment);
+        Self { experiment, preset, row: row.to_owned(), seed, members, signal: 2.0, config }
     }
 
     pub(crate) fn signal(self, signal: f32) -> Self {
@@ -66,7 +82,7 @@ impl Made {
                 rows: SplitRows { train: 100, val: 40, test: 60 },
                 sha256: BTreeMap::from([("train.parquet".into(), "00ff".into())]),
             },
-            config: toml::from_str("epochs = 3\n[optimiser]\nlr = 0.05\nmomentum = 0.9\n").unwrap(),
+            config: self.config.clone(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::made::{self, Made};
 use metrics::{Probs, Scores, dee, fit_temperature, mean_pairwise_kl, score};
+use results::check::spread;
 use results::record::{PREDICTIONS, Predictions, Split};
 use results::rows::{STUDENTS, teacher};
 use results::table::{Bound, Experiment, Format, Row, Table};
@@ -286,6 +287,64 @@ fn several_experiments_with_published_numbers() {
     insta::assert_snapshot!("published_csv", rounded(&table.render(Format::Csv)));
     insta::assert_snapshot!("published_md", table.render(Format::Md));
     insta::assert_snapshot!("published_latex", table.render(Format::Latex));
+}
+
+/// A file of one's own with the name of a published experiment, or one that `--set` has changed: neither table nor check
+/// compares it with what was published for something else.
+#[test]
+fn published_numbers_stand_beside_their_own_protocol_alone() {
+    let built = |preset, change: &str| {
+        let out = tempfile::tempdir().unwrap();
+        for n in 1..=3 {
+            Made::new("cifar100", preset, &teacher(n), 1).write(out.path());
+        }
+        let mut last = Made::new("cifar100", preset, "be-kd", 1);
+        for change in change.split_whitespace() {
+            let (key, value) = change.split_once('=').unwrap();
+            let (table, key) = key.rsplit_once('.').map_or((None, key), |(table, key)| (Some(table), key));
+            let table = match table {
+                Some(table) => last.config[table].as_table_mut().unwrap(),
+                None => &mut last.config,
+            };
+            table.insert(key.to_owned(), format!("x={value}").parse::<toml::Table>().unwrap()["x"].clone());
+        }
+        last.write(out.path());
+        Table::build(out.path()).unwrap()
+    };
+    let shows = |table: &Table| {
+        let text = table.render(Format::Term);
+        assert_eq!(text.contains("difference  "), text.contains("note: Published"), "{text}");
+        text.contains("difference  ")
+    };
+    for (preset, change) in [("paper", ""), ("laptop", ""), ("laptop", "network=\"resnet-8\" data.image=16")]
+    {
+        let table = built(preset, change);
+        assert!(shows(&table) && only(&table).withheld.is_none(), "{preset} {change}");
+    }
+    for (preset, change, wanted) in [
+        (
+            "paper",
+            "data.dataset=\"synthetic\" network=\"resnet-8\"",
+            "dataset = \"cifar100\", and a run of these has \"synthetic\"",
+        ),
+        (
+            "laptop",
+            "data.dataset=\"synthetic\"",
+            "dataset = \"cifar100\", and a run of these has \"synthetic\"",
+        ),
+        ("paper", "network=\"wrn-28-4\"", "network = \"wrn-28-10\", and a run of these has \"wrn-28-4\""),
+        ("paper", "teacher.epochs=6", "teacher.epochs = 300, and a run of these has 6"),
+        ("paper", "student.epochs=6", "student.epochs = 300, and a run of these has 6"),
+        ("paper", "data.test_rows=200", "data.test_rows = 10000, and a run of these has 200"),
+    ] {
+        let table = built(preset, change);
+        assert!(!shows(&table), "{preset} {change}");
+        let text = table.render(Format::Term);
+        assert!(text.contains("note: The published numbers are of "), "{text}");
+        assert!(text.contains(wanted), "{text}");
+        let section = spread::against_published(only(&table)).unwrap();
+        assert!(section.findings.is_empty() && section.title.contains(wanted), "{section:?}");
+    }
 }
 
 /// The values of each seed, of which the table has the mean.
