@@ -1,5 +1,6 @@
 //! Records what the binary was built from: the code's revision, the compiler and candle's version.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::process::Command;
 
 fn main() {
@@ -12,8 +13,7 @@ fn main() {
             println!("cargo::rerun-if-changed={file}");
         }
     }
-    let revision = output("git", &["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]);
-    println!("cargo::rustc-env=DIVKD_REVISION={}", revision.as_deref().unwrap_or("unknown"));
+    println!("cargo::rustc-env=DIVKD_REVISION={}", revision().as_deref().unwrap_or("unknown"));
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     println!(
         "cargo::rustc-env=DIVKD_RUSTC={}",
@@ -22,10 +22,32 @@ fn main() {
     println!("cargo::rustc-env=DIVKD_CANDLE={}", candle().as_deref().unwrap_or("unknown"));
 }
 
+/// The checkout's commit; with changes, `<commit>-dirty.<hash>` of what was changed and what was added to the sources.
+fn revision() -> Option<String> {
+    let revision = output("git", &["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"])?;
+    if !revision.ends_with("-dirty") {
+        return Some(revision);
+    }
+    let mut hash = DefaultHasher::new();
+    printed("git", &["diff", "HEAD", "--", ".."])?.hash(&mut hash);
+    let added =
+        String::from_utf8(printed("git", &["ls-files", "--others", "--exclude-standard", "..", "-z"])?)
+            .ok()?;
+    for file in added.split('\0').filter(|file| file.ends_with(".rs") || file.ends_with(".toml")) {
+        (file, std::fs::read(file).ok()).hash(&mut hash);
+    }
+    Some(format!("{revision}.{:08x}", hash.finish() as u32))
+}
+
 /// The first line that a command prints, where it succeeds.
 fn output(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success())?;
-    Some(String::from_utf8(output.stdout).ok()?.lines().next()?.to_owned())
+    Some(String::from_utf8(printed(program, args)?).ok()?.lines().next()?.to_owned())
+}
+
+/// What a command prints, where it succeeds.
+fn printed(program: &str, args: &[&str]) -> Option<Vec<u8>> {
+    let output = Command::new(program).args(args).output().ok()?;
+    output.status.success().then_some(output.stdout)
 }
 
 /// The version of candle-core in the lock file.

@@ -18,6 +18,9 @@ use crate::train::run::Session;
 /// The most training images that are looked at. More are thinned out evenly.
 pub const TRAIN_IMAGES: usize = 30_000;
 
+/// The methods by whose settings images are perturbed, whatever is trained.
+pub const PERTURBATIONS: [&str; 3] = ["be-kd-gaussian", "be-kd-ods", "be-kd-conf-ods"];
+
 /// The perturbations of an experiment's methods, with their temperatures and steps.
 pub struct Inputs<'a> {
     session: &'a Session<'a>,
@@ -37,13 +40,14 @@ impl<'a> Inputs<'a> {
     /// Where the experiment's settings of a perturbation cannot be read.
     pub fn new(session: &'a Session<'a>, teachers: &'a [Network], seed: u64) -> anyhow::Result<Self> {
         let config = &session.resolved.config;
-        let settings = |name: &str| config.method.get(name).cloned().unwrap_or_default();
+        let [gaussian, ods, conf_ods] =
+            PERTURBATIONS.map(|name| config.method.get(name).cloned().unwrap_or_default());
         Ok(Self {
             session,
             teachers,
-            gaussian: settings("be-kd-gaussian").try_into()?,
-            ods: settings("be-kd-ods").try_into()?,
-            conf_ods: settings("be-kd-conf-ods").try_into()?,
+            gaussian: gaussian.try_into()?,
+            ods: ods.try_into()?,
+            conf_ods: conf_ods.try_into()?,
             rows: spread(session.splits.train.len(), TRAIN_IMAGES),
             noise_seed: Stream::new(seed, "train-kld").draws(0, 0).next_u64(),
         })

@@ -19,5 +19,6 @@ pub mod remainder;
 pub mod store;
 pub mod train_kld;
 
+pub use inputs::PERTURBATIONS;
 pub use pieces::{Piece, missing, without_models};
 pub use store::store;

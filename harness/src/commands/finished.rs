@@ -1,14 +1,16 @@
 //! Whether finished records are those that a command asks for: a table never mixes settings, precisions or data.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, bail};
 use nn::Precision;
-use results::record::{DataInfo, scan};
+use results::record::{DataInfo, RecordPath, scan};
 use toml::Table;
 
 use crate::config::{self, Resolved};
 use crate::device;
 use crate::plan::{Plan, Row, Run, run_dir};
-use crate::train::record;
+use crate::train::record::{self, REVISION};
 
 /// What the records in a plan's folder must be of.
 pub(super) struct Expected<'a> {
@@ -32,17 +34,46 @@ impl<'a> Expected<'a> {
     /// # Errors
     /// The first such record with its differences; one that cannot be read.
     pub(super) fn folder(&self, data: Option<&DataInfo>) -> anyhow::Result<()> {
-        let folder = &self.plan.folder;
-        if !folder.is_dir() {
-            return Ok(());
-        }
-        let root = folder.canonicalize().with_context(|| format!("cannot open {}", folder.display()))?;
-        for found in scan(&root)? {
-            if found.dir.ancestors().nth(2) == Some(&root) {
-                self.record(&Row::from(found.row.as_str()), found.seed, data)?;
-            }
+        for found in self.found()? {
+            self.record(&Row::from(found.row.as_str()), found.seed, data)?;
         }
         Ok(())
+    }
+
+    /// A line on the records in the plan's folder that another version of the program made, where there are any. They are as
+    /// good as others unless what it computes has changed since, which nobody can tell but who changed it.
+    ///
+    /// # Errors
+    /// A record that cannot be read.
+    pub(super) fn other_versions(&self) -> anyhow::Result<Option<String>> {
+        let mut others = BTreeMap::new();
+        for found in self.found()? {
+            let revision = record::read_info(&found.dir)?.revision;
+            if revision != REVISION {
+                *others.entry(short(&revision)).or_insert(0) += 1;
+            }
+        }
+        let counts: Vec<String> = others.iter().map(|(name, count)| format!("{count} by {name}")).collect();
+        Ok((!counts.is_empty()).then(|| {
+            format!(
+                "note: records in {} were made by other versions of divkd ({}; this is {}): name another --out if a \
+                 method or the training has changed since",
+                self.plan.folder.display(),
+                counts.join(", "),
+                short(REVISION)
+            )
+        }))
+    }
+
+    /// The records in the plan's folder.
+    fn found(&self) -> anyhow::Result<Vec<RecordPath>> {
+        let folder = &self.plan.folder;
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let root = folder.canonicalize().with_context(|| format!("cannot open {}", folder.display()))?;
+        let all = scan(&root)?.into_iter();
+        Ok(all.filter(|found| found.dir.ancestors().nth(2) == Some(&root)).collect())
     }
 
     /// The same of one finished run.
@@ -78,5 +109,24 @@ impl<'a> Expected<'a> {
             );
         }
         Ok(())
+    }
+}
+
+/// A revision with as much of the commit as people write.
+fn short(revision: &str) -> String {
+    let (commit, changes) = revision.split_once('-').unwrap_or((revision, ""));
+    let commit: String = commit.chars().take(7).collect();
+    if changes.is_empty() { commit } else { format!("{commit}-{changes}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn revisions_are_shortened_and_keep_what_tells_them_apart() {
+        assert_eq!(short("0123456789abcdef"), "0123456");
+        assert_eq!(short("0123456789abcdef-dirty.12ab34cd"), "0123456-dirty.12ab34cd");
+        assert_eq!(short("unknown"), "unknown");
     }
 }

@@ -50,7 +50,11 @@ pub fn run(args: &Reproduce, threads: Option<u16>) -> anyhow::Result<()> {
     }
     let resolved = args.planned.resolve()?;
     let plan = Plan::new(&resolved, &args.planned.out)?;
-    expected(args, &resolved, &plan)?.folder(None)?;
+    let expected = expected(args, &resolved, &plan)?;
+    expected.folder(None)?;
+    if let Some(note) = expected.other_versions()? {
+        eprintln!("{note}");
+    }
     match args.executor {
         Executor::Local => train_here(args, &resolved, &plan),
         Executor::Slurm => train_on_slurm(args, threads, &resolved, &plan),

@@ -4,6 +4,7 @@ use nn::schedule::Decay;
 
 use super::layers::Leaves;
 use super::{Config, Problem, RecipeConfig};
+use crate::analyze::PERTURBATIONS;
 use crate::model;
 
 /// Members, teachers and seeds: far beyond what is ever trained.
@@ -159,10 +160,14 @@ fn recipe(name: &str, recipe: &RecipeConfig, config: &Config, check: &mut Check<
     check.within(&key("schedule.gamma"), recipe.schedule.gamma, 0.0, 1.0);
 }
 
-/// The methods read their own tables, and every table belongs to a method.
+/// The methods read their own tables, and every table belongs to a method. The tables of the perturbations are there whatever is
+/// trained, for the analyses see teachers and students through them.
 fn settings(config: &Config, check: &mut Check<'_>) {
-    let used =
-        |name: &str| config.method.contains_key(name) || config.methods.iter().any(|used| used == name);
+    let used = |name: &str| {
+        config.method.contains_key(name)
+            || config.methods.iter().any(|used| used == name)
+            || PERTURBATIONS.contains(&name)
+    };
     for entry in methods::registry().iter().filter(|entry| used(entry.name)) {
         let table = config.method.get(entry.name).cloned().unwrap_or_default();
         if let Err(error) = (entry.from_toml)(table) {
@@ -175,7 +180,14 @@ fn settings(config: &Config, check: &mut Check<'_>) {
                     .is_some_and(|setting| message.split(|c| " `,".contains(c)).any(|word| word == setting))
             };
             let key = check.leaves.keys().find(named).unwrap_or(&table);
-            check.problem(key, format!("[{table}] {message}"));
+            let why = match config.method.contains_key(entry.name) {
+                false if PERTURBATIONS.contains(&entry.name) => {
+                    ": its table is missing, which the analyses need whatever is trained"
+                }
+                false => ": its table is missing",
+                true => "",
+            };
+            check.problem(key, format!("[{table}] {message}{why}"));
         }
     }
     for name in config.method.keys() {

@@ -14,6 +14,9 @@ use crate::plan::{Row, Run};
 /// Version of the protocol that the code follows; another one makes records that do not belong in one table.
 pub const PROTOCOL: &str = "1";
 
+/// The commit that the program was built from, and which changes to it.
+pub const REVISION: &str = env!("DIVKD_REVISION");
+
 /// Keys of what a checkpoint depends on beyond [`inputs`], where they are not the usual ones.
 pub const PRECISION: &str = "precision";
 /// See [`PRECISION`].
@@ -33,7 +36,7 @@ pub fn info(session: &Session<'_>, run: &Run) -> anyhow::Result<RunInfo> {
         row: run.row.to_string(),
         seed: run.seed,
         command: session.command.to_owned(),
-        revision: env!("DIVKD_REVISION").to_owned(),
+        revision: REVISION.to_owned(),
         device: session.device.name.clone(),
         machine: Some(session.device.machine.clone()),
         threads: rayon::current_num_threads(),
