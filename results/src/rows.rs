@@ -1,7 +1,11 @@
 //! The names of rows in commands, folders and tables, and the order they are shown in.
 
-/// The students in the order of the paper's tables.
+/// The students of the paper, in the order of its tables: every preset has these rows.
 pub const STUDENTS: [&str; 6] = ["kd", "be", "be-kd", "be-kd-gaussian", "be-kd-ods", "be-kd-conf-ods"];
+
+/// The order in which tables and figures show students. It may name others between the paper's: a student that is not here
+/// comes after all of them.
+pub const ORDER: &[&str] = &STUDENTS;
 
 /// The row of the n-th teacher of a seed, `teacher-<n>`, n from 1: each teacher is a run of its own.
 pub fn teacher(n: usize) -> String {
@@ -23,10 +27,9 @@ pub fn ensemble_index(row: &str) -> Option<usize> {
     index_after("de-", row)
 }
 
-/// Sorts rows as tables show them: teachers and ensembles by number, the students in the paper's order, then any others
-/// by name.
+/// Sorts rows as tables show them: teachers and ensembles by number, the students of [`ORDER`], then any others by name.
 pub fn order(row: &str) -> impl Ord + use<> {
-    let known = STUDENTS.iter().position(|student| *student == row);
+    let known = ORDER.iter().position(|student| *student == row);
     match (teacher_index(row).or_else(|| ensemble_index(row)), known) {
         (Some(n), _) => (0, n, String::new()),
         (None, Some(at)) => (1, at, String::new()),
@@ -49,6 +52,12 @@ mod tests {
             vec!["zoo", "be-kd-ods", "de-10", "ant", "kd", "de-2", "be", "be-kd-conf-ods", "be-kd"];
         rows.sort_by_key(|row| order(row));
         assert_eq!(rows, ["de-2", "de-10", "kd", "be", "be-kd", "be-kd-ods", "be-kd-conf-ods", "ant", "zoo"]);
+    }
+
+    #[test]
+    fn the_order_has_the_papers_students_in_theirs() {
+        let papers: Vec<&str> = ORDER.iter().copied().filter(|row| STUDENTS.contains(row)).collect();
+        assert_eq!(papers, STUDENTS);
     }
 
     #[test]

@@ -234,7 +234,12 @@ fn shape(style: Style, (x, y): (f64, f64), r: f64, filled: bool, mark: &str) -> 
         Marker::Inverted => corners(90.0, 3),
         Marker::Pentagon => corners(-90.0, 5),
         Marker::Star => star(x, y, r),
-        Marker::Plus => plus(x, y, r),
+        Marker::Hexagon => corners(0.0, 6),
+        Marker::Plus => arms((x, y), r, [(0.0, 1.0), (1.0, 0.0), (0.0, -1.0), (-1.0, 0.0)]),
+        Marker::Cross => {
+            let half = std::f64::consts::FRAC_1_SQRT_2;
+            arms((x, y), r, [(half, half), (half, -half), (-half, -half), (-half, half)])
+        }
     };
     let look = if filled { "solid" } else { "open" };
     format!("<path class=\"{mark}{look} c{}\" d=\"{d}\"", style.color)
@@ -250,13 +255,13 @@ fn star(x: f64, y: f64, r: f64) -> String {
     format!("{}Z", path(&(0..10).map(corner).collect::<Vec<_>>()))
 }
 
-/// A plus sign with thick arms.
-fn plus(x: f64, y: f64, r: f64) -> String {
+/// Four thick arms, each turned by an angle of which sine and cosine are given.
+fn arms((x, y): (f64, f64), r: f64, turns: [(f64, f64); 4]) -> String {
     let (long, thin) = (1.2 * r, 0.42 * r);
     let quarter = [(thin, -long), (thin, -thin), (long, -thin)];
     let turned =
         |(sin, cos): (f64, f64)| quarter.map(|(dx, dy)| (x + cos * dx - sin * dy, y + sin * dx + cos * dy));
-    let corners = [(0.0, 1.0), (1.0, 0.0), (0.0, -1.0), (-1.0, 0.0)].map(turned);
+    let corners = turns.map(turned);
     format!("{}Z", path(corners.as_flattened()))
 }
 

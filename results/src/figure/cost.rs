@@ -5,6 +5,7 @@ use super::legend::{self, Key};
 use super::panel::{Axes, BELOW, Grid, Panel};
 use super::scale::{extent, padded};
 use super::sources::Sources;
+use super::style::Style;
 use super::{Drawing, Figure, Id, ends, estimate, over_seeds, seeds, style};
 use crate::check::claims::{Relation, compare};
 use crate::table::{Cell, Row};
@@ -16,6 +17,7 @@ const ASIDE: f64 = 7.0;
 /// A row with its accuracy in percent and its costs: forward passes of one network, and stored parameters in its size.
 struct Point<'a> {
     row: &'a str,
+    style: Style,
     acc: Cell,
     passes: f64,
     parameters: Option<f64>,
@@ -90,7 +92,7 @@ fn points(sources: &Sources) -> Vec<Point<'_>> {
             let (passes, parameters) = costs(row)?;
             let acc = row.cell(Column::Acc)?;
             let acc = Cell { mean: 100.0 * acc.mean, std: acc.std.map(|std| 100.0 * std), ..acc };
-            Some(Point { row: &row.name, acc, passes, parameters })
+            Some(Point { row: &row.name, style: sources.style(&row.name), acc, passes, parameters })
         })
         .collect()
 }
@@ -105,7 +107,7 @@ fn draw(points: &[Point<'_>]) -> Result<Drawing, String> {
     let entries =
         ensembles.then_some((style::of_row("de-1"), Key::PointOnLine, "ensembles DE-n")).into_iter();
     let students = points.iter().filter(|point| !de(point.row));
-    let students = students.map(|point| (style::of_row(point.row), Key::Point, point.row));
+    let students = students.map(|point| (point.style, Key::Point, point.row));
     let top = legend::draw(&mut canvas, 2.0, &entries.chain(students).collect::<Vec<_>>()) + 10.0;
 
     let has_parameters = points.iter().all(|point| point.parameters.is_some());
@@ -148,7 +150,7 @@ fn draw(points: &[Point<'_>]) -> Result<Drawing, String> {
         let thread: Vec<_> = ensembles.map(|(at, x)| (*x, panel.y.at(points[*at].acc.mean))).collect();
         canvas.thread(style::of_row("de-1"), &thread);
         for (at, x) in places {
-            let (point, style) = (&points[at], style::of_row(points[at].row));
+            let (point, style) = (&points[at], points[at].style);
             if point.acc.std.is_some() {
                 let (low, high) = ends(point.acc);
                 canvas.spread(style, (x, panel.y.at(low)), (x, panel.y.at(high)));

@@ -7,7 +7,7 @@ use super::legend::{self, Key};
 use super::panel::{Axes, BELOW, Grid, Panel};
 use super::scale::{extent, padded};
 use super::sources::{Run, Sources};
-use super::{Drawing, Figure, Id, ends, estimate, over_seeds, seeds, style};
+use super::{Drawing, Figure, Id, ends, estimate, over_seeds, seeds};
 use crate::check::claims::above;
 use crate::record::EpochRow;
 use crate::rows;
@@ -83,7 +83,7 @@ fn draw(sources: &Sources) -> Result<Drawing, String> {
     let Some((_, last)) = extent(epochs) else { return Err("The records' logs have no epoch.".into()) };
 
     let mut canvas = Canvas::default();
-    let entries: Vec<_> = names.iter().map(|name| (style::of_row(name), Key::Line, *name)).collect();
+    let entries: Vec<_> = names.iter().map(|name| (sources.style(name), Key::Line, *name)).collect();
     let top = legend::draw(&mut canvas, 2.0, &entries) + 24.0;
     let grid =
         Grid { left: 34.0, top, right: WIDTH - 8.0, columns: 2, height: 118.0, gap: (38.0, BELOW + 22.0) };
@@ -99,7 +99,7 @@ fn draw(sources: &Sources) -> Result<Drawing, String> {
             Axes { title, x: "epoch", x_numbers: true, y_numbers: true, ..Axes::default() },
         );
         for (name, curve) in &curves {
-            let style = style::of_row(name);
+            let style = sources.style(name);
             let side = |of: fn(Cell) -> f64| {
                 curve.iter().map(|(x, cell)| panel.at(*x, of(*cell))).collect::<Vec<_>>()
             };
@@ -111,7 +111,7 @@ fn draw(sources: &Sources) -> Result<Drawing, String> {
             let Some((_, end)) = curve.last() else { continue };
             let points: Vec<_> = curve.iter().map(|(x, cell)| panel.at(*x, cell.mean)).collect();
             canvas.curve(
-                style::of_row(name),
+                sources.style(name),
                 &points,
                 &format!("{name}: {title}, at the end {}", estimate(*end, 3)),
             );

@@ -20,6 +20,7 @@ pub(super) fn figure(sources: &Sources) -> Figure {
     );
     let number = ["be-kd-conf-ods", "be-kd-ods", "be-kd"]
         .into_iter()
+        .chain(sources.others())
         .filter_map(|row| Some(format!("{row} {}", estimate(sources.cell(row, Column::Dee)?, 2))))
         .collect::<Vec<_>>()
         .join(", ");
@@ -74,13 +75,13 @@ fn draw(sources: &Sources) -> Result<Drawing, String> {
     }
     for (row, dee, cnll) in &students {
         let title = format!("{row}: DEE {}, cNLL {}", estimate(*dee, 2), estimate(*cnll, 3));
-        canvas.point(style::of_row(row), upper.at(dee.mean, cnll.mean), POINT, true, &title);
+        canvas.point(sources.style(row), upper.at(dee.mean, cnll.mean), POINT, true, &title);
     }
 
     let lower = Listing::new(across(frame), frame.y + frame.h + 14.0, n, students.len());
     lower.draw(&mut canvas, "", "DEE, networks", &names, most);
     for (line, (row, dee, _)) in students.iter().enumerate() {
-        let style = style::of_row(row);
+        let style = sources.style(row);
         if dee.std.is_some() {
             canvas.spread(style, lower.at(ends(*dee).0, line), lower.at(ends(*dee).1, line));
         }

@@ -7,20 +7,22 @@ use super::legend::{self, Key};
 use super::panel::{Axes, BELOW, Grid, Panel, across, up};
 use super::scale::{Scale, extent};
 use super::sources::Sources;
-use super::{Drawing, Figure, Id, ends, estimate, seeds, style};
+use super::style::Style;
+use super::{Drawing, Figure, Id, ends, estimate, seeds};
 use crate::Column;
 use crate::check::claims::{Relation, compare};
 use crate::table::Cell;
 
-/// A student with its diversity on the images of each panel that it has.
-type Student<'a> = (&'a str, Vec<(Images, Diversity)>);
+/// A student with its look, and its diversity on the images of each panel that it has.
+type Student<'a> = ((&'a str, Style), Vec<(Images, Diversity)>);
 
 pub(super) fn figure(sources: &Sources) -> Figure {
     let of = |row| {
         let images = Images::ALL.into_iter();
         images.filter_map(|images| Some((images, Diversity::of(sources, row, images)?))).collect()
     };
-    let students: Vec<Student<'_>> = sources.students().map(|row| (row, of(row))).collect();
+    let students: Vec<Student<'_>> =
+        sources.students().map(|row| ((row, sources.style(row)), of(row))).collect();
     let students: Vec<_> =
         students.into_iter().filter(|(_, found): &Student<'_>| !found.is_empty()).collect();
     let number = of_rows(sources, Column::Kld, 3).join(", ");
@@ -60,7 +62,7 @@ pub(super) fn figure(sources: &Sources) -> Figure {
     }
 }
 
-/// A column of the table for the students of the claim, as text.
+/// A column of the table for the students of the claim and those that are not of the paper, as text.
 fn of_rows(sources: &Sources, column: Column, decimals: usize) -> Vec<String> {
     let text = |row: &str| {
         let cell = sources.cell(row, column)?;
@@ -68,13 +70,12 @@ fn of_rows(sources: &Sources, column: Column, decimals: usize) -> Vec<String> {
             Cell { mean: column.scale() * cell.mean, std: cell.std.map(|std| column.scale() * std), ..cell };
         Some(format!("{row} {}", estimate(scaled, decimals)))
     };
-    ["be-kd", "be-kd-ods", "be-kd-conf-ods"].into_iter().filter_map(text).collect()
+    ["be-kd", "be-kd-ods", "be-kd-conf-ods"].into_iter().chain(sources.others()).filter_map(text).collect()
 }
 
 fn draw(students: &[Student<'_>]) -> Drawing {
     let mut canvas = Canvas::default();
-    let entries: Vec<_> =
-        students.iter().map(|(row, _)| (style::of_row(row), Key::PointOnLine, *row)).collect();
+    let entries: Vec<_> = students.iter().map(|((row, style), _)| (*style, Key::PointOnLine, *row)).collect();
     let top = legend::draw(&mut canvas, 2.0, &entries) + 10.0;
     let shown: Vec<Images> = Images::ALL
         .into_iter()
@@ -109,13 +110,13 @@ fn draw(students: &[Student<'_>]) -> Drawing {
                 let Rect { x, y, w, .. } = panel.frame;
                 canvas.muted((x + w / 2.0, y - 25.0), Anchor::Middle, LABEL, heading);
             }
-            for (row, found) in students {
+            for ((row, style), found) in students {
                 let Some((_, diversity)) = found.iter().find(|(own, _)| own == images) else { continue };
                 let values: Vec<(usize, Cell)> =
                     (0..BINS).filter_map(|bin| Some((bin, of(diversity, bin)?))).collect();
                 let place = |bin: usize, cell: Cell| panel.at((bin as f64 + 0.5) / BINS as f64, cell.mean);
                 let places: Vec<_> = values.iter().map(|(bin, cell)| place(*bin, *cell)).collect();
-                canvas.thread(style::of_row(row), &places);
+                canvas.thread(*style, &places);
                 for (bin, cell) in values {
                     let title = format!(
                         "{row}, {}, confidence in {}: {}",
@@ -123,7 +124,7 @@ fn draw(students: &[Student<'_>]) -> Drawing {
                         range(bin),
                         estimate(cell, 3)
                     );
-                    canvas.point(style::of_row(row), place(bin, cell), DOT, true, &title);
+                    canvas.point(*style, place(bin, cell), DOT, true, &title);
                 }
             }
         }
@@ -151,11 +152,10 @@ fn means(canvas: &mut Canvas, top: f64, students: &[Student<'_>], shown: &[Image
         canvas.muted((middle, frame.y + frame.h + 13.0), Anchor::Middle, LABEL, first);
         canvas.muted((middle, frame.y + frame.h + 26.0), Anchor::Middle, LABEL, second);
         let step = (group * 0.8 / students.len() as f64).min(14.0);
-        for (index, (row, found)) in students.iter().enumerate() {
+        for (index, ((row, style), found)) in students.iter().enumerate() {
             let of = found.iter().find(|(own, _)| own == images);
             let Some(mean) = of.and_then(|(_, diversity)| diversity.mean()) else { continue };
-            let (style, x) =
-                (style::of_row(row), middle + step * (index as f64 - (students.len() - 1) as f64 / 2.0));
+            let (style, x) = (*style, middle + step * (index as f64 - (students.len() - 1) as f64 / 2.0));
             if mean.std.is_some() {
                 canvas.spread(style, (x, panel.y.at(ends(mean).0)), (x, panel.y.at(ends(mean).1)));
             }

@@ -67,7 +67,7 @@ fn on_training(sources: &Sources, set: Set) -> BTreeMap<u64, f64> {
 }
 
 fn draw(found: &[(Images, Diversity)]) -> Drawing {
-    let (kl, share) = (style::of_row("be-kd"), style::of_row("latent-be"));
+    let (kl, share) = (style::of_row("be-kd"), style::NEUTRAL);
     let highest = |of: fn(&Diversity, usize) -> Option<Cell>| {
         let cells =
             found.iter().flat_map(|(_, diversity)| (0..BINS).filter_map(move |bin| of(diversity, bin)));

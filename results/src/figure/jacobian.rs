@@ -26,7 +26,8 @@ pub(super) fn figure(sources: &Sources) -> Figure {
         sources.students().filter(|row| matches(sources, row).next().is_some()).collect();
     let cosine = |row: &str| seed_medians(sources, row, Space::Probs, |found| &found.cosine);
     let text = |row: &str| Some(format!("{row} {}", estimate(over_seeds(&cosine(row))?, 3)));
-    let number = ["be-kd", "be-kd-gaussian", "be-kd-ods", "be-kd-conf-ods"].into_iter().filter_map(text);
+    let papers = ["be-kd", "be-kd-gaussian", "be-kd-ods", "be-kd-conf-ods"].into_iter();
+    let number = papers.chain(sources.others()).filter_map(text);
     let number = number.collect::<Vec<_>>().join(", ");
     let one_to_one = |row: &str| matches(sources, row).all(|(_, found)| found.against == Against::OneToOne);
     let best = students
@@ -125,7 +126,7 @@ fn draw(sources: &Sources, students: &[&str]) -> Drawing {
             listing.draw(&mut canvas, name(space), measure, names, 4);
             for (line, (row, found)) in students.iter().zip(&boxes).enumerate() {
                 if let Some(found) = found {
-                    found.draw(&mut canvas, &listing, line, row);
+                    found.draw(&mut canvas, &listing, line, (row, sources.style(row)));
                 }
             }
             bottom = listing.bottom();
@@ -166,9 +167,8 @@ impl Quantiles {
         Some(Self([low?, first?, median?, third?, high?]))
     }
 
-    fn draw(&self, canvas: &mut Canvas, listing: &Listing, line: usize, row: &str) {
-        let ([low, first, median, third, high], style) =
-            (self.0.map(|value| listing.x.at(value)), style::of_row(row));
+    fn draw(&self, canvas: &mut Canvas, listing: &Listing, line: usize, (row, style): (&str, Style)) {
+        let [low, first, median, third, high] = self.0.map(|value| listing.x.at(value));
         let (y, half) = (listing.y(line), 5.0);
         let class = format!("thin c{}", style.color);
         canvas.rule(&class, (low, y), (first, y));

@@ -20,6 +20,7 @@ const LEAST: f64 = 0.002;
 pub(super) fn figure(sources: &Sources) -> Figure {
     let number = ["be-kd", "be-kd-ods"]
         .into_iter()
+        .chain(sources.others())
         .filter_map(|row| {
             let [ece, cece] = [Column::Ece, Column::Cece].map(|column| sources.cell(row, column));
             Some(format!("{row} {}, scaled {}", estimate(ece?, 3), estimate(cece?, 3)))
@@ -82,7 +83,7 @@ fn draw(sources: &Sources) -> Result<Drawing, String> {
         let errors = format!("ECE {} → {}", ece(Column::Ece), ece(Column::Cece));
         canvas.muted((left, top - 5.0), Anchor::Start, TICK, &errors);
         canvas.rule("axis", panel.at(0.0, 0.0), panel.at(1.0, 1.0));
-        let style = style::of_row(name);
+        let style = sources.style(name);
         points(&mut canvas, &panel, style, sources, row, false);
         points(&mut canvas, &panel, style, sources, row, true);
     }

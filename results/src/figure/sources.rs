@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::style::{self, Style};
 use super::tested::{self, Tested};
 use crate::analysis::{self, Analysis, TEACHERS};
 use crate::check::claims::TrainKld;
@@ -85,6 +86,17 @@ impl Sources {
             .iter()
             .map(|row| row.name.as_str())
             .filter(|row| rows::ensemble_index(row).is_none())
+    }
+
+    /// The students that are not of the paper, in the tables' order.
+    pub(super) fn others(&self) -> impl Iterator<Item = &str> {
+        self.students().filter(|row| style::of_paper(row).is_none())
+    }
+
+    /// How a row looks in every figure: those that are not of the paper in the order of [`Self::others`].
+    pub(super) fn style(&self, row: &str) -> Style {
+        let other = || self.others().position(|other| other == row).map(style::other);
+        style::of_paper(row).or_else(other).unwrap_or(style::NEUTRAL)
     }
 
     /// A row's value in a column of the table.

@@ -1,5 +1,5 @@
 //! How rows are told apart: colour (Okabe and Ito's, safe for colour-blind readers), marker and dash together, so that a
-//! print without colour can be read too. A row looks the same in every figure.
+//! print without colour can be read too. A row looks the same in every figure of an experiment; those of the paper do in all.
 
 use crate::rows;
 
@@ -14,6 +14,8 @@ pub(super) enum Marker {
     Pentagon,
     Star,
     Plus,
+    Cross,
+    Hexagon,
 }
 
 /// The look of a series.
@@ -47,23 +49,48 @@ pub(super) const CHROME: [(&str, &str, &str); 5] = [
     ("paper", "#ffffff", "#16181c"),
 ];
 
-const STYLES: [Style; 8] = [
-    Style { color: 0, marker: Marker::Circle, dash: "" },
+/// Ensembles and teachers.
+pub(super) const TEACHERS: Style = Style { color: 0, marker: Marker::Circle, dash: "" };
+
+/// What is no row, such as a share of images.
+pub(super) const NEUTRAL: Style = Style { color: 7, marker: Marker::Plus, dash: "1 1" };
+
+/// The students of the paper, in the order of [`rows::STUDENTS`].
+const STUDENTS: [Style; 6] = [
     Style { color: 5, marker: Marker::Inverted, dash: "1 2" },
     Style { color: 6, marker: Marker::Pentagon, dash: "7 2 1 2 1 2" },
     Style { color: 1, marker: Marker::Square, dash: "6 2" },
     Style { color: 4, marker: Marker::Diamond, dash: "2 2" },
     Style { color: 3, marker: Marker::Triangle, dash: "8 2 2 2" },
     Style { color: 2, marker: Marker::Star, dash: "4 1" },
-    Style { color: 7, marker: Marker::Plus, dash: "1 1" },
 ];
 
-/// The style of ensembles and teachers, of a student of the paper, or of any other row.
+/// What other rows take in turn: no marker and no dash of these is one of the paper's.
+const OTHER_COLORS: [usize; 7] = [7, 1, 2, 3, 5, 4, 6];
+const OTHER_MARKERS: [Marker; 3] = [Marker::Plus, Marker::Cross, Marker::Hexagon];
+const OTHER_DASHES: [&str; 4] = ["1 1", "10 3", "5 1 1 1", "12 2 2 2 2 2"];
+
+/// The style of ensembles and teachers, and of a student of the paper; none of any other row.
+pub(super) fn of_paper(row: &str) -> Option<Style> {
+    match rows::STUDENTS.iter().zip(STUDENTS).find(|(student, _)| **student == row) {
+        Some((_, style)) => Some(style),
+        None if row.starts_with("de-") || row.starts_with("teacher") => Some(TEACHERS),
+        None => None,
+    }
+}
+
+/// The style of a row of the paper, for what is drawn in its look; that of a row of an experiment is
+/// [`Sources::style`](super::Sources::style).
 pub(super) fn of_row(row: &str) -> Style {
-    match rows::STUDENTS.iter().position(|student| *student == row) {
-        Some(at) => STYLES[at + 1],
-        None if row.starts_with("de-") || row.starts_with("teacher") => STYLES[0],
-        None => STYLES[7],
+    of_paper(row).unwrap_or(NEUTRAL)
+}
+
+/// The style of the row that is, from 0, the `at`-th of an experiment's that are not of the paper.
+pub(super) fn other(at: usize) -> Style {
+    Style {
+        color: OTHER_COLORS[at % OTHER_COLORS.len()],
+        marker: OTHER_MARKERS[at % OTHER_MARKERS.len()],
+        dash: OTHER_DASHES[at % OTHER_DASHES.len()],
     }
 }
 
@@ -115,14 +142,25 @@ mod tests {
 
     #[test]
     fn rows_differ_without_colour() {
-        for (at, one) in STYLES.iter().enumerate() {
-            for other in &STYLES[at + 1..] {
+        let papers: Vec<Style> = [TEACHERS, NEUTRAL].into_iter().chain(STUDENTS).collect();
+        for (at, one) in papers.iter().enumerate() {
+            for other in &papers[at + 1..] {
                 assert!(one.marker != other.marker && one.dash != other.dash, "{one:?} {other:?}");
                 assert_ne!(one.color, other.color);
             }
         }
+        let others: Vec<Style> = (0..12).map(other).collect();
+        for (at, one) in others.iter().enumerate() {
+            for other in &others[at + 1..] {
+                assert!(one.marker != other.marker || one.dash != other.dash, "{one:?} {other:?}");
+            }
+            for paper in [TEACHERS].iter().chain(&STUDENTS) {
+                assert!(one.marker != paper.marker && one.dash != paper.dash, "{one:?} {paper:?}");
+            }
+        }
         assert_eq!(of_row("de-4"), of_row("teacher-1"));
         assert_ne!(of_row("be-kd"), of_row("be"));
+        assert!(rows::STUDENTS.iter().all(|row| of_paper(row).is_some()));
     }
 
     #[test]

@@ -247,6 +247,43 @@ fn figures_and_tables_are_files() {
     }
 }
 
+/// Rows of other papers have looks of their own, the same in every figure, and stand in the captions.
+#[test]
+fn rows_outside_the_paper_are_told_apart() {
+    let out = tempfile::tempdir().unwrap();
+    make_records(out.path(), "quick");
+    let folder = out.path().join("quick-laptop");
+    make_analyses(&folder);
+    let others = ["latent-be", "my-probe"];
+    for (row, seed) in others.into_iter().flat_map(|row| SEEDS.map(|seed| (row, seed))) {
+        Made::new("quick", "laptop", row, seed).members(4).write(out.path());
+        made_analysis(row, seed).write(&analysis::path(&folder, row, seed)).unwrap();
+    }
+    let figures = section(&folder).figures;
+    let of = |id: Id| figures.iter().find(|figure| figure.id == id).unwrap();
+    for id in [Id::DiversityStudents, Id::Jacobian, Id::Reliability, Id::Dee] {
+        let figure = of(id);
+        assert!(others.iter().all(|row| figure.number.contains(row)), "{id:?}: {}", figure.number);
+    }
+    assert!(of(Id::DiversityStudents).sentence.contains("my-probe"));
+    for id in [Id::DiversityStudents, Id::Jacobian, Id::Reliability, Id::Curves, Id::Cost, Id::Dee] {
+        let svg = of(id).drawing.as_ref().unwrap().svg("a figure");
+        let look = |row: &str| -> String {
+            let of_row = |line: &&str| {
+                let title = line.split_once("<title>").map(|(_, title)| title);
+                title.is_some_and(|title| {
+                    [":", ","].iter().any(|end| title.starts_with(&format!("{row}{end}")))
+                })
+            };
+            let mark = svg.lines().find(of_row).unwrap_or_else(|| panic!("{id:?} has no mark of {row}"));
+            let class = mark.split_once("class=\"").unwrap().1.split_once('"').unwrap().0;
+            class.split(' ').find(|name| name.starts_with('c')).unwrap().to_owned()
+        };
+        assert_eq!([look(others[0]), look(others[1])], ["c7", "c1"], "{id:?}");
+        assert_eq!(look("be-kd-ods"), "c3", "{id:?}");
+    }
+}
+
 #[test]
 fn event_files_lie_as_the_records_do() {
     let out = tempfile::tempdir().unwrap();
