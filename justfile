@@ -55,3 +55,8 @@ test-emulated *options='--test-threads 2':
     . target/cuda-standin/env.sh && \
         LD_LIBRARY_PATH=$PWD/target/cuda-standin/emulated-runtime DIVKD_REQUIRE=cuda \
         cargo test -p harness --features cudnn --test device -- {{options}}
+
+# Run the CPU engine's tests under AddressSanitizer, its unsafe code's check: needs a nightly toolchain.
+sanitize:
+    RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/sanitized \
+        cargo +nightly test -p nn --target x86_64-unknown-linux-gnu -- --skip ops::cuda --skip engine::cuda

@@ -6,7 +6,7 @@ use crate::engine::graph::{Feature, Graph, Source};
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::precision::Precision;
-use crate::spec::{Family, NetworkSpec, Shortcut};
+use crate::spec::{Family, LARGEST_IMAGE, LARGEST_KERNEL, MOST_CHANNELS, NetworkSpec, Shortcut};
 
 /// One convolution or classifier, plain or BatchEnsemble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,18 @@ impl LayerSpec {
             return Err(Error::Spec {
                 name: format!("{self:?}"),
                 reason: "sizes must be positive, the kernel odd, the stride 1 or 2".to_owned(),
+            });
+        }
+        if self.image > LARGEST_IMAGE
+            || self.kernel > LARGEST_KERNEL
+            || sizes.iter().any(|&size| size > MOST_CHANNELS)
+        {
+            return Err(Error::Spec {
+                name: format!("{self:?}"),
+                reason: format!(
+                    "an image has at most {LARGEST_IMAGE} pixels a side, a kernel {LARGEST_KERNEL}; channels and members are at \
+                     most {MOST_CHANNELS}"
+                ),
             });
         }
         let image = Feature { channels: self.channels_in, height: self.image, width: self.image };

@@ -17,7 +17,11 @@ pub struct Resident {
 }
 
 /// An order of examples on the device.
-pub struct Order(Tensor);
+pub struct Order {
+    rows: Tensor,
+    /// Those that it may name.
+    examples: usize,
+}
 
 impl Resident {
     /// Copies a data set to the device: planar bytes, and a label an image.
@@ -50,14 +54,15 @@ impl Resident {
             return Err(Error::State(format!("there is no example {row} among {}", self.examples)));
         }
         let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
-        Ok(Order(Tensor::from_slice(&rows, rows.len(), &Device::Cuda(self.device.clone()))?))
+        let rows = Tensor::from_slice(&rows, rows.len(), &Device::Cuda(self.device.clone()))?;
+        Ok(Order { rows, examples: self.examples })
     }
 
     /// Images (B, 3, size, size) in [0, 1] and labels (B) of the examples `start` .. `start` + `count` of `order`: padded
     /// by `pad`, cropped and mirrored as `stream` draws for each example in `epoch`, or as they are without `pad`.
     ///
     /// # Errors
-    /// Where the order is shorter, or the device fails.
+    /// [`Error::State`] where the order is one of more examples; where it is shorter, or the device fails.
     pub fn batch(
         &self,
         order: &Order,
@@ -66,7 +71,11 @@ impl Resident {
         stream: Stream,
         epoch: u32,
     ) -> Result<(Tensor, Tensor)> {
-        let rows = order.0.narrow(0, start, count)?;
+        if order.examples > self.examples {
+            let (of, here) = (order.examples, self.examples);
+            return Err(Error::State(format!("an order of {of} examples cannot be that of {here}")));
+        }
+        let rows = order.rows.narrow(0, start, count)?;
         let of = |tensor: &Tensor, bytes: bool| {
             let (storage, layout) = tensor.storage_and_layout();
             match &*storage {

@@ -95,13 +95,15 @@ impl Sgd {
     /// Takes one step along a gradient of all parameters in the layout's order.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the gradient has another length.
+    /// [`Error::Shape`] where the gradient has another length, or the network another than this optimiser's.
     pub fn apply(&mut self, network: &Network, gradient: &Tensor, lr: f64, lr_fast: f64) -> Result<()> {
-        let count = network.layout().parameter_count();
-        if gradient.dims() != [count] {
+        let (count, own) = (network.layout().parameter_count(), self.len());
+        if gradient.dims() != [count] || count != own {
             return Err(Error::Shape {
                 operation: "sgd",
-                expected: format!("a gradient of {count} parameters"),
+                expected: format!(
+                    "a network and a gradient of {own} parameters, and the network has {count}"
+                ),
                 found: gradient.dims().to_vec(),
             });
         }

@@ -51,6 +51,13 @@ pub struct NetworkSpec {
     pub precision: Precision,
 }
 
+/// Pixels a side of the largest image, and weights a side of the largest kernel: with these no length of an image's maps wraps.
+pub(crate) const LARGEST_IMAGE: usize = 1 << 14;
+/// See [`LARGEST_IMAGE`].
+pub(crate) const LARGEST_KERNEL: usize = 1 << 8;
+/// Channels, classes and members: likewise.
+pub(crate) const MOST_CHANNELS: usize = 1 << 20;
+
 /// Depths of the CIFAR ResNets that the protocol's experiments may name.
 pub const RESNET_DEPTHS: [usize; 6] = [8, 14, 20, 32, 44, 56];
 
@@ -144,6 +151,17 @@ impl NetworkSpec {
             return fail(
                 "planes, widening factor, channels, image size, classes and members must be positive",
             );
+        }
+        let most = [self.channels, self.classes, self.members.unwrap_or(1), self.blocks.len()];
+        let widest = (self.in_planes as u128).checked_mul(self.widen as u128);
+        let widest = widest.and_then(|planes| planes.checked_mul(1 << self.blocks.len().min(64)));
+        if self.image > LARGEST_IMAGE
+            || most.iter().any(|&size| size > MOST_CHANNELS)
+            || widest.is_none_or(|widest| widest > MOST_CHANNELS as u128)
+        {
+            return fail(&format!(
+                "an image has at most {LARGEST_IMAGE} pixels a side; channels, classes and members are at most {MOST_CHANNELS}"
+            ));
         }
         if self.blocks.is_empty() || self.blocks.contains(&0) {
             return fail("every stage needs at least one block");

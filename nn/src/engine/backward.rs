@@ -74,7 +74,8 @@ pub(crate) fn run(
             for rows in plan.sub_batches(task) {
                 let grads = storage.rows(graph, rows.start);
                 for index in (0..=last).rev() {
-                    backward.node(index, rows.clone(), &grads, &[], None, &mut scratch);
+                    // SAFETY: the rows are this task's.
+                    unsafe { backward.node(index, rows.clone(), &grads, &[], None, &mut scratch) };
                 }
             }
         });
@@ -104,7 +105,9 @@ pub(crate) fn run(
                         for &index in &nodes {
                             let weight = weights.iter_mut().find(|(node, _)| *node == index);
                             let weight = weight.map(|(_, sums)| &mut **sums);
-                            backward.node(index, rows.clone(), &grads, &sum_rows, weight, &mut scratch);
+                            let rows = rows.clone();
+                            // SAFETY: the rows are this task's.
+                            unsafe { backward.node(index, rows, &grads, &sum_rows, weight, &mut scratch) };
                         }
                     }
                     weights

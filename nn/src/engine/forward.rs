@@ -72,16 +72,19 @@ pub(crate) fn run(
                     .iter()
                     .zip(&graph.features)
                     .map(|(&place, feature)| {
-                        let (start, len) = starts[place];
+                        let (start, floats) = starts[place];
                         // SAFETY: this task's own memory; maps that share a place are never needed at the same time.
-                        let values = unsafe { std::slice::from_raw_parts_mut(start, len) };
-                        Rows::new(values, feature.len(), rows.start)
+                        unsafe { Rows::sharing(start, floats, feature.len(), rows.start) }
                     })
                     .collect();
-                for node in 0..graph.nodes.len() {
-                    node_forward(&context, node, rows.clone(), &features, &statistics, &[], &mut scratch);
+                // SAFETY: the rows are this task's.
+                unsafe {
+                    for node in 0..graph.nodes.len() {
+                        let rows = rows.clone();
+                        node_forward(&context, node, rows, &features, &statistics, &[], &mut scratch);
+                    }
+                    write_output(graph, rows, &features, &out);
                 }
-                write_output(graph, rows, &features, &out);
             }
         });
         return (output, None);
@@ -121,21 +124,19 @@ pub(crate) fn run(
             let mut scratch = Scratch::new(graph, arena, &plan);
             for rows in plan.sub_batches(task) {
                 for node in segment.clone() {
-                    node_forward(
-                        &context,
-                        node,
-                        rows.clone(),
-                        &features,
-                        &statistics,
-                        &moments,
-                        &mut scratch,
-                    );
+                    let rows = rows.clone();
+                    // SAFETY: the rows are this task's.
+                    unsafe {
+                        node_forward(&context, node, rows, &features, &statistics, &moments, &mut scratch);
+                    }
                 }
             }
         });
     }
     let features = rows_of(graph, &mut storage);
-    write_output(graph, 0..plan.rows(), &features, &Rows::new(&mut output, out_len, 0));
+    let out = Rows::new(&mut output, out_len, 0);
+    // SAFETY: the tasks are over.
+    unsafe { write_output(graph, 0..plan.rows(), &features, &out) };
     drop(features);
     let saved = request.keep.then(|| Saved {
         plan,

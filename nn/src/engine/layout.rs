@@ -45,7 +45,10 @@ pub(crate) fn mean_over_pixels(values: &[f32], out: &mut [f32]) {
 }
 
 /// The last feature map of `rows`, unblocked to (C, H, W).
-pub(crate) fn write_output(graph: &Graph, rows: Range<usize>, features: &[Rows<'_>], out: &Rows<'_>) {
+///
+/// # Safety
+/// No other task may touch any of these rows, of any map, meanwhile (see [`Rows`]).
+pub(crate) unsafe fn write_output(graph: &Graph, rows: Range<usize>, features: &[Rows<'_>], out: &Rows<'_>) {
     let feature = graph.output();
     let shape = graph.features[feature];
     for row in rows {

@@ -75,9 +75,20 @@ impl<'a> Rows<'a> {
         Self { start: values.as_mut_ptr(), floats: values.len(), len, first_row, lifetime: PhantomData }
     }
 
+    /// The same over memory that other `Rows` may lie in too.
+    ///
+    /// # Safety
+    /// `start` must be valid for reads and writes of `floats` floats during `'a`, and no row may be touched while a reference to
+    /// one of others that lies there lives.
+    pub(crate) unsafe fn sharing(start: *mut f32, floats: usize, len: usize, first_row: usize) -> Self {
+        Self { start, floats, len, first_row, lifetime: PhantomData }
+    }
+
     fn at(&self, row: usize) -> *mut f32 {
-        let offset = (row - self.first_row) * self.len;
-        assert!(offset + self.len <= self.floats, "row {row} is outside of the pass");
+        let offset = row.checked_sub(self.first_row).and_then(|row| row.checked_mul(self.len));
+        let is_within =
+            |offset: &usize| self.floats.checked_sub(*offset).is_some_and(|rest| rest >= self.len);
+        let Some(offset) = offset.filter(is_within) else { panic!("row {row} is outside of the pass") };
         // SAFETY: just checked.
         unsafe { self.start.add(offset) }
     }
@@ -103,5 +114,23 @@ impl<'a> Rows<'a> {
     pub(crate) unsafe fn get_all_mut(&self, rows: Range<usize>) -> Vec<&mut [f32]> {
         // SAFETY: the caller's.
         rows.map(|row| unsafe { self.get_mut(row) }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_those_of_the_pass() {
+        let mut values: Vec<f32> = (0..8_u8).map(f32::from).collect();
+        let rows = Rows::new(&mut values, 4, 1);
+        // SAFETY: nobody writes.
+        let first_of = |row| unsafe { rows.get(row) }[0];
+        assert_eq!([first_of(1), first_of(2)], [0.0, 4.0]);
+        for row in [0, 3, usize::MAX] {
+            let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| first_of(row)));
+            assert!(found.is_err(), "row {row} lies outside");
+        }
     }
 }

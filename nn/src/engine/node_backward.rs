@@ -58,7 +58,10 @@ impl Scratch {
 
 impl Backward<'_> {
     /// Runs one node's backward for the rows of a sub-batch.
-    pub(crate) fn node(
+    ///
+    /// # Safety
+    /// No other task may touch any of these rows, of any map or sum, meanwhile (see [`Rows`]).
+    pub(crate) unsafe fn node(
         &self,
         index: usize,
         rows: Range<usize>,
@@ -174,16 +177,10 @@ impl Backward<'_> {
                         to.copy_from_slice(unsafe { self.features[f].get(row) })
                     }
                     _ => {
-                        measure(Kind::Pointwise, || {
-                            source_into(
-                                self.context,
-                                conv.source,
-                                border,
-                                row,
-                                self.features,
-                                self.statistics,
-                                to,
-                            );
+                        let (context, features) = (self.context, self.features);
+                        // SAFETY: this task's row.
+                        measure(Kind::Pointwise, || unsafe {
+                            source_into(context, conv.source, border, row, features, self.statistics, to);
                         });
                     }
                 }

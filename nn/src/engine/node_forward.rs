@@ -55,7 +55,10 @@ impl Scratch {
 }
 
 /// Runs one node for the rows of a sub-batch.
-pub(crate) fn node_forward(
+///
+/// # Safety
+/// No other task may touch any of these rows, of any map, meanwhile (see [`Rows`]).
+pub(crate) unsafe fn node_forward(
     context: &Context<'_>,
     index: usize,
     rows: Range<usize>,
@@ -102,8 +105,9 @@ pub(crate) fn node_forward(
                 });
             }
             Node::Pool(pool) => {
-                let read =
-                    source_into(context, pool.source, 0, row, features, statistics, &mut scratch.inputs);
+                let inputs = &mut scratch.inputs;
+                // SAFETY: this task's row.
+                let read = unsafe { source_into(context, pool.source, 0, row, features, statistics, inputs) };
                 mean_over_pixels(read, out);
             }
         }
@@ -132,7 +136,8 @@ fn convolve(
     let shape = &conv.op.shape;
     let inputs: Vec<&[f32]> = measure(Kind::Pointwise, || {
         let borders = scratch.inputs.chunks_exact_mut(shape.bordered_in_len());
-        let read = |(row, bordered)| {
+        // SAFETY: this task's rows.
+        let read = |(row, bordered)| unsafe {
             source_into(context, conv.source, shape.pad(), row, features, statistics, bordered)
         };
         rows.clone().zip(borders).map(read).collect()
@@ -166,7 +171,10 @@ fn skip<'a>(
 
 /// A node's input for one row, with a border of zeros: written into `scratch`, or the feature map itself where it is
 /// read as it is.
-pub(crate) fn source_into<'a>(
+///
+/// # Safety
+/// No other task may touch this row, of any map, meanwhile (see [`Rows`]).
+pub(crate) unsafe fn source_into<'a>(
     context: &Context<'_>,
     source: Source,
     border: usize,

@@ -1,6 +1,7 @@
 //! Networks by name.
 
 use candle_core::Device;
+use nn::layer::LayerSpec;
 use nn::{Error, Network, NetworkSpec};
 
 fn parameters(name: &str, classes: usize) -> usize {
@@ -81,11 +82,39 @@ fn specifications_that_make_no_network_are_errors() {
         NetworkSpec { channels: 0, ..good.clone() },
         NetworkSpec { widen: 0, ..good.clone() },
         NetworkSpec { members: Some(0), ..good.clone() },
+        // Their squares and products would wrap.
+        NetworkSpec { image: (1 << 63) + 1, ..good.clone() },
+        NetworkSpec { classes: usize::MAX, ..good.clone() },
+        NetworkSpec { members: Some(1 << 40), ..good.clone() },
+        NetworkSpec { widen: 1 << 60, ..good.clone() },
+        NetworkSpec { in_planes: usize::MAX, widen: usize::MAX, ..good.clone() },
+        NetworkSpec { blocks: vec![1; 200], ..good.clone() },
         NetworkSpec { pixel_mean: vec![0.0; 2], ..good.clone() },
         NetworkSpec { pixel_std: vec![1.0, 0.0, 1.0], ..good.clone() },
         NetworkSpec { pixel_std: vec![1.0, f32::NAN, 1.0], ..good.clone() },
     ] {
         assert!(matches!(Network::new(&bad, 0, &Device::Cpu), Err(Error::Spec { .. })), "{bad:?}");
+    }
+}
+
+#[test]
+fn layers_that_are_too_large_are_errors() {
+    let good = LayerSpec {
+        channels_in: 1,
+        channels_out: 1,
+        kernel: 3,
+        stride: 1,
+        image: 4,
+        members: None,
+        linear: false,
+    };
+    assert!(good.build(0, &Device::Cpu).is_ok());
+    for bad in [
+        LayerSpec { image: (1 << 63) + 1, ..good },
+        LayerSpec { kernel: (1 << 62) + 1, ..good },
+        LayerSpec { channels_out: usize::MAX, ..good },
+    ] {
+        assert!(matches!(bad.build(0, &Device::Cpu), Err(Error::Spec { .. })), "{bad:?}");
     }
 }
 

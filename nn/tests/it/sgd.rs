@@ -101,6 +101,10 @@ fn what_does_not_fit_is_an_error() {
     let short = Tensor::zeros(count - 1, candle_core::DType::F32, &Device::Cpu).unwrap();
     assert!(sgd.apply(&network, &short, 0.1, 0.1).is_err());
     assert!(sgd.load_momentum(&vec![0.0; count + 1]).is_err());
+    // Another network's parameters, of which this optimiser has no momentum.
+    let other = small::network(&NetworkSpec { members: Some(3), ..network.spec().clone() }, 1);
+    let of_other = Tensor::zeros(other.params().dims(), candle_core::DType::F32, &Device::Cpu).unwrap();
+    assert!(sgd.apply(&other, &of_other, 0.1, 0.1).is_err());
     let before = bits(&values(network.params()));
     let elsewhere = candle_core::Var::new(&[1.0_f32], &Device::Cpu).unwrap();
     let error = sgd.step(&network, &elsewhere.sum_all().unwrap(), 0.1, 0.1).unwrap_err();

@@ -265,7 +265,8 @@ macro_rules! simd_kernel {
                 // SAFETY: as above.
                 unsafe { $generic::<$crate::ops::cpu::simd::x86::Avx2>($($arg),*) }
             }
-            // SAFETY: a level is made by detection, so the processor has its instructions; the rest is the caller's.
+            // SAFETY: levels come from `detect` and `available` alone, so the processor has the instructions; the rest is the
+            // caller's.
             unsafe {
                 match level {
                     #[cfg(target_arch = "x86_64")]
