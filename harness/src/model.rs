@@ -41,9 +41,16 @@ pub fn dataset(name: &str) -> Result<Id, UnknownName> {
 /// The plain network `name` for `image` x `image` pixels and `classes` classes.
 ///
 /// # Errors
-/// An unknown name, with the nearest one.
+/// An unknown name, with the rule that it breaks and the nearest one that is listed.
 pub fn network(name: &str, image: usize, classes: usize) -> Result<NetworkSpec, UnknownName> {
-    NetworkSpec::named(name, image, classes).map_err(|_| UnknownName::new("network", name, NETWORKS))
+    let unknown = |error: nn::Error| {
+        let reason = match error {
+            nn::Error::Spec { reason, .. } => reason,
+            other => other.to_string(),
+        };
+        UnknownName::new("network", name, NETWORKS).because(reason)
+    };
+    NetworkSpec::named(name, image, classes).map_err(unknown)
 }
 
 /// The plain network of an experiment: its size, classes and the normalisation of its data set.

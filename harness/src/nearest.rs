@@ -2,9 +2,10 @@
 
 use thiserror::Error;
 
-/// A name that is not among the known ones. Shows the nearest known name, and all of them.
+/// A name that is not among the known ones. Shows what is wrong with it where that is known, the nearest known name, and all of
+/// them.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("unknown {what} `{name}`{}", hint(.name, .known))]
+#[error("unknown {what} `{name}`{}{}", because(.reason), hint(.name, .known))]
 pub struct UnknownName {
     /// What is named: "method", "experiment", "preset" ..
     pub what: &'static str,
@@ -12,6 +13,8 @@ pub struct UnknownName {
     pub name: String,
     /// The names that exist.
     pub known: Vec<String>,
+    /// What is wrong with the name, where names are made by a rule; empty else.
+    pub reason: String,
 }
 
 impl UnknownName {
@@ -21,7 +24,14 @@ impl UnknownName {
         name: impl Into<String>,
         known: impl IntoIterator<Item = S>,
     ) -> Self {
-        Self { what, name: name.into(), known: known.into_iter().map(Into::into).collect() }
+        let known = known.into_iter().map(Into::into).collect();
+        Self { what, name: name.into(), known, reason: String::new() }
+    }
+
+    /// The same error with what is wrong with the name.
+    #[must_use]
+    pub fn because(self, reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), ..self }
     }
 }
 
@@ -37,6 +47,10 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     // Of equals `max_by` takes the last.
     let known: Vec<&str> = known.into_iter().collect();
     known.into_iter().rev().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+}
+
+fn because(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {reason}") }
 }
 
 fn hint(name: &str, known: &[String]) -> String {
@@ -69,5 +83,10 @@ mod tests {
     fn the_error_shows_the_nearest_and_all_known_names() {
         let error = UnknownName::new("preset", "papr", ["paper", "smoke"]);
         assert_eq!(error.to_string(), "unknown preset `papr`; did you mean `paper`? (known: paper, smoke)");
+        let error = error.because("it is too short");
+        assert_eq!(
+            error.to_string(),
+            "unknown preset `papr`: it is too short; did you mean `paper`? (known: paper, smoke)"
+        );
     }
 }

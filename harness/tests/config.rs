@@ -121,6 +121,21 @@ fn the_laptop_preset_distils_at_temperature_one() {
     }
 }
 
+/// Networks are named by a rule: who writes a depth that there is none of is told which there are.
+#[test]
+fn a_wrong_network_is_told_the_rule() {
+    for (name, rule) in [
+        ("wrn-12-2", "the depth is 6 n + 4 (10, 16, 22, 28, ..)"),
+        ("wrn-28-100", "the factor 1 to 64"),
+        ("resnet-18", "the depth is one of [8, 14, 20"),
+        ("wrn-28", "write resnet-<depth> or wrn-<depth>-<widen>"),
+    ] {
+        let text = message("quick", None, &[&format!("network={name}")]);
+        assert!(text.contains(&format!("unknown network `{name}`: ")) && text.contains(rule), "{text}");
+        assert!(text.contains("did you mean"), "{text}");
+    }
+}
+
 #[test]
 fn everything_that_is_wrong_is_reported_at_once_with_the_nearest_name() {
     insta::assert_snapshot!(message(
