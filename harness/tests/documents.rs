@@ -124,9 +124,46 @@ fn every_experiments_own_commands_resolve() {
                 panic!("{}: divkd {line}\n{error}", experiment.path);
             });
             let Command::Reproduce(args) = cli.command else { panic!("{}: divkd {line}", experiment.path) };
-            assert_eq!(args.planned.experiment, experiment.name);
-            args.planned.resolve().unwrap();
+            let place = format!("{}: divkd {line}", experiment.path);
+            assert_eq!(args.planned.experiment, experiment.name, "{place}");
+            args.planned.resolve().unwrap_or_else(|error| panic!("{place}\n{error:#}"));
         }
+    }
+}
+
+/// The part of METHODOLOGY.md under a heading of the second level.
+fn section(heading: &str) -> String {
+    let text = std::fs::read_to_string(root().join("METHODOLOGY.md")).unwrap();
+    let (_, after) = text.split_once(&format!("\n## {heading}\n")).expect(heading);
+    after.split("\n## ").next().unwrap().to_owned()
+}
+
+/// What can be named in a configuration is described: methods, data sets and families of networks.
+#[test]
+fn everything_that_has_a_name_is_documented() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let named = |text: &str, name: &str| text.contains(&format!("`{name}`"));
+    let methods = section("Methods");
+    for entry in methods::registry() {
+        assert!(named(&methods, entry.name), "METHODOLOGY.md, Methods: no `{}`", entry.name);
+        assert!(named(&readme, entry.name), "README.md: no `{}`", entry.name);
+    }
+    let data = section("Data");
+    for id in datasets::Id::ALL {
+        let spec = id.spec();
+        assert!(named(&data, id.name()), "METHODOLOGY.md, Data: no `{id}`");
+        let described = data.to_lowercase().contains(&spec.title.to_lowercase());
+        assert!(described, "METHODOLOGY.md, Data: no {}", spec.title);
+        let Some(hub) = &spec.hub else { continue };
+        for file in [hub.train.path, hub.test.path] {
+            let folder = format!("DIR/{}/{}", hub.repo, file.rsplit_once('/').unwrap().0);
+            assert!(readme.contains(&folder), "README.md, Data: no {folder}/.. for {id}");
+        }
+    }
+    let networks = section("Networks");
+    for network in harness::model::NETWORKS {
+        let family = network.split('-').next().unwrap();
+        assert!(networks.contains(&format!("`{family}-")), "METHODOLOGY.md, Networks: no `{family}-..`");
     }
 }
 
