@@ -18,6 +18,11 @@ fn wrong_names_exit_with_64_and_the_nearest_right_one() {
         (vec!["reproduce", "quick", "--preset", "smok"], "did you mean `smoke`?"),
         (vec!["reproduce", "quick", "--methods", "be-ods"], "did you mean `be-kd-ods`?"),
         (vec!["reproduce", "quick", "--set", "network=resnet-9"], "did you mean `resnet-8`?"),
+        (vec!["reproduce", "quick", "--set", "preset=smoke"], "name it by --preset"),
+        (
+            vec!["reproduce", "cifar10", "--set", "method.latent-be.tau=4.0"],
+            "cifar10 has no table [method.latent-be]: add it to a copy of its file",
+        ),
         (vec!["reproduce", "quick", "--device", "cudda:0"], "did you mean `cuda:0`?"),
         (vec!["reproduce", "quick", "--sed", "1"], "a similar argument exists: '--seeds'"),
         (vec!["tabel"], "similar subcommands exist: 'cancel', 'table'"),

@@ -1,5 +1,6 @@
 //! An experiment as the command line changes it: what `reproduce`, `run` and `plan` have in common.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -28,7 +29,7 @@ pub struct Planned {
     #[arg(long, value_name = "N")]
     pub teachers: Option<u32>,
     /// Rows to train, separated by commas; the teachers that they need come along.
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = trimmed)]
     pub methods: Vec<String>,
     /// Epochs of the teachers; those of the students, the milestones of all schedules and validations in proportion.
     #[arg(long, value_name = "N")]
@@ -109,6 +110,11 @@ impl Planned {
     }
 }
 
+/// A name without the spaces that a list may have between its commas.
+fn trimmed(name: &str) -> Result<String, Infallible> {
+    Ok(name.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -128,5 +134,7 @@ mod tests {
         let twice = parse(words.into_iter().chain(once.options()).collect());
         assert_eq!(format!("{once:?}"), format!("{twice:?}"));
         assert_eq!(once.options().len(), 26);
+        let spaced = ["divkd", "reproduce", "quick", "--methods", " be, be-kd"].map(str::to_owned);
+        assert_eq!(parse(spaced.to_vec()).methods, ["be", "be-kd"]);
     }
 }

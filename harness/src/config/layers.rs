@@ -212,6 +212,18 @@ impl File {
         if !keys.is_empty() {
             return format!("`{key}` is a table; set one of its keys ({})", keys.join(", "));
         }
+        if key == "preset" {
+            return "`preset` is no key of an experiment: name it by --preset".to_owned();
+        }
+        let method = key.strip_prefix("method.").and_then(|rest| rest.split('.').next());
+        if let Some(method) = method.filter(|name| methods::find(name).is_some())
+            && !known.iter().any(|known| known.starts_with(&format!("method.{method}.")))
+        {
+            return format!(
+                "{} has no table [method.{method}]: add it to a copy of its file, and name that",
+                self.experiment
+            );
+        }
         match nearest(key, known.iter().map(String::as_str)) {
             Some(best) => format!("unknown key `{key}`; did you mean `{best}`?"),
             None => format!("unknown key `{key}` in experiment {}", self.experiment),
