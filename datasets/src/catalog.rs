@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::channels::Channels;
 use crate::{Error, Result};
 
 /// One of the data sets that experiments name.
@@ -40,6 +41,13 @@ impl Id {
             Id::TinyImagenet => &TINY_IMAGENET,
             Id::Synthetic => &SYNTHETIC,
         }
+    }
+}
+
+impl Spec {
+    /// Mean and deviation of the channels.
+    pub fn channels(&self) -> Channels {
+        Channels { mean: self.mean.map(f64::from), std: self.std.map(f64::from) }
     }
 }
 

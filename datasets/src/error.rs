@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::Id;
+use crate::channels::Channels;
 use crate::hub::RemoteFile;
 
 /// Result of this crate's functions.
@@ -132,6 +133,21 @@ pub enum Error {
         found: usize,
         /// Rows of the protocol.
         expected: usize,
+    },
+    /// The images are not those that the catalog describes.
+    #[error(
+        "{}: {found} of the images; the catalog says {expected}: these are other images, or the constants of {dataset} in \
+         datasets/src/catalog.rs are wrong", path.display()
+    )]
+    Statistics {
+        /// The data set.
+        dataset: Id,
+        /// The training file.
+        path: PathBuf,
+        /// What its images have.
+        found: Channels,
+        /// What the catalog has.
+        expected: Channels,
     },
     /// A file's bytes are not the expected ones.
     #[error("{}: expected {expected}, found {found}{advice}", path.display())]

@@ -15,6 +15,7 @@
 
 pub mod augment;
 pub mod catalog;
+mod channels;
 mod dataset;
 pub mod decode;
 mod error;
@@ -31,6 +32,7 @@ pub mod synthetic;
 mod verify;
 
 pub use catalog::{Id, Spec};
+pub use channels::Channels;
 pub use dataset::{Dataset, Provenance, Splits};
 pub use error::{Error, Result};
 pub use fetch::{Fetched, fetch, look};

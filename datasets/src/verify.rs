@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::catalog::HubFile;
+use crate::channels::{Channels, Sums};
 use crate::fetch::{Fetched, files, hub_spec, in_folder, remote};
 use crate::hub::Hub;
 use crate::image_table::{Columns, ImageTable};
@@ -54,15 +55,25 @@ pub struct FileReport {
     pub rows: usize,
     /// Rows of the full protocol.
     pub expected_rows: usize,
+    /// Mean and deviation of its images' channels; none where they could not be read.
+    pub channels: Option<Channels>,
     /// The first thing that is wrong with the file.
     pub problem: Option<Error>,
+}
+
+impl FileReport {
+    /// Whether it has as many rows as the full protocol: reduced presets make do with fewer.
+    pub fn is_full(&self) -> bool {
+        self.rows == self.expected_rows
+    }
 }
 
 /// How a file of the data set is found.
 type Find<'a> = Box<dyn Fn(&HubFile) -> Result<Fetched> + 'a>;
 
-/// Reads both files of a data set whole: hash, schema, labels, every image. Downloads nothing: a file that is not on this
-/// machine is a problem of its report.
+/// Reads both files of a data set whole: hash, schema, labels, every image. Where the training file has all rows of the protocol,
+/// its images' channels must have the mean and deviation of the catalog. Downloads nothing: a file that is not on this machine is a
+/// problem of its report.
 ///
 /// # Errors
 /// Only where there is nothing to look at: synthetic data, or a cache that cannot be opened.
@@ -87,6 +98,14 @@ pub fn verify(id: Id, source: &Source, options: &LoadOptions) -> Result<Vec<File
         .zip([rows.train + rows.val, rows.test])
         .map(|(file, expected_rows)| look(id, file, expected_rows, find(file), options))
         .collect();
+    let expected = id.spec().channels();
+    if let [train, _] = &mut reports[..]
+        && let (true, Some(path), Some(found)) = (train.is_full(), &train.path, train.channels)
+        && !found.is_near(&expected)
+    {
+        let path = path.clone();
+        train.problem.get_or_insert(Error::Statistics { dataset: id, path, found, expected });
+    }
     if let [train, test] = &mut reports[..]
         && let (Some(first), Some(second)) = (&train.path, &test.path)
         && !train.sha256.is_empty()
@@ -112,6 +131,7 @@ fn look(
         check: None,
         rows: 0,
         expected_rows,
+        channels: None,
         problem: None,
     };
     let looked = located.and_then(|found| {
@@ -120,24 +140,31 @@ fn look(
         report.check = Some(found.check);
         let table = ImageTable::open(&found.path, columns(id)?)?;
         report.rows = table.labels().len();
-        decode_all(&table, id.spec().image, file.path, options)
+        report.channels = decode_all(&table, id.spec().image, file.path, options)?;
+        Ok(())
     });
     report.problem = looked.err();
     report
 }
 
 /// Decodes every image, a slice of the rows at a time so that a large file needs little memory.
-fn decode_all(table: &ImageTable, size: usize, file: &str, options: &LoadOptions) -> Result<()> {
+fn decode_all(
+    table: &ImageTable,
+    size: usize,
+    file: &str,
+    options: &LoadOptions,
+) -> Result<Option<Channels>> {
     const SLICE: usize = 10_000;
     let total = table.labels().len();
+    let mut sums = Sums::default();
     for start in (0..total).step_by(SLICE) {
         let rows: Vec<usize> = (start..total.min(start + SLICE)).collect();
-        table.images(&rows, size, 1, &|_| {})?;
+        sums.add(&table.images(&rows, size, 1, &|_| {})?, size);
         if let Some(progress) = &options.progress {
             progress.report(&Progress::Decode { file, done: start + rows.len(), total });
         }
     }
-    Ok(())
+    Ok(sums.channels())
 }
 
 /// The columns a data set's files are opened with.

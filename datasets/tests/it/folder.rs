@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use datasets::{Error, HashCheck, Id, LoadOptions, OnProgress, Progress, Source, load, look, verify};
 use tempfile::TempDir;
 
-use crate::support::{good_rows, tagged_planes, write_table};
+use crate::support::{good_rows, png, tagged_planes, write_table};
 
 /// A small CIFAR-10: `train` and `test` rows with tags that count up.
 fn cifar10(folder: &Path, train: usize, test: usize) {
@@ -181,6 +181,48 @@ fn verify_finds_what_load_would_stumble_over() {
     let reports = verify(Id::Cifar10, &source(&folder), &LoadOptions::default()).unwrap();
     assert!(matches!(reports[0].problem, Some(Error::Parquet { .. })), "{reports:?}");
     assert!(matches!(reports[1].problem, Some(Error::MissingFile { .. })), "{reports:?}");
+}
+
+/// A training file with all rows of the protocol whose images are not the catalog's; fewer rows are not held to it.
+#[test]
+fn verify_holds_the_images_to_the_catalogs_channels() {
+    let folder = TempDir::new().unwrap();
+    let spec = Id::Cifar10.spec();
+    let hub = spec.hub.as_ref().unwrap();
+    // A chessboard of mean - std and mean + std has that mean and deviation, to the rounding of its levels.
+    let image = |mean: [f32; 3]| {
+        let level =
+            |channel: usize, sign: f32| (255.0 * (mean[channel] + sign * spec.std[channel])).round() as u8;
+        let pixel = |at: usize| [0, 1, 2].map(|channel| level(channel, if at % 2 == 0 { -1.0 } else { 1.0 }));
+        let samples: Vec<u8> = (0..32 * 32).flat_map(pixel).collect();
+        png(32, png::ColorType::Rgb, png::BitDepth::Eight, &samples)
+    };
+    let reports = |mean: [f32; 3], train: usize, test: usize| {
+        for (path, count, mean) in [(hub.train.path, train, mean), (hub.test.path, test, [0.5; 3])] {
+            let image = image(mean);
+            let rows: Vec<_> = (0..count).map(|row| (Some(image.clone()), Some((row % 10) as i64))).collect();
+            write_table(&folder.path().join(hub.repo).join(path), "img", "label", &rows, 5_000);
+        }
+        verify(Id::Cifar10, &source(&folder), &LoadOptions::default()).unwrap()
+    };
+    let right = reports(spec.mean, 50_000, 100);
+    assert!(right.iter().all(|report| report.problem.is_none()), "{right:?}");
+    assert!(right[0].is_full() && !right[1].is_full());
+    let found = right[0].channels.unwrap();
+    for (found, expected) in found.mean.iter().zip(spec.mean).chain(found.std.iter().zip(spec.std)) {
+        assert!((found - f64::from(expected)).abs() < 0.5 / 255.0, "{found} {expected}");
+    }
+
+    let [red, green, blue] = spec.mean;
+    let swapped = [blue, green, red];
+    let wrong = reports(swapped, 50_000, 100);
+    let Some(problem @ Error::Statistics { .. }) = &wrong[0].problem else { panic!("{wrong:?}") };
+    let text = problem.to_string();
+    assert!(text.contains("the catalog says channel means 0.4915, 0.4821, 0.4464"), "{text}");
+    assert!(wrong[1].problem.is_none());
+    // A part may have other statistics.
+    let part = reports(swapped, 1_000, 100);
+    assert!(part[0].problem.is_none() && part[0].channels.is_some(), "{part:?}");
 }
 
 #[test]

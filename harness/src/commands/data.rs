@@ -1,5 +1,7 @@
 //! `divkd data verify|fetch`: a data set's files, without training on them.
 
+use std::cmp::Ordering;
+
 use anyhow::bail;
 use datasets::LoadOptions;
 
@@ -18,7 +20,8 @@ pub fn run(args: &Data) -> anyhow::Result<()> {
     }
 }
 
-/// A line a file on standard output; fails if any file has a problem.
+/// A line a file on standard output: `ok`, `part` of one with fewer (`more`: with more) rows than the protocol's, `BAD`; fails if any
+/// file has a problem.
 fn verify(set: &DataSet) -> anyhow::Result<()> {
     let id = model::dataset(&set.dataset)?;
     let source = loading::source(id, set.data_dir.as_deref(), 0);
@@ -33,7 +36,17 @@ fn verify(set: &DataSet) -> anyhow::Result<()> {
             None => {
                 let check = report.check.map_or("not compared", datasets::HashCheck::phrase);
                 let (rows, expected) = (report.rows, report.expected_rows);
-                outln!("ok   {}: {rows} of {expected} rows, sha256 {} {check}", report.file, report.sha256)?;
+                let (state, advice) = match rows.cmp(&expected) {
+                    Ordering::Equal => ("ok  ", ""),
+                    Ordering::Less => ("part", " (reduced presets make do with them, `paper` refuses them)"),
+                    Ordering::Greater => ("more", " (not the full protocol's: `paper` refuses them)"),
+                };
+                let channels = report.channels.map(|channels| format!("; {channels}")).unwrap_or_default();
+                outln!(
+                    "{state} {}: {rows} of {expected} rows{advice}, sha256 {} {check}{channels}",
+                    report.file,
+                    report.sha256
+                )?;
             }
         }
     }
