@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use harness::cli::{Cli, Command};
 use harness::experiments::Experiment;
 
@@ -164,6 +164,32 @@ fn everything_that_has_a_name_is_documented() {
     for network in harness::model::NETWORKS {
         let family = network.split('-').next().unwrap();
         assert!(networks.contains(&format!("`{family}-")), "METHODOLOGY.md, Networks: no `{family}-..`");
+    }
+}
+
+/// The help of commands that take an experiment or a data set names them all.
+#[test]
+fn help_names_every_experiment_and_data_set() {
+    let mut program = Cli::command();
+    let mut help = |path: &[&str]| {
+        let mut command = &mut program;
+        for name in path {
+            command = command.find_subcommand_mut(name).unwrap();
+        }
+        command.render_help().to_string()
+    };
+    for path in [&["reproduce"][..], &["run"], &["plan"], &["predict"]] {
+        let text = help(path);
+        for experiment in Experiment::built_in() {
+            let name = &experiment.name;
+            assert!(text.contains(&format!(" {name}, ")), "divkd {} --help: no {name}", path.join(" "));
+        }
+    }
+    for path in [["data", "fetch"], ["data", "verify"]] {
+        let text = help(&path);
+        for id in datasets::Id::ALL.into_iter().filter(|id| id.spec().hub.is_some()) {
+            assert!(text.contains(id.name()), "divkd {} --help: no {id}", path.join(" "));
+        }
     }
 }
 

@@ -85,8 +85,8 @@ impl Column {
     pub fn more_is_better(self) -> Option<bool> {
         match self {
             Self::Acc | Self::Dee => Some(true),
+            Self::Nll | Self::Bs | Self::Ece | Self::Cnll | Self::Cbs | Self::Cece => Some(false),
             Self::Kld | Self::Dis => None,
-            _ => Some(false),
         }
     }
 
