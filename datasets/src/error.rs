@@ -145,9 +145,9 @@ pub enum Error {
         /// The training file.
         path: PathBuf,
         /// What its images have.
-        found: Channels,
+        found: Box<Channels>,
         /// What the catalog has.
-        expected: Channels,
+        expected: Box<Channels>,
     },
     /// A file's bytes are not the expected ones.
     #[error("{}: expected {expected}, found {found}{advice}", path.display())]

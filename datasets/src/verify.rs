@@ -103,7 +103,7 @@ pub fn verify(id: Id, source: &Source, options: &LoadOptions) -> Result<Vec<File
         && let (true, Some(path), Some(found)) = (train.is_full(), &train.path, train.channels)
         && !found.is_near(&expected)
     {
-        let path = path.clone();
+        let (path, found, expected) = (path.clone(), Box::new(found), Box::new(expected));
         train.problem.get_or_insert(Error::Statistics { dataset: id, path, found, expected });
     }
     if let [train, test] = &mut reports[..]

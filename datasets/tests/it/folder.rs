@@ -193,7 +193,9 @@ fn verify_holds_the_images_to_the_catalogs_channels() {
     let image = |mean: [f32; 3]| {
         let level =
             |channel: usize, sign: f32| (255.0 * (mean[channel] + sign * spec.std[channel])).round() as u8;
-        let pixel = |at: usize| [0, 1, 2].map(|channel| level(channel, if at % 2 == 0 { -1.0 } else { 1.0 }));
+        let pixel = |at: usize| {
+            [0, 1, 2].map(|channel| level(channel, if at.is_multiple_of(2) { -1.0 } else { 1.0 }))
+        };
         let samples: Vec<u8> = (0..32 * 32).flat_map(pixel).collect();
         png(32, png::ColorType::Rgb, png::BitDepth::Eight, &samples)
     };
