@@ -58,5 +58,22 @@ pub(crate) fn batches() -> Result<(), Failed> {
             }
         }
     }
+    #[cfg(feature = "cuda")]
+    order_of_another_set(&data, &device)?;
     Ok(())
+}
+
+/// An order that may name examples which a smaller data set does not have is none of that set's.
+#[cfg(feature = "cuda")]
+fn order_of_another_set(data: &Dataset, device: &Device) -> Result<(), Failed> {
+    let first = |count: usize| {
+        let images = &data.images[..count * 3 * data.size * data.size];
+        nn::resident::Resident::new(images, &data.labels[..count], data.size, device).map_err(failed)
+    };
+    let order = first(data.len())?.order(&[data.len() - 1]).map_err(failed)?;
+    match first(data.len() - 1)?.batch(&order, (0, 1), None, Stream::new(1, "augment"), 1) {
+        Err(error) if error.to_string().contains("cannot be that of") => Ok(()),
+        Err(error) => Err(failed(error)),
+        Ok(_) => Err("an order of a larger data set is accepted".into()),
+    }
 }
