@@ -8,7 +8,7 @@
 //! * [`pack`]: a plan's progress as one small folder
 //! * [`slurm`]: the plan as jobs of a cluster
 //! * [`status`]: what became of a plan's runs, from their folder
-//! * [`oracle`]: recorded cases of the authors' code; [`bench`]: timing of training steps
+//! * [`oracle`]: recorded cases of the authors' code; [`bench`](mod@bench): timing of training steps
 //! * [`cli`], [`commands`]: what the user types and what it does
 //!
 //! Small parts that these share: [`device`], [`model`] and [`nearest`] find what a name means, [`loading`] the data, [`machine`] the
