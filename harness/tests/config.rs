@@ -269,6 +269,29 @@ fn a_file_of_ones_own_is_held_to_the_same_keys() {
     assert!(message.contains("mine.toml:2: "), "{message}");
 }
 
+/// The analyses at the end of a plan perturb images by these methods' settings, whether they are trained or not.
+#[test]
+fn the_perturbations_settings_are_asked_for_before_anything_is_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.toml");
+    let text = Experiment::find("quick").unwrap().text;
+    let rows = "methods = [\"teacher\", \"be-kd\"]\n";
+    for name in ["be-kd-gaussian", "be-kd-ods", "be-kd-conf-ods"] {
+        let table = format!("[method.{name}]\nalpha = 0.9\ntau = 1.0\neta = 1.0\n");
+        let smoke = format!("[presets.smoke.method.{name}]\ntau = 4.0\n");
+        assert!(text.contains(&table) && text.contains(&smoke), "{name}");
+        let without = text.replace(&table, "").replace(&smoke, "");
+        let start = without.find("methods = [").unwrap();
+        let end = start + without[start..].find("]\n").unwrap() + 2;
+        let laptop = without[end..].replace("\"be-kd-gaussian\", \"be-kd-ods\", \"be-kd-conf-ods\"", "");
+        std::fs::write(&path, [&without[..start], rows, &laptop].concat()).unwrap();
+        let message = message(&path.display().to_string(), None, &[]);
+        let expected =
+            format!("[method.{name}] missing field `alpha`: its table is missing, which the analyses need");
+        assert!(message.contains(&expected), "{message}");
+    }
+}
+
 #[test]
 fn unknown_experiments_and_presets_suggest_the_nearest() {
     let quik = message("quik", None, &[]);

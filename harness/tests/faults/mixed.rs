@@ -47,6 +47,24 @@ fn records_of_rows_that_are_not_asked_for_are_held_to_the_settings_too() {
     ended(kd(&[]), 0);
 }
 
+/// Nobody but who changed the program can tell whether its records still belong together.
+#[test]
+fn records_of_another_version_are_taken_and_said_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &BE, 0);
+    let note = "made by other versions of divkd (1 by 0123456-dirty.89abcdef; this is ";
+    assert!(!run(folder.path(), &BE, 0).contains("other versions"));
+    let path = record(folder.path(), "be").join(RUN);
+    let revision = format!("{}-dirty.89abcdef", "0123456789".repeat(4));
+    let info = RunInfo { revision, ..RunInfo::read(&path).unwrap() };
+    fs::remove_file(&path).unwrap();
+    info.write(&path).unwrap();
+    for more in [&[][..], &["--dry-run"], &["--executor", "none"]] {
+        let stderr = run(folder.path(), &[&BE[..], more].concat(), 0);
+        assert!(stderr.contains(note), "{stderr}");
+    }
+}
+
 #[test]
 fn records_of_another_precision_are_refused_and_those_of_pieces_are_not() {
     let folder = tempfile::tempdir().unwrap();
