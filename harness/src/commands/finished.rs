@@ -10,7 +10,7 @@ use toml::Table;
 use crate::config::{self, Resolved};
 use crate::device;
 use crate::plan::{Plan, Row, Run, run_dir};
-use crate::train::record::{self, REVISION};
+use crate::train::record::{self, REVISION, short};
 
 /// What the records in a plan's folder must be of.
 pub(super) struct Expected<'a> {
@@ -109,24 +109,5 @@ impl<'a> Expected<'a> {
             );
         }
         Ok(())
-    }
-}
-
-/// A revision with as much of the commit as people write.
-fn short(revision: &str) -> String {
-    let (commit, changes) = revision.split_once('-').unwrap_or((revision, ""));
-    let commit: String = commit.chars().take(7).collect();
-    if changes.is_empty() { commit } else { format!("{commit}-{changes}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn revisions_are_shortened_and_keep_what_tells_them_apart() {
-        assert_eq!(short("0123456789abcdef"), "0123456");
-        assert_eq!(short("0123456789abcdef-dirty.12ab34cd"), "0123456-dirty.12ab34cd");
-        assert_eq!(short("unknown"), "unknown");
     }
 }

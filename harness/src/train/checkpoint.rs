@@ -22,6 +22,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::record::{REVISION, short};
 use super::tally::{HostTally, Tally};
 use super::training::{Best, Training};
 use crate::config;
@@ -81,6 +82,9 @@ struct State {
     /// The epoch in progress; absent between epochs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     partial: Option<Partial>,
+    /// The program that wrote it; absent in those of earlier versions.
+    #[serde(default)]
+    revision: String,
     /// What the run's outcome depends on: its configuration and the hashes of its data.
     inputs: toml::Table,
     /// How its convolutions are computed on a CUDA device, for the next process that goes on with it on such a device.
@@ -112,12 +116,13 @@ struct Partial {
 pub struct Checkpoints {
     dir: PathBuf,
     inputs: toml::Table,
+    revision: &'static str,
 }
 
 impl Checkpoints {
     /// The checkpoints in `dir` of a run that depends on `inputs`.
     pub fn new(dir: PathBuf, inputs: toml::Table) -> Self {
-        Self { dir, inputs }
+        Self { dir, inputs, revision: REVISION }
     }
 
     /// Writes the state after the last step.
@@ -132,6 +137,7 @@ impl Checkpoints {
         let state = State {
             best: best.map(|best| BestState { epoch: best.epoch, val_acc: best.val_acc }),
             partial: (!training.tally.is_empty()).then(partial).transpose()?,
+            revision: self.revision.to_owned(),
             inputs: self.inputs.clone(),
             convolutions: device::ways(training.network.device()),
             epochs: training.epochs.clone(),
@@ -182,7 +188,8 @@ impl Checkpoints {
     }
 
     /// Puts `training`, whose network is on `device` and has not passed, where the newest undamaged checkpoint left off.
-    /// `false` where there is none; damaged ones get the ending [`ASIDE`], of which `warn` is told.
+    /// `false` where there is none; damaged ones get the ending [`ASIDE`], of which `warn` is told, as of one that another version of
+    /// the program wrote.
     ///
     /// # Errors
     /// Where the run was begun with another configuration or other data: the differences. Where a damaged checkpoint cannot
@@ -212,6 +219,15 @@ impl Checkpoints {
                     self.dir.display(),
                     differences.join("\n  ")
                 );
+            }
+            if !state.revision.is_empty() && state.revision != self.revision {
+                warn(&format!(
+                    "{} was begun by another version of divkd ({}; this is {}): delete the folder if a method or the training \
+                     has changed since",
+                    self.dir.display(),
+                    short(&state.revision),
+                    short(self.revision)
+                ));
             }
             device::set_ways(device, &state.convolutions);
             let now = training.network.state()?;
@@ -322,4 +338,38 @@ fn digest<'a>(state: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -
         hash.update(data);
     }
     format!("{:x}", hash.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use nn::{Network, NetworkSpec, Sgd, SgdSettings};
+
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_of_another_version_goes_on_and_is_said_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let training = || {
+            let network =
+                Network::new(&NetworkSpec::named("resnet-8", 8, 10).unwrap(), 1, &Device::Cpu).unwrap();
+            let settings =
+                SgdSettings { momentum: 0.9, weight_decay: 0.0, weight_decay_fast: 0.0, nesterov: false };
+            let sgd = Sgd::new(&network, settings);
+            Training::new(network, sgd)
+        };
+        let of =
+            |revision| Checkpoints { dir: folder.path().to_owned(), inputs: toml::Table::new(), revision };
+        of("0123456789abcdef").save(&training()).unwrap();
+        let said = |revision| {
+            let said = RefCell::new(String::new());
+            let warn = |line: &str| said.borrow_mut().push_str(line);
+            assert!(of(revision).restore(&mut training(), &Device::Cpu, warn).unwrap());
+            said.into_inner()
+        };
+        assert_eq!(said("0123456789abcdef"), "");
+        let note = "was begun by another version of divkd (0123456; this is fedcba9-dirty.01234567)";
+        assert!(said("fedcba9876543210-dirty.01234567").contains(note));
+    }
 }

@@ -17,6 +17,13 @@ pub const PROTOCOL: &str = "1";
 /// The commit that the program was built from, and which changes to it.
 pub const REVISION: &str = env!("DIVKD_REVISION");
 
+/// A revision with as much of the commit as people write.
+pub fn short(revision: &str) -> String {
+    let (commit, changes) = revision.split_once('-').unwrap_or((revision, ""));
+    let commit: String = commit.chars().take(7).collect();
+    if changes.is_empty() { commit } else { format!("{commit}-{changes}") }
+}
+
 /// Keys of what a checkpoint depends on beyond [`inputs`], where they are not the usual ones.
 pub const PRECISION: &str = "precision";
 /// See [`PRECISION`].
@@ -105,4 +112,16 @@ pub fn inputs(config: &toml::Table, data: &DataInfo, row: &Row) -> toml::Table {
     let found = found.into_iter().map(|(key, value)| (key, toml::Value::String(value))).collect();
     table.insert("data found".to_owned(), toml::Value::Table(found));
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn revisions_are_shortened_and_keep_what_tells_them_apart() {
+        assert_eq!(short("0123456789abcdef"), "0123456");
+        assert_eq!(short("0123456789abcdef-dirty.12ab34cd"), "0123456-dirty.12ab34cd");
+        assert_eq!(short("unknown"), "unknown");
+    }
 }
