@@ -28,7 +28,8 @@ pub trait Noise {
     fn normal(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor>;
 }
 
-/// Two different members below `members` (at least 2) for the whole batch, every ordered pair as likely.
+/// Two different members below `members` (at least 2) for the whole batch, every ordered pair as likely: of the draws that choose
+/// ODS's teachers, which a method of pairs has no other use for.
 pub fn pair(noise: &dyn Noise, members: usize) -> (usize, usize) {
     let pairs = members * (members - 1);
     let index = noise.draws("ods-teacher").below(pairs as u32) as usize;

@@ -20,6 +20,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 fn main() -> ExitCode {
     let mut trials = vec![Trial::test("names_are_unique_and_kebab_case", || named(names()))];
     trials.push(Trial::test("a_loss_that_couples_groups_is_caught", || named(pieces::coupling_is_caught())));
+    trials.push(Trial::test("an_exception_must_be_one", || named(exceptions())));
     for entry in methods::registry() {
         for (clause, check) in clauses::CLAUSES {
             let is_exception = |(method, broken, _): &&_| (*method, *broken) == (entry.name, clause);
@@ -37,6 +38,24 @@ fn held(should_hold: bool, result: Result<(), String>) -> Result<(), String> {
         (true, result) => result,
         (false, Err(_)) => Ok(()),
         (false, Ok(())) => Err("this clause holds: take the method out of the exceptions".to_owned()),
+    }
+}
+
+fn exceptions() -> Result<(), String> {
+    let broken = || Err("broken".to_owned());
+    let as_told = [held(true, Ok(())), held(false, broken())].iter().all(Result::is_ok);
+    let otherwise = [held(true, broken()), held(false, Ok(()))].iter().all(Result::is_err);
+    let unknown = EXCEPTIONS.iter().find(|(method, clause, why)| {
+        methods::find(method).is_none()
+            || clauses::CLAUSES.iter().all(|(name, _)| name != clause)
+            || why.is_empty()
+    });
+    match unknown {
+        _ if !as_told || !otherwise => Err("exceptions do not turn a clause round".to_owned()),
+        Some((method, clause, _)) => {
+            Err(format!("{method}, {clause}: no such method or clause, or no reason"))
+        }
+        None => Ok(()),
     }
 }
 
