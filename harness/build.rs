@@ -33,7 +33,8 @@ fn revision() -> Option<String> {
     let added =
         String::from_utf8(printed("git", &["ls-files", "--others", "--exclude-standard", "..", "-z"])?)
             .ok()?;
-    for file in added.split('\0').filter(|file| file.ends_with(".rs") || file.ends_with(".toml")) {
+    let is_source = |file: &&str| [".rs", ".cu", ".h", ".toml"].iter().any(|ending| file.ends_with(ending));
+    for file in added.split('\0').filter(is_source) {
         (file, std::fs::read(file).ok()).hash(&mut hash);
     }
     Some(format!("{revision}.{:08x}", hash.finish() as u32))
