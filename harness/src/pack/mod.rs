@@ -5,8 +5,8 @@
 //! which the index has sizes and hashes too. A folder holds at most [`Limits::files`] files, none larger than
 //! [`Limits::bytes`].
 //!
-//! What is packed first, as long as there is room (`rank`): what was asked for (`plan.toml`); finished records without their models; the analyses; the
-//! models of teachers whose seed is not finished, which its students need; the newest checkpoint of
+//! What is packed first, as long as there is room (`rank`): what was asked for (`plan.toml`); finished records without their
+//! models; the analyses; the models of teachers whose seed is not finished, which its students need; the newest checkpoint of
 //! each unfinished run; all other models.
 
 mod conflicts;
