@@ -3,13 +3,14 @@
 //! As `be-kd-ods`, with the step scaled by the perturbing teacher's confidence: clip(x + eta C_max sqrt(D) d), C_max the
 //! largest of its tempered probabilities.
 
+use candle_core::Tensor;
 use nn::Result;
 use serde::Deserialize;
 
 use crate::batch::{Batch, Loss, Step};
 use crate::distill::one_to_one;
 use crate::method::Method;
-use crate::perturb::ods;
+use crate::perturb::{Context, Perturbation, ods};
 use crate::settings::{check_distillation, check_eta};
 
 /// Settings of distillation under ConfODS.
@@ -30,9 +31,18 @@ impl Method for BeKdConfOds {
         check_eta(self.eta)
     }
 
+    fn perturbation(&self) -> Option<&dyn Perturbation> {
+        Some(self)
+    }
+
     fn loss(&self, batch: &Batch, step: &Step<'_>) -> Result<Loss> {
-        let directions = ods(step.teachers, &batch.images, step.noise, step.groups, self.tau)?;
-        let perturbed = directions.perturb_by_confidence(self.eta)?;
-        one_to_one(batch, step, Some(&perturbed), self.alpha, self.tau)
+        one_to_one(batch, step, self.perturbation(), self.alpha, self.tau)
+    }
+}
+
+impl Perturbation for BeKdConfOds {
+    fn perturb(&self, images: &Tensor, context: &Context<'_>) -> Result<Tensor> {
+        let directions = ods(context.teachers, images, context.noise, context.groups, self.tau)?;
+        directions.perturb_by_confidence(self.eta)
     }
 }

@@ -3,13 +3,14 @@
 //! CE on x, KD on clip(x + eta z) with z ~ N(0, I) per pixel: noise of the same expected length as ODS, without its
 //! direction.
 
+use candle_core::Tensor;
 use nn::Result;
 use serde::Deserialize;
 
 use crate::batch::{Batch, Loss, Step};
 use crate::distill::one_to_one;
 use crate::method::Method;
-use crate::perturb::gaussian;
+use crate::perturb::{Context, Perturbation, gaussian};
 use crate::settings::{check_distillation, check_eta};
 
 /// Settings of distillation under Gaussian noise.
@@ -30,8 +31,17 @@ impl Method for BeKdGaussian {
         check_eta(self.eta)
     }
 
+    fn perturbation(&self) -> Option<&dyn Perturbation> {
+        Some(self)
+    }
+
     fn loss(&self, batch: &Batch, step: &Step<'_>) -> Result<Loss> {
-        let perturbed = gaussian(&batch.images, step.noise, self.eta)?;
-        one_to_one(batch, step, Some(&perturbed), self.alpha, self.tau)
+        one_to_one(batch, step, self.perturbation(), self.alpha, self.tau)
+    }
+}
+
+impl Perturbation for BeKdGaussian {
+    fn perturb(&self, images: &Tensor, context: &Context<'_>) -> Result<Tensor> {
+        gaussian(images, context.noise, self.eta)
     }
 }

@@ -3,13 +3,14 @@
 //! CE on x, KD on clip(x + eta sqrt(D) d), with d the unit gradient of a random combination of one random teacher's
 //! tempered probabilities.
 
+use candle_core::Tensor;
 use nn::Result;
 use serde::Deserialize;
 
 use crate::batch::{Batch, Loss, Step};
 use crate::distill::one_to_one;
 use crate::method::Method;
-use crate::perturb::ods;
+use crate::perturb::{Context, Perturbation, ods};
 use crate::settings::{check_distillation, check_eta};
 
 /// Settings of distillation under ODS.
@@ -30,9 +31,18 @@ impl Method for BeKdOds {
         check_eta(self.eta)
     }
 
+    fn perturbation(&self) -> Option<&dyn Perturbation> {
+        Some(self)
+    }
+
     fn loss(&self, batch: &Batch, step: &Step<'_>) -> Result<Loss> {
-        let perturbed =
-            ods(step.teachers, &batch.images, step.noise, step.groups, self.tau)?.perturb(self.eta)?;
-        one_to_one(batch, step, Some(&perturbed), self.alpha, self.tau)
+        one_to_one(batch, step, self.perturbation(), self.alpha, self.tau)
+    }
+}
+
+impl Perturbation for BeKdOds {
+    fn perturb(&self, images: &Tensor, context: &Context<'_>) -> Result<Tensor> {
+        let directions = ods(context.teachers, images, context.noise, context.groups, self.tau)?;
+        directions.perturb(self.eta)
     }
 }

@@ -5,6 +5,7 @@ use nn::loss::{blend, cross_entropy, tempered_kl, tempered_probs};
 use nn::{Beside, Error, Mode, Network, Result};
 
 use crate::batch::{Batch, Loss, Step};
+use crate::perturb::{Context, Perturbation};
 
 /// Logits (M, B, K) of the teachers, one plain network each, in eval mode and without any gradient.
 ///
@@ -39,23 +40,25 @@ pub fn check_one_to_one(step: &Step<'_>) -> Result<()> {
 
 /// (1 - alpha) * CE + alpha * tau^2 * KL(targets || student), one-to-one: teacher j for subnetwork j.
 ///
-/// CE is taken on the clean images. Without `perturbed` images KD is too, and the student runs once; with them it runs
-/// twice, clean first, each pass with its own batch statistics and each updating the running ones.
+/// CE is taken on the clean images. Without a `perturbation` KD is too, and the student runs once; with one it runs twice,
+/// clean first, each pass with its own batch statistics and each updating the running ones.
 ///
 /// # Errors
-/// Where the teachers are not as many as the subnetworks, or shapes do not fit.
+/// Where the teachers are not as many as the subnetworks, or shapes do not fit; the perturbation's.
 pub fn one_to_one(
     batch: &Batch,
     step: &Step<'_>,
-    perturbed: Option<&Tensor>,
+    perturbation: Option<&dyn Perturbation>,
     alpha: f64,
     tau: f64,
 ) -> Result<Loss> {
     check_one_to_one(step)?;
     let mode = Mode::Train { groups: step.groups };
-    let target = teachers_beside(step.teachers, perturbed.unwrap_or(&batch.images))?;
+    let context = Context { teachers: step.teachers, groups: step.groups, noise: step.noise };
+    let perturbed = perturbation.map(|by| by.perturb(&batch.images, &context)).transpose()?;
+    let target = teachers_beside(step.teachers, perturbed.as_ref().unwrap_or(&batch.images))?;
     let logits = step.student.logits(&batch.images, mode)?;
-    let distilled = match perturbed {
+    let distilled = match &perturbed {
         Some(images) => step.student.logits(images, mode)?,
         None => logits.clone(),
     };

@@ -4,6 +4,7 @@ use nn::{Network, NetworkSpec, Result};
 
 use crate::batch::{Batch, Loss, Step};
 use crate::optimiser::Optimiser;
+use crate::perturb::Perturbation;
 
 /// Whose batch size, rates and schedule a method trains with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,12 @@ pub trait Method: Send + Sync {
     /// Where the student is not of [`Method::student`], or the device fails.
     fn inference(&self, _student: &Network) -> Result<Option<Network>> {
         Ok(None)
+    }
+
+    /// How it perturbs the images that it distills on, where it does so and that takes no more than the teachers: analyses then
+    /// measure how much teachers and students disagree there.
+    fn perturbation(&self) -> Option<&dyn Perturbation> {
+        None
     }
 
     /// Whether the loss is other than the mean over images of what their batch-norm group makes of them, such as one that

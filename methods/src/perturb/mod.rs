@@ -9,6 +9,29 @@ pub use ods::{Directions, ods};
 pub use tdiv_sdiv::tdiv_sdiv;
 
 use candle_core::Tensor;
+use nn::{Network, Result};
+
+use crate::noise::Noise;
+
+/// How a method perturbs the images that it distills on, where that takes no more than the teachers: analyses see teachers and
+/// students through the same.
+pub trait Perturbation {
+    /// `images` (B, C, H, W) in [0, 1] as it perturbs them, clipped to that range.
+    ///
+    /// # Errors
+    /// Where there is no teacher and it takes one; the networks' errors otherwise.
+    fn perturb(&self, images: &Tensor, context: &Context<'_>) -> Result<Tensor>;
+}
+
+/// What a perturbation may look at beside the images.
+pub struct Context<'a> {
+    /// The trained teachers T_1 .. T_M.
+    pub teachers: &'a [Network],
+    /// Batch-norm groups of the batch.
+    pub groups: usize,
+    /// Where random draws come from.
+    pub noise: &'a dyn Noise,
+}
 
 /// Grey levels: step sizes are in 1/255.
 const LEVELS: f64 = 255.0;

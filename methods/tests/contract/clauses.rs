@@ -5,11 +5,11 @@ use methods::{Entry, Method, Optimiser};
 use nn::{Network, NetworkSpec, Sgd, SgdSettings};
 
 use crate::fixture::{self, BATCH, CLASSES, MEMBERS};
-use crate::{distillation, pieces, settings};
+use crate::{distillation, perturbation, pieces, settings};
 
 type Check = fn(&Entry) -> Result<(), String>;
 
-pub(crate) const CLAUSES: [(&str, Check); 21] = [
+pub(crate) const CLAUSES: [(&str, Check); 22] = [
     ("finite_loss_of_declared_shapes", finite_loss_of_declared_shapes),
     ("student_is_the_plain_network_or_its_batch_ensemble", student),
     ("same_seed_same_bits", same_seed_same_bits),
@@ -26,6 +26,7 @@ pub(crate) const CLAUSES: [(&str, Check); 21] = [
     ("labels_act_through_the_cross_entropy", distillation::labels_act_through_the_cross_entropy),
     ("tau_squared_keeps_the_gradients_size", distillation::tau_squared),
     ("networks_see_pixels_in_0_to_1", distillation::pixels_stay_in_range),
+    ("perturbed_images_are_those_of_the_step", perturbation::is_of_the_step),
     ("alpha_0_is_the_cross_entropy", settings::alpha_0_is_the_cross_entropy),
     ("every_setting_changes_the_loss", settings::every_one_changes_the_loss),
     ("no_setting_has_a_default", settings::none_has_a_default),

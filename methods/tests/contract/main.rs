@@ -7,6 +7,7 @@
 mod clauses;
 mod distillation;
 mod fixture;
+mod perturbation;
 mod pieces;
 mod settings;
 
@@ -20,6 +21,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 fn main() -> ExitCode {
     let mut trials = vec![Trial::test("names_are_unique_and_kebab_case", || named(names()))];
     trials.push(Trial::test("a_loss_that_couples_groups_is_caught", || named(pieces::coupling_is_caught())));
+    trials.push(Trial::test("images_have_one_name", || named(perturbation::names())));
     trials.push(Trial::test("an_exception_must_be_one", || named(exceptions())));
     for entry in methods::registry() {
         for (clause, check) in clauses::CLAUSES {
