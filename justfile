@@ -41,9 +41,9 @@ bench *arguments:
 gate *arguments='--golden':
     cargo run -- check {{arguments}}
 
-# Add a method that starts as plain distillation: `just add-method my-probe`.
-add-method name:
-    scripts/add-method {{name}}
+# Add a method that starts as plain distillation, or as another one: `just add-method my-probe be-kd-ods`.
+add-method name like="be-kd":
+    scripts/add-method {{name}} {{like}}
 
 # Make the folder that a machine with a GPU needs: binary, device tests, recorded cases, peer (docs/CUDA.md).
 cuda-bundle:
