@@ -138,6 +138,30 @@ fn tables_from_arrays_from_weights_and_from_neither() {
     assert!(nothing.contains("cannot open") || nothing.contains("no records under"), "{nothing}");
 }
 
+/// `train-kld` is of the settings that were asked for, also where no method that is trained has them, and of the teachers.
+#[test]
+fn other_perturbations_and_teachers_are_analysed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = |settings: &[&str]| {
+        let args = ["reproduce", "quick", "--preset", "smoke", "--methods", "teacher"];
+        let output = divkd(folder.path(), &[&args[..], settings].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let line =
+            text(&output.stdout).lines().find(|line| line.starts_with("train-kld ")).map(str::to_owned);
+        (line.unwrap(), text(&output.stderr).contains("teachers/seed-1  analysed"))
+    };
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<String>>();
+    let (first, _) = line(&[]);
+    assert_eq!(line(&[]), (first.clone(), false));
+    let (larger, is_new) = line(&["--set", "method.be-kd-ods.eta=8"]);
+    assert!(is_new);
+    let changed: Vec<bool> = words(&first).iter().zip(words(&larger)).map(|(a, b)| *a != b).collect();
+    assert_eq!(changed, [false, false, false, true, false], "{first} {larger}");
+    assert_eq!(line(&[]), (first.clone(), true));
+    let (of_two, is_new) = line(&["--members", "2"]);
+    assert!(is_new && words(&of_two)[1] != words(&first)[1], "{first} {of_two}");
+}
+
 /// Arrays are kept with the records, and the kept ones give the same tables.
 #[test]
 fn kept_records_give_the_same_tables() {

@@ -25,9 +25,10 @@
 //! | `jacobian.<space>.distance.error` | (M, n) | its standard error, where estimated | - |
 //! | `jacobian.<space>.cosine.error` | (M, n) | its standard error, where estimated | - |
 //!
-//! `<set>` is one of [`Set`], `<space>` of [`Space`], `<direction>` of [`Direction`]. A row of one network has no
-//! `diversity`; its `jacobian` has one row, against the ensemble ([`Against`]). Diversity on test images follows from
-//! the predictions and is not stored. A distance or cosine is NaN where the teacher's Jacobian vanishes in f32.
+//! `<set>` is the name of a [`Set`]: the paper's four, and one for each further method that perturbs. `<space>` is one of
+//! [`Space`], `<direction>` of [`Direction`]. A row of one network has no `diversity`; its `jacobian` has one row, against
+//! the ensemble ([`Against`]). Diversity on test images follows from the predictions and is not stored. A distance or cosine
+//! is NaN where the teacher's Jacobian vanishes in f32.
 
 mod cost;
 mod file;
@@ -63,6 +64,8 @@ pub struct Analysis {
     pub cost: Cost,
     /// SHA-256 in hexadecimal of each model file that the arrays were computed from, by the row of its record.
     pub models: BTreeMap<String, String>,
+    /// The settings of the method that makes each perturbed [`Set`], by its name. Earlier versions did not keep them.
+    pub perturbations: BTreeMap<String, toml::Table>,
     /// Diversity of the row's members on training images; empty for a row of one network.
     pub diversity: BTreeMap<Set, Diversity>,
     /// Teachers: each one's largest probability on clean training images, (M, N).
@@ -76,12 +79,9 @@ pub struct Analysis {
 }
 
 impl Analysis {
-    /// The mean pairwise KL of the row's members on training images ([`Diversity::mean_kl`]), in the order of [`Set::ALL`];
-    /// none where a set is not stored.
-    pub fn train_kld(&self) -> Option<[f64; Set::ALL.len()]> {
-        let [clean, gaussian, ods, conf_ods] =
-            Set::ALL.map(|set| self.diversity.get(&set).map(Diversity::mean_kl));
-        Some([clean?, gaussian?, ods?, conf_ods?])
+    /// The mean pairwise KL of the row's members on the training images of each stored set ([`Diversity::mean_kl`]).
+    pub fn train_kld(&self) -> BTreeMap<Set, f64> {
+        self.diversity.iter().map(|(set, diversity)| (set.clone(), diversity.mean_kl())).collect()
     }
 }
 

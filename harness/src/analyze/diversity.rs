@@ -41,7 +41,7 @@ fn measure(
     inputs.for_each_batch(|step, images| {
         for (set, images) in inputs.sets(step, images)? {
             let Batch { logits, m, n, k } = Batch::of(&predict(&images)?)?;
-            let diversity = found.entry(set).or_default();
+            let diversity = found.entry(set.clone()).or_default();
             let confidences = Probs::mean_of_members(&logits, m, n, k)?.confidences();
             diversity.confidence.extend(confidences.into_iter().map(|confidence| confidence as f32));
             let kl = metrics::pairwise_kl(&logits, m, n, k)?;

@@ -6,11 +6,12 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use results::analysis::TEACHERS;
+use results::analysis::{Set, TEACHERS};
 use results::record::{Record, RecordPath, RunInfo, scan};
 use results::rows;
 use serde::Deserialize as _;
 
+use super::perturbations::{self, Settings};
 use super::pieces::Piece;
 use super::store::store;
 use crate::config::{Config, Resolved};
@@ -74,8 +75,9 @@ pub fn fill(
     let records = scan(folder)?;
     let Some(first) = records.first() else { return Ok(None) };
     let info = Record::open(&first.dir)?.info().clone();
+    let perturbations = of_records(&records, &info);
     let mut missing = Vec::new();
-    for piece in pieces(&records, members(&info)) {
+    for piece in pieces(&records, members(&info), &perturbations) {
         let is_wanted = match needs {
             Needs::Teachers => piece.student.is_none(),
             Needs::Students => piece.student.is_some(),
@@ -172,6 +174,16 @@ fn config(records: &[RecordPath], info: &RunInfo) -> anyhow::Result<Config> {
     Ok(config)
 }
 
+/// The settings of the perturbations whose methods have records: of the others the records do not say which ones are wanted. A
+/// configuration of another version says nothing.
+fn of_records(records: &[RecordPath], info: &RunInfo) -> Settings {
+    let settings = config(records, info).and_then(|config| perturbations::settings(&config));
+    let mut settings = settings.unwrap_or_default();
+    let sets: Vec<Set> = records.iter().map(|record| perturbations::set(&record.row)).collect();
+    settings.retain(|name, _| sets.iter().any(|set| set.name() == name));
+    settings
+}
+
 /// M of a record's configuration.
 fn members(info: &RunInfo) -> usize {
     let members = info.config.get("members").and_then(toml::Value::as_integer);
@@ -179,7 +191,7 @@ fn members(info: &RunInfo) -> usize {
 }
 
 /// The analyses of the seeds that have records of teachers 1..M: of these teachers and of each student.
-fn pieces(records: &[RecordPath], members: usize) -> Vec<Piece> {
+fn pieces(records: &[RecordPath], members: usize, perturbations: &Settings) -> Vec<Piece> {
     let teachers: Vec<Row> = (1..=members).map(Row::Teacher).collect();
     let mut by_seed: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
     for record in records {
@@ -196,6 +208,7 @@ fn pieces(records: &[RecordPath], members: usize) -> Vec<Piece> {
             student,
             seed,
             teachers: teachers.clone(),
+            perturbations: perturbations.clone(),
         }));
     }
     pieces

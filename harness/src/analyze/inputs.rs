@@ -2,14 +2,13 @@
 
 use candle_core::Tensor;
 use methods::Streams;
-use methods::be_kd_conf_ods::BeKdConfOds;
-use methods::be_kd_gaussian::BeKdGaussian;
 use methods::be_kd_ods::BeKdOds;
-use methods::perturb::{Directions, gaussian, ods};
+use methods::perturb::{Context, Perturbation};
 use nn::Network;
 use random::Stream;
 use results::analysis::Set;
 
+use super::perturbations::{self, Perturbing};
 use crate::config::Config;
 use crate::interrupt;
 use crate::train::evaluate;
@@ -18,16 +17,13 @@ use crate::train::run::Session;
 /// The most training images that are looked at. More are thinned out evenly.
 pub const TRAIN_IMAGES: usize = 30_000;
 
-/// The methods by whose settings images are perturbed, whatever is trained.
-pub const PERTURBATIONS: [&str; 3] = ["be-kd-gaussian", "be-kd-ods", "be-kd-conf-ods"];
-
 /// The perturbations of an experiment's methods, with their temperatures and steps.
 pub struct Inputs<'a> {
     session: &'a Session<'a>,
     teachers: &'a [Network],
-    gaussian: BeKdGaussian,
+    perturbations: Vec<Perturbing>,
+    /// The one whose transfer between teachers is measured.
     ods: BeKdOds,
-    conf_ods: BeKdConfOds,
     /// The training images that are looked at.
     rows: Vec<usize>,
     noise_seed: u64,
@@ -40,14 +36,11 @@ impl<'a> Inputs<'a> {
     /// Where the experiment's settings of a perturbation cannot be read.
     pub fn new(session: &'a Session<'a>, teachers: &'a [Network], seed: u64) -> anyhow::Result<Self> {
         let config = &session.resolved.config;
-        let [gaussian, ods, conf_ods] =
-            PERTURBATIONS.map(|name| config.method.get(name).cloned().unwrap_or_default());
         Ok(Self {
             session,
             teachers,
-            gaussian: gaussian.try_into()?,
-            ods: ods.try_into()?,
-            conf_ods: conf_ods.try_into()?,
+            perturbations: perturbations::of(config)?,
+            ods: perturbations::ods(config)?,
             rows: spread(session.splits.train.len(), TRAIN_IMAGES),
             noise_seed: Stream::new(seed, "train-kld").draws(0, 0).next_u64(),
         })
@@ -75,25 +68,18 @@ impl<'a> Inputs<'a> {
         Ok(())
     }
 
-    /// Batch `step` of `images` as each of [`Set::ALL`]: clean and perturbed. As in training one teacher perturbs each
-    /// batch-norm group of a batch.
+    /// Batch `step` of `images` as each set: clean, and perturbed as in training.
     ///
     /// # Errors
     /// Failures of the device.
-    pub fn sets(&self, step: u64, images: &Tensor) -> anyhow::Result<[(Set, Tensor); 4]> {
-        let noise = self.noise(step);
-        let by_ods = self.directions(self.teachers, step, images, self.ods.tau)?;
-        let by_conf_ods = if self.conf_ods.tau == self.ods.tau {
-            by_ods.clone()
-        } else {
-            self.directions(self.teachers, step, images, self.conf_ods.tau)?
-        };
-        Ok([
-            (Set::Clean, images.clone()),
-            (Set::Gaussian, gaussian(images, &noise, self.gaussian.eta)?),
-            (Set::Ods, by_ods.perturb(self.ods.eta)?),
-            (Set::ConfOds, by_conf_ods.perturb_by_confidence(self.conf_ods.eta)?),
-        ])
+    pub fn sets(&self, step: u64, images: &Tensor) -> anyhow::Result<Vec<(&Set, Tensor)>> {
+        let mut sets = vec![(&Set::Clean, images.clone())];
+        for Perturbing { set, method, .. } in &self.perturbations {
+            if let Some(by) = method.perturbation() {
+                sets.push((set, self.perturb(by, self.teachers, step, images)?));
+            }
+        }
+        Ok(sets)
     }
 
     /// Batch `step` of `images` under ODS that `teacher` makes.
@@ -101,22 +87,19 @@ impl<'a> Inputs<'a> {
     /// # Errors
     /// Failures of the device.
     pub fn ods_by(&self, teacher: usize, step: u64, images: &Tensor) -> anyhow::Result<Tensor> {
-        let teacher = &self.teachers[teacher..=teacher];
-        Ok(self.directions(teacher, step, images, self.ods.tau)?.perturb(self.ods.eta)?)
+        Ok(self.perturb(&self.ods, &self.teachers[teacher..=teacher], step, images)?)
     }
 
-    fn directions(
+    /// As in training one teacher perturbs each batch-norm group of a batch.
+    fn perturb(
         &self,
+        by: &dyn Perturbation,
         teachers: &[Network],
         step: u64,
         images: &Tensor,
-        tau: f64,
-    ) -> nn::Result<Directions> {
-        ods(teachers, images, &self.noise(step), self.config().bn_groups, tau)
-    }
-
-    fn noise(&self, step: u64) -> Streams {
-        Streams { seed: self.noise_seed, epoch: 0, step }
+    ) -> nn::Result<Tensor> {
+        let noise = Streams { seed: self.noise_seed, epoch: 0, step };
+        by.perturb(images, &Context { teachers, groups: self.config().bn_groups, noise: &noise })
     }
 
     fn config(&self) -> &Config {

@@ -10,10 +10,12 @@ use results::analysis::{self, Analysis, TEACHERS};
 use results::record;
 use sha2::{Digest as _, Sha256};
 
+use super::perturbations::{self, Settings};
+use crate::config::Config;
 use crate::plan::{Plan, Row, run_dir};
 
 /// What one file of arrays is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Piece {
     /// The student; none for the teachers.
     pub student: Option<Row>,
@@ -21,6 +23,8 @@ pub struct Piece {
     pub seed: u64,
     /// The seed's first M teachers, who perturb the images and are compared with.
     pub teachers: Vec<Row>,
+    /// The perturbations that it must have.
+    pub perturbations: Settings,
 }
 
 impl Piece {
@@ -50,17 +54,23 @@ impl Piece {
         self.models(folder).into_iter().map(|(_, path)| path).find(|path| !path.is_file())
     }
 
-    /// Whether its file is there, made from the models that are there now. Models are read only where one is younger
-    /// than the file.
+    /// Whether its file is there, made from the models that are there now, with these perturbations. Models are read only
+    /// where one is younger than the file.
     ///
     /// # Errors
     /// Where the file is damaged, or a model cannot be read.
     pub fn is_stored(&self, folder: &Path) -> anyhow::Result<bool> {
         let path = self.path(folder);
         let Some(made) = modified(&path)? else { return Ok(false) };
-        for (row, model) in self.models(folder) {
+        let stored = Analysis::read(&path)?;
+        let models = self.models(folder);
+        if !perturbations::are_of(&self.perturbations, &stored) || models.len() != stored.models.len() {
+            return Ok(false);
+        }
+        for (row, model) in models {
             let is_younger = modified(&model)?.is_some_and(|trained| trained > made);
-            if is_younger && Analysis::read(&path)?.models.get(&row) != Some(&sha256(&model)?) {
+            let hash = stored.models.get(&row);
+            if hash.is_none() || is_younger && hash != Some(&sha256(&model)?) {
                 return Ok(false);
             }
         }
@@ -68,8 +78,13 @@ impl Piece {
     }
 }
 
-/// The analyses of `plan` for `members` subnetworks: of each seed that trains its teachers.
-pub fn of_plan(plan: &Plan, members: usize) -> Vec<Piece> {
+/// The analyses of the `plan` of an experiment: of each seed that trains its teachers.
+///
+/// # Errors
+/// Where the settings of a perturbation cannot be read.
+pub fn of_plan(plan: &Plan, config: &Config) -> anyhow::Result<Vec<Piece>> {
+    let members = config.members;
+    let perturbations = perturbations::settings(config)?;
     let teachers: Vec<Row> = (1..=members).map(Row::Teacher).collect();
     let mut pieces = Vec::new();
     for run in &plan.runs {
@@ -80,10 +95,15 @@ pub fn of_plan(plan: &Plan, members: usize) -> Vec<Piece> {
         };
         let trains = |row: &Row| plan.runs.iter().any(|other| other.seed == run.seed && other.row == *row);
         if teachers.iter().all(trains) {
-            pieces.push(Piece { student, seed: run.seed, teachers: teachers.clone() });
+            pieces.push(Piece {
+                student,
+                seed: run.seed,
+                teachers: teachers.clone(),
+                perturbations: perturbations.clone(),
+            });
         }
     }
-    pieces
+    Ok(pieces)
 }
 
 /// The analyses of `plan` that are not stored and whose models are there, and those that a process which is gone or still
@@ -91,9 +111,9 @@ pub fn of_plan(plan: &Plan, members: usize) -> Vec<Piece> {
 ///
 /// # Errors
 /// As [`Piece::is_stored`].
-pub fn missing(plan: &Plan, members: usize) -> anyhow::Result<Vec<Piece>> {
+pub fn missing(plan: &Plan, config: &Config) -> anyhow::Result<Vec<Piece>> {
     let mut missing = Vec::new();
-    for piece in of_plan(plan, members) {
+    for piece in of_plan(plan, config)? {
         let folder = &plan.folder;
         let is_open = piece.claim_dir(folder).is_dir() || !piece.is_stored(folder)?;
         if is_open && piece.lacks(folder).is_none() {
@@ -104,10 +124,15 @@ pub fn missing(plan: &Plan, members: usize) -> anyhow::Result<Vec<Piece>> {
 }
 
 /// How many analyses of `plan` are neither stored nor can be computed, for lack of models.
-pub fn without_models(plan: &Plan, members: usize) -> usize {
-    let pieces = of_plan(plan, members);
-    let lacks = |piece: &&Piece| !piece.path(&plan.folder).is_file() && piece.lacks(&plan.folder).is_some();
-    pieces.iter().filter(lacks).count()
+///
+/// # Errors
+/// As [`Piece::is_stored`].
+pub fn without_models(plan: &Plan, config: &Config) -> anyhow::Result<usize> {
+    let mut count = 0;
+    for piece in of_plan(plan, config)? {
+        count += usize::from(piece.lacks(&plan.folder).is_some() && !piece.is_stored(&plan.folder)?);
+    }
+    Ok(count)
 }
 
 /// SHA-256 of a file, in hexadecimal.

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use claims::{Attempt, Claims};
-use methods::be_kd_ods::BeKdOds;
 use nn::Network;
 use random::Stream;
 use results::analysis::{Analysis, Cost};
@@ -14,7 +13,7 @@ use results::record;
 use super::inputs::{Inputs, spread};
 use super::pieces::{Piece, sha256};
 use super::probes::Probes;
-use super::{diversity, jacobian, remainder};
+use super::{diversity, jacobian, perturbations, remainder};
 use crate::interrupt;
 use crate::model;
 use crate::plan::{self, duration, run_dir};
@@ -101,6 +100,7 @@ pub fn compute(session: &Session<'_>, piece: &Piece) -> anyhow::Result<Analysis>
         seed: piece.seed,
         cost: Cost { forward_flops: 0, parameters: 0 },
         models: hashes.collect::<anyhow::Result<_>>()?,
+        perturbations: perturbations::settings(config)?,
         diversity: Default::default(),
         confidence: None,
         transfer: None,
@@ -109,7 +109,7 @@ pub fn compute(session: &Session<'_>, piece: &Piece) -> anyhow::Result<Analysis>
     };
     match &piece.student {
         None => {
-            let by_ods: BeKdOds = config.method.get("be-kd-ods").cloned().unwrap_or_default().try_into()?;
+            let by_ods = perturbations::ods(config)?;
             let rows = spread(test.len(), REMAINDER_IMAGES);
             analysis.cost = cost(&teachers)?;
             analysis.diversity = diversity::of_teachers(&teachers, &inputs)?;

@@ -1,49 +1,58 @@
 //! The line `train-kld`: how much the teachers disagree on training images, clean and perturbed (the paper's figure 3,
 //! teachers, in four numbers), from the stored analyses.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use results::analysis::{self, Analysis, Set, TEACHERS};
+use results::analysis::{self, Analysis, TEACHERS};
+use results::check::claims::TrainKld;
 
-/// The mean pairwise KL of the teachers by seed, in the order of [`Set::ALL`], for those of `seeds` that are stored in
-/// the experiment's folder and have at least two teachers.
+/// The mean pairwise KL of the teachers by seed, for those of `seeds` that are stored in the experiment's folder and have at
+/// least two teachers.
 ///
 /// # Errors
 /// Where a stored analysis is damaged.
-pub fn stored(
-    folder: &Path,
-    seeds: impl IntoIterator<Item = u64>,
-) -> results::Result<BTreeMap<u64, [f64; 4]>> {
-    let mut found = BTreeMap::new();
+pub fn stored(folder: &Path, seeds: impl IntoIterator<Item = u64>) -> results::Result<TrainKld> {
+    let mut found = TrainKld::new();
     for seed in seeds {
         let path = analysis::path(folder, TEACHERS, seed);
         if path.is_file() {
-            found.extend(Analysis::read(&path)?.train_kld().map(|means| (seed, means)));
+            let means = Analysis::read(&path)?.train_kld();
+            found.extend((!means.is_empty()).then_some((seed, means)));
         }
     }
     Ok(found)
 }
 
-/// `train-kld clean=.. gaussian=.. ods=.. conf-ods=..`: means over seeds; none without any.
-pub fn line(by_seed: &BTreeMap<u64, [f64; 4]>) -> Option<String> {
+/// `train-kld clean=.. gaussian=.. ods=.. conf-ods=..`, and what other methods perturb: means over seeds, of the sets that all of
+/// them have; none without any.
+pub fn line(by_seed: &TrainKld) -> Option<String> {
     let mut line = "train-kld".to_owned();
-    for (at, set) in Set::ALL.into_iter().enumerate() {
-        let mean = by_seed.values().map(|values| values[at]).sum::<f64>() / by_seed.len() as f64;
-        line.push_str(&format!(" {}={mean:.4}", set.name()));
+    for set in by_seed.values().next()?.keys() {
+        let values: Vec<f64> = by_seed.values().filter_map(|means| means.get(set).copied()).collect();
+        if values.len() == by_seed.len() {
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            line.push_str(&format!(" {}={mean:.4}", set.name()));
+        }
     }
-    (!by_seed.is_empty()).then_some(line)
+    Some(line)
 }
 
 #[cfg(test)]
 mod tests {
+    use results::analysis::Set;
+
     use super::*;
 
     #[test]
     fn the_line_is_the_mean_over_seeds() {
-        let by_seed = BTreeMap::from([(2, [0.1, 0.2, 1.0 / 3.0, 0.4]), (1, [0.3, 0.4, 0.5, 0.6])]);
+        let probe = Set::Method("be-kd-probe".to_owned());
+        let of = |means: [f64; 4]| Set::PAPER.into_iter().zip(means).chain([(probe.clone(), 0.7)]).collect();
+        let mut by_seed =
+            TrainKld::from([(2, of([0.1, 0.2, 1.0 / 3.0, 0.4])), (1, of([0.3, 0.4, 0.5, 0.6]))]);
         let expected = "train-kld clean=0.2000 gaussian=0.3000 ods=0.4167 conf-ods=0.5000";
+        assert_eq!(line(&by_seed), Some(format!("{expected} be-kd-probe=0.7000")));
+        by_seed.entry(2).and_modify(|means| _ = means.remove(&probe));
         assert_eq!(line(&by_seed).as_deref(), Some(expected));
-        assert_eq!(line(&BTreeMap::new()), None);
+        assert_eq!(line(&TrainKld::new()), None);
     }
 }

@@ -87,9 +87,9 @@ fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Res
     }
     eprint!("{description}");
     shared::tidy(plan);
-    let members = resolved.config.members;
+    let config = &resolved.config;
     let expected = expected(args, resolved, plan)?;
-    if plan.missing().next().is_some() || !analyze::missing(plan, members)?.is_empty() {
+    if plan.missing().next().is_some() || !analyze::missing(plan, config)?.is_empty() {
         // One that is damaged is neither replaced nor passed over.
         Stored::read(&plan.folder)?;
         with_session(&args.planned, resolved, &chosen.first, |session, data| {
@@ -104,10 +104,10 @@ fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Res
                 true => shared::train(session, plan, check)?,
                 false => shared::train_together(session, &spread, plan, check)?,
             }
-            analyze::store(session, &analyze::missing(plan, members)?)
+            analyze::store(session, &analyze::missing(plan, config)?)
         })?;
     }
-    let lacking = analyze::without_models(plan, members);
+    let lacking = analyze::without_models(plan, config)?;
     if lacking > 0 {
         eprintln!(
             "{lacking} analyses are missing, whose records have no weights: the figures will lack them"
@@ -148,7 +148,7 @@ fn train_on_slurm(
         datasets::fetch(id, &LoadOptions { progress: Some(loading::progress()), ..LoadOptions::default() })?;
     }
     Stored::add(plan, resolved)?;
-    let has_results = analyze::missing(plan, resolved.config.members)?.is_empty()
+    let has_results = analyze::missing(plan, &resolved.config)?.is_empty()
         && table::LEFT.iter().all(|(name, _)| plan.folder.join(name).is_file())
         && plan.folder.join(report::FILE).is_file();
     submit::submit(&request, plan, !has_results)?;
@@ -174,7 +174,7 @@ fn evaluate(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Resul
         out!("{}", plan.describe(resolved, &args.planned.compute.device, None)?)?;
         return Ok(());
     }
-    let pieces = analyze::missing(plan, resolved.config.members)?;
+    let pieces = analyze::missing(plan, &resolved.config)?;
     if !pieces.is_empty() {
         let chosen = args.planned.compute.choose()?;
         with_session(&args.planned, resolved, &chosen, |session, data| {

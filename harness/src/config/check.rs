@@ -4,7 +4,7 @@ use nn::schedule::Decay;
 
 use super::layers::Leaves;
 use super::{Config, Problem, RecipeConfig};
-use crate::analyze::PERTURBATIONS;
+use crate::analyze::perturbations;
 use crate::model;
 
 /// Members, teachers and seeds: far beyond what is ever trained.
@@ -166,7 +166,7 @@ fn settings(config: &Config, check: &mut Check<'_>) {
     let used = |name: &str| {
         config.method.contains_key(name)
             || config.methods.iter().any(|used| used == name)
-            || PERTURBATIONS.contains(&name)
+            || perturbations::always(name)
     };
     for entry in methods::registry().iter().filter(|entry| used(entry.name)) {
         let table = config.method.get(entry.name).cloned().unwrap_or_default();
@@ -181,7 +181,7 @@ fn settings(config: &Config, check: &mut Check<'_>) {
             };
             let key = check.leaves.keys().find(named).unwrap_or(&table);
             let why = match config.method.contains_key(entry.name) {
-                false if PERTURBATIONS.contains(&entry.name) => {
+                false if perturbations::always(entry.name) => {
                     ": its table is missing, which the analyses need whatever is trained"
                 }
                 false => ": its table is missing",

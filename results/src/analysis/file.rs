@@ -1,6 +1,6 @@
 //! An analysis as a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
@@ -38,6 +38,8 @@ struct Header {
     estimator: Option<Estimator>,
     cost: Cost,
     models: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    perturbations: BTreeMap<String, toml::Table>,
 }
 
 impl Analysis {
@@ -117,6 +119,7 @@ impl Analysis {
             estimator: self.jacobian.as_ref().map(|jacobian| jacobian.estimator),
             cost: self.cost,
             models: self.models.clone(),
+            perturbations: self.perturbations.clone(),
         };
         let header =
             toml::to_string(&header).map_err(|source| Error::Encode { path: path.to_owned(), source })?;
@@ -142,6 +145,7 @@ impl Analysis {
             seed: header.seed,
             cost: header.cost,
             models: header.models,
+            perturbations: header.perturbations,
         })
     }
 }
@@ -181,11 +185,10 @@ fn header(path: &Path, bytes: &[u8]) -> Result<Header> {
 fn diversity(stored: &Stored<'_>) -> Result<BTreeMap<Set, Diversity>> {
     let mut sets = BTreeMap::new();
     let mut images = None;
-    for set in Set::ALL {
+    let names = stored.names().filter_map(|name| name.strip_prefix("diversity.")?.strip_suffix(".kl"));
+    // In one order, for the first set says how many images there are.
+    for set in names.map(Set::named).collect::<BTreeSet<_>>() {
         let name = |what| format!("diversity.{}.{what}", set.name());
-        if !stored.has(&name("kl")) {
-            continue;
-        }
         let mut read = |what| {
             let values = finite(stored, &name(what), stored.vector(&name(what))?)?;
             let expected = *images.get_or_insert(values.len());
@@ -195,7 +198,8 @@ fn diversity(stored: &Stored<'_>) -> Result<BTreeMap<Set, Diversity>> {
                 Err(stored.wrong(&name(what), &format!("{} values", expected.max(1)), &values.len()))
             }
         };
-        sets.insert(set, Diversity { confidence: read("confidence")?, kl: read("kl")? });
+        let diversity = Diversity { confidence: read("confidence")?, kl: read("kl")? };
+        sets.insert(set, diversity);
     }
     Ok(sets)
 }

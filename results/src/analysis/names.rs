@@ -1,7 +1,7 @@
 //! The sets, spaces and directions that tensors are named after.
 
-/// Training images, clean or perturbed by the seed's teachers as in training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Training images, clean or perturbed as a method perturbs them in training. In the order of tables.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Set {
     /// As they are.
     Clean,
@@ -11,20 +11,29 @@ pub enum Set {
     Ods,
     /// ODS scaled by the perturbing teacher's confidence.
     ConfOds,
+    /// As the method of this name, which is not of the paper, perturbs them.
+    Method(String),
 }
 
 impl Set {
-    /// Every set, in the order of tables.
-    pub const ALL: [Self; 4] = [Self::Clean, Self::Gaussian, Self::Ods, Self::ConfOds];
+    /// Those that every experiment has.
+    pub const PAPER: [Self; 4] = [Self::Clean, Self::Gaussian, Self::Ods, Self::ConfOds];
 
     /// The name in tensors and tables.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Clean => "clean",
             Self::Gaussian => "gaussian",
             Self::Ods => "ods",
             Self::ConfOds => "conf-ods",
+            Self::Method(name) => name,
         }
+    }
+
+    /// The set of this [`name`](Self::name).
+    pub fn named(name: &str) -> Self {
+        let paper = Self::PAPER.into_iter().find(|set| set.name() == name);
+        paper.unwrap_or_else(|| Self::Method(name.to_owned()))
     }
 }
 

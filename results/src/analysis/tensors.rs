@@ -105,6 +105,10 @@ impl<'a> Stored<'a> {
         Ok(Self { path, tensors })
     }
 
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.names().into_iter()
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.tensors.tensor(name).is_ok()
     }

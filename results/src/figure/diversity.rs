@@ -1,5 +1,5 @@
 //! What the two diversity figures (the paper's figure 3) share: examples binned by the members' mean confidence, the
-//! mean pairwise KL and the share of each bin, on training images of four kinds and on test images.
+//! mean pairwise KL and the share of each bin, on training images, clean and perturbed, and on test images.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,22 @@ pub(super) use crate::analysis::tables::{BINS, Images};
 use crate::table::Cell;
 
 /// What the panel of some images is called.
-pub(super) fn name(images: Images) -> &'static str {
-    match images {
-        Images::Training(Set::Clean) => "training, clean",
-        Images::Training(Set::Gaussian) => "training, Gaussian noise",
-        Images::Training(Set::Ods) => "training, ODS",
-        Images::Training(Set::ConfOds) => "training, ConfODS",
-        Images::Test => "test, clean",
-    }
+pub(super) fn name(images: &Images) -> String {
+    let (split, how) = words(images);
+    format!("{split}, {how}")
+}
+
+/// The split of some images, and how they are perturbed.
+pub(super) fn words(images: &Images) -> (&'static str, &str) {
+    let how = match images {
+        Images::Test => return ("test", "clean"),
+        Images::Training(Set::Clean) => "clean",
+        Images::Training(Set::Gaussian) => "Gaussian noise",
+        Images::Training(Set::Ods) => "ODS",
+        Images::Training(Set::ConfOds) => "ConfODS",
+        Images::Training(Set::Method(name)) => name,
+    };
+    ("training", how)
 }
 
 /// A value of a bin: [`Diversity::kl`] or [`Diversity::share`].
@@ -33,11 +41,11 @@ pub(super) struct Diversity(BTreeMap<u64, Binned>);
 impl Diversity {
     /// Of a student, or of the teachers where `row` is [`TEACHERS`](crate::analysis::TEACHERS); none where no seed has it.
     /// The teachers' test predictions are those of the ensemble.
-    pub(super) fn of(sources: &Sources, row: &str, images: Images) -> Option<Self> {
+    pub(super) fn of(sources: &Sources, row: &str, images: &Images) -> Option<Self> {
         let by_seed: BTreeMap<u64, Binned> = match images {
             Images::Training(set) => sources
                 .analyses(row)
-                .filter_map(|analysis| Some((analysis.seed, analysis.diversity.get(&set)?.binned())))
+                .filter_map(|analysis| Some((analysis.seed, analysis.diversity.get(set)?.binned())))
                 .collect(),
             Images::Test => {
                 let ensemble = sources.ensemble();

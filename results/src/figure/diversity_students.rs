@@ -2,7 +2,8 @@
 //! diversity is shown on.
 
 use super::canvas::{Anchor, Canvas, DOT, LABEL, POINT, Rect, WIDTH};
-use super::diversity::{BINS, Diversity, Images, OfBin, name, range};
+use super::diversity::{BINS, Diversity, Images, OfBin, name, range, words};
+use super::font::width;
 use super::legend::{self, Key};
 use super::panel::{Axes, BELOW, Grid, Panel, across, up};
 use super::scale::{Scale, extent};
@@ -13,13 +14,20 @@ use crate::Column;
 use crate::check::claims::{Relation, compare};
 use crate::table::Cell;
 
+/// From one line of a label to the next.
+const LINE: f64 = 13.0;
+
+/// Between the labels of two groups.
+const GAP: f64 = 5.0;
+
 /// A student with its look, and its diversity on the images of each panel that it has.
 type Student<'a> = ((&'a str, Style), Vec<(Images, Diversity)>);
 
 pub(super) fn figure(sources: &Sources) -> Figure {
+    let all = Images::of(&sources.analyses);
     let of = |row| {
-        let images = Images::ALL.into_iter();
-        images.filter_map(|images| Some((images, Diversity::of(sources, row, images)?))).collect()
+        let with = |images: &Images| Some((images.clone(), Diversity::of(sources, row, images)?));
+        all.iter().filter_map(with).collect()
     };
     let students: Vec<Student<'_>> =
         sources.students().map(|row| ((row, sources.style(row)), of(row))).collect();
@@ -45,7 +53,7 @@ pub(super) fn figure(sources: &Sources) -> Figure {
         id: Id::DiversityStudents,
         drawing: match students.is_empty() {
             true => Err("These records have no student with several members.".into()),
-            false => Ok(draw(&students)),
+            false => Ok(draw(&students, &all)),
         },
         number: if number.is_empty() { number } else { format!("Mean KLD on test images: {number}") },
         sentence: format!(
@@ -73,14 +81,13 @@ fn of_rows(sources: &Sources, column: Column, decimals: usize) -> Vec<String> {
     ["be-kd", "be-kd-ods", "be-kd-conf-ods"].into_iter().chain(sources.others()).filter_map(text).collect()
 }
 
-fn draw(students: &[Student<'_>]) -> Drawing {
+fn draw(students: &[Student<'_>], all: &[Images]) -> Drawing {
     let mut canvas = Canvas::default();
     let entries: Vec<_> = students.iter().map(|((row, style), _)| (*style, Key::PointOnLine, *row)).collect();
     let top = legend::draw(&mut canvas, 2.0, &entries) + 10.0;
-    let shown: Vec<Images> = Images::ALL
-        .into_iter()
-        .filter(|images| students.iter().any(|(_, found)| found.iter().any(|(own, _)| own == images)))
-        .collect();
+    let has =
+        |images: &&Images| students.iter().any(|(_, found)| found.iter().any(|(own, _)| own == *images));
+    let shown: Vec<&Images> = all.iter().filter(has).collect();
     let bottom = means(&mut canvas, top, students, &shown);
 
     let highest = students
@@ -104,14 +111,17 @@ fn draw(students: &[Student<'_>]) -> Drawing {
         for (column, (heading, of)) in columns.into_iter().enumerate() {
             let panel = Panel::linear(grid.frame(2 * line + column), (0.0, 1.0), (0.0, heights[column]));
             let x = if last { "confidence of the student" } else { "" };
-            let title = if column == 0 { name(*images) } else { "" };
-            panel.draw(&mut canvas, Axes { title, x, x_numbers: last, y_numbers: true, ..Axes::default() });
+            let title = if column == 0 { name(images) } else { String::new() };
+            panel.draw(
+                &mut canvas,
+                Axes { title: &title, x, x_numbers: last, y_numbers: true, ..Axes::default() },
+            );
             if line == 0 {
                 let Rect { x, y, w, .. } = panel.frame;
                 canvas.muted((x + w / 2.0, y - 25.0), Anchor::Middle, LABEL, heading);
             }
             for ((row, style), found) in students {
-                let Some((_, diversity)) = found.iter().find(|(own, _)| own == images) else { continue };
+                let Some((_, diversity)) = found.iter().find(|(own, _)| own == *images) else { continue };
                 let values: Vec<(usize, Cell)> =
                     (0..BINS).filter_map(|bin| Some((bin, of(diversity, bin)?))).collect();
                 let place = |bin: usize, cell: Cell| panel.at((bin as f64 + 0.5) / BINS as f64, cell.mean);
@@ -120,7 +130,7 @@ fn draw(students: &[Student<'_>]) -> Drawing {
                 for (bin, cell) in values {
                     let title = format!(
                         "{row}, {}, confidence in {}: {}",
-                        name(*images),
+                        name(images),
                         range(bin),
                         estimate(cell, 3)
                     );
@@ -133,7 +143,7 @@ fn draw(students: &[Student<'_>]) -> Drawing {
 }
 
 /// The mean KLD of every student on every kind of images, side by side; returns where the panel with its labels ends.
-fn means(canvas: &mut Canvas, top: f64, students: &[Student<'_>], shown: &[Images]) -> f64 {
+fn means(canvas: &mut Canvas, top: f64, students: &[Student<'_>], shown: &[&Images]) -> f64 {
     let cells = students.iter().flat_map(|(_, found)| found).filter_map(|(_, diversity)| diversity.mean());
     let high = extent(cells.map(|cell| ends(cell).1)).map_or(1.0, |(_, high)| 1.05 * high);
     let frame = Rect { x: 44.0, y: top, w: WIDTH - 44.0 - 10.0, h: 110.0 };
@@ -144,24 +154,39 @@ fn means(canvas: &mut Canvas, top: f64, students: &[Student<'_>], shown: &[Image
         y: Scale::linear((0.0, high), up(frame)),
     };
     panel.draw_without_x(canvas, Axes { y: "mean KLD, nats", y_numbers: true, ..Axes::default() });
+    let labels: Vec<Vec<String>> = shown.iter().map(|images| label(images, group)).collect();
     for (at, images) in shown.iter().enumerate() {
         let middle = frame.x + group * (at as f64 + 0.5);
-        // Two short lines: the names are as wide as a group.
-        let (first, second) = name(*images).split_once(", ").unwrap_or((name(*images), ""));
-        let second = second.strip_suffix(" noise").unwrap_or(second);
-        canvas.muted((middle, frame.y + frame.h + 13.0), Anchor::Middle, LABEL, first);
-        canvas.muted((middle, frame.y + frame.h + 26.0), Anchor::Middle, LABEL, second);
+        for (line, text) in labels[at].iter().enumerate() {
+            let y = frame.y + frame.h + LINE * (line + 1) as f64;
+            canvas.muted((middle, y), Anchor::Middle, LABEL, text);
+        }
         let step = (group * 0.8 / students.len() as f64).min(14.0);
         for (index, ((row, style), found)) in students.iter().enumerate() {
-            let of = found.iter().find(|(own, _)| own == images);
+            let of = found.iter().find(|(own, _)| own == *images);
             let Some(mean) = of.and_then(|(_, diversity)| diversity.mean()) else { continue };
             let (style, x) = (*style, middle + step * (index as f64 - (students.len() - 1) as f64 / 2.0));
             if mean.std.is_some() {
                 canvas.spread(style, (x, panel.y.at(ends(mean).0)), (x, panel.y.at(ends(mean).1)));
             }
-            let title = format!("{row}, {}: mean KLD {}", name(*images), estimate(mean, 3));
+            let title = format!("{row}, {}: mean KLD {}", name(images), estimate(mean, 3));
             canvas.point(style, (x, panel.y.at(mean.mean)), POINT, true, &title);
         }
     }
-    frame.y + frame.h + 26.0
+    let lines = labels.iter().map(Vec::len).max().unwrap_or(0);
+    frame.y + frame.h + LINE * lines as f64
+}
+
+/// The name of some images in lines that are no wider than a group, where its words are not.
+fn label(images: &Images, group: f64) -> Vec<String> {
+    let (split, how) = words(images);
+    let mut lines = vec![split.to_owned(), String::new()];
+    for word in how.trim_end_matches(" noise").split_inclusive('-') {
+        match lines.last_mut() {
+            Some(line) if width(&format!("{line}{word}"), LABEL) <= group - GAP => line.push_str(word),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.retain(|line| !line.is_empty());
+    lines
 }

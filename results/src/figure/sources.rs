@@ -64,7 +64,7 @@ impl Sources {
             experiment: experiment.clone(),
             runs: records.par_iter().map(Run::read).collect::<Result<_>>()?,
             tested,
-            train_kld: teachers.filter_map(|one| Some((one.seed, one.train_kld()?))).collect(),
+            train_kld: teachers.map(|one| (one.seed, one.train_kld())).collect(),
             analyses,
         })
     }

@@ -22,6 +22,7 @@ fn arrays_are_read_back_and_equal_ones_are_equal_bytes() {
         made::student_analysis("kd", 1, Estimator::Exact),
         made::student_analysis("be-kd", 2, Estimator::Projections(32)),
         Analysis { diversity: BTreeMap::new(), ..made::analysis("be-kd-ods", 10) },
+        with_own_perturbation(),
     ];
     for analysis in all.iter().rev() {
         write(out.path(), analysis);
@@ -34,7 +35,17 @@ fn arrays_are_read_back_and_equal_ones_are_equal_bytes() {
     assert_eq!(fs::read(&path).unwrap(), before);
     let names: Vec<_> =
         fs::read_dir(out.path().join(FOLDER)).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(names.len(), 5, "{names:?}");
+    assert_eq!(names.len(), 6, "{names:?}");
+}
+
+/// Seen through a method that is not of the paper, whose settings are kept.
+fn with_own_perturbation() -> Analysis {
+    let mut analysis = made::analysis("be-kd-probe", 1);
+    let seen = analysis.diversity[&Set::Clean].clone();
+    analysis.diversity.insert(Set::Method("be-kd-probe".to_owned()), seen);
+    let settings = [("eta".to_owned(), 4.0.into()), ("steps".to_owned(), 2.into())].into_iter().collect();
+    analysis.perturbations.insert("be-kd-probe".to_owned(), settings);
+    analysis
 }
 
 #[test]

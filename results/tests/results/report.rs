@@ -64,7 +64,8 @@ fn made_analysis(row: &str, seed: u64) -> Analysis {
             parameters: if is_teachers { 400 } else { 110 },
         },
         models: BTreeMap::new(),
-        diversity: if row == "kd" { BTreeMap::new() } else { Set::ALL.map(diversity).into() },
+        perturbations: BTreeMap::new(),
+        diversity: if row == "kd" { BTreeMap::new() } else { Set::PAPER.map(diversity).into() },
         // Three of four above 0.95.
         confidence: is_teachers.then(|| Matrix::new(4, [0.5, 0.96, 0.99, 1.0].repeat(4))),
         transfer: is_teachers.then(|| Transfer {
@@ -281,6 +282,33 @@ fn rows_outside_the_paper_are_told_apart() {
         };
         assert_eq!([look(others[0]), look(others[1])], ["c7", "c1"], "{id:?}");
         assert_eq!(look("be-kd-ods"), "c3", "{id:?}");
+    }
+}
+
+/// What a method of one's own perturbs has a panel, a group of marks whose label is no wider than it, and a number.
+#[test]
+fn perturbations_outside_the_paper_are_shown() {
+    const NAME: &str = "be-kd-neighbours-probe";
+    let out = tempfile::tempdir().unwrap();
+    make_records(out.path(), "quick");
+    let folder = out.path().join("quick-laptop");
+    for (row, seed) in [TEACHERS].into_iter().chain(STUDENTS).flat_map(|row| SEEDS.map(|seed| (row, seed))) {
+        let mut made = made_analysis(row, seed);
+        if let Some(seen) = made.diversity.get(&Set::Ods).cloned() {
+            made.diversity.insert(Set::Method(NAME.to_owned()), seen);
+        }
+        made.write(&analysis::path(&folder, row, seed)).unwrap();
+    }
+    let figures = section(&folder).figures;
+    let of = |id: Id| figures.iter().find(|figure| figure.id == id).unwrap();
+    let number = &of(Id::DiversityTeachers).number;
+    assert!(number.ends_with(&format!(" with {NAME}")), "{number}");
+    let svg = |id: Id| of(id).drawing.as_ref().unwrap().svg("a figure");
+    for id in [Id::DiversityTeachers, Id::DiversityStudents] {
+        assert!(svg(id).contains(&format!(">training, {NAME}<")), "{id:?}");
+    }
+    for line in [">be-kd-<", ">neighbours-<", ">probe<"] {
+        assert!(svg(Id::DiversityStudents).contains(line), "{line}");
     }
 }
 

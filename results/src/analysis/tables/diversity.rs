@@ -1,10 +1,12 @@
 //! Figure 3: diversity by confidence.
 
+use std::collections::BTreeSet;
+
 use metrics::Binned;
 
 use super::source::Source;
 use super::{average, deviation, mean, spread};
-use crate::analysis::{Diversity, Set};
+use crate::analysis::{Analysis, Diversity, Set};
 use crate::sheet::{Sheet, full};
 
 /// Bins of the confidence.
@@ -28,23 +30,20 @@ impl Diversity {
 }
 
 /// The images that a row's members are asked about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Images {
     Training(Set),
     Test,
 }
 
 impl Images {
-    /// All, in the order of lines and panels.
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Training(Set::Clean),
-        Self::Training(Set::Gaussian),
-        Self::Training(Set::Ods),
-        Self::Training(Set::ConfOds),
-        Self::Test,
-    ];
+    /// Those of `analyses` and the test images, in the order of lines and panels.
+    pub(crate) fn of(analyses: &[Analysis]) -> Vec<Self> {
+        let stored: BTreeSet<&Set> = analyses.iter().flat_map(|one| one.diversity.keys()).collect();
+        stored.into_iter().cloned().map(Self::Training).chain([Self::Test]).collect()
+    }
 
-    fn name(self) -> &'static str {
+    fn name(&self) -> &str {
         match self {
             Self::Training(set) => set.name(),
             Self::Test => "test",
@@ -57,8 +56,9 @@ impl Images {
 /// least 0.1% of their images in it.
 pub fn diversity(source: &Source) -> Sheet {
     let (mut lines, mut csv) = (Vec::new(), Vec::new());
+    let all = Images::of(&source.analyses);
     for row in source.rows() {
-        for images in Images::ALL {
+        for images in &all {
             let seeds = binned(source, row, images);
             if seeds.is_empty() {
                 continue;
@@ -102,8 +102,7 @@ pub fn diversity(source: &Source) -> Sheet {
         notes: vec![
             "Mean pairwise KL between members in nats: over all images (mean-KLD), and in bins of the confidence of their \
              mean prediction, with the bin's share of the images; means over seeds, a bin's KL over those that have at least 0.1% of their \
-             images in it. clean, gaussian, ods and conf-ods are \
-             training images."
+             images in it. Where not test images they are training images: clean, and as the methods perturb them."
                 .to_owned(),
         ],
         csv_header: "experiment,row,images,seeds,low,high,share,share_std,kl,kl_std",
@@ -112,10 +111,10 @@ pub fn diversity(source: &Source) -> Sheet {
 }
 
 /// The bins of `row` on `images`, a seed each.
-fn binned(source: &Source, row: &str, images: Images) -> Vec<Binned> {
+fn binned(source: &Source, row: &str, images: &Images) -> Vec<Binned> {
     match images {
         Images::Training(set) => {
-            source.of(row).filter_map(|one| one.diversity.get(&set)).map(Diversity::binned).collect()
+            source.of(row).filter_map(|one| one.diversity.get(set)).map(Diversity::binned).collect()
         }
         Images::Test => source
             .tested

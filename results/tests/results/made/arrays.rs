@@ -19,7 +19,7 @@ fn matrix(name: &str, rows: usize, columns: usize) -> Matrix {
 
 /// Arrays of random numbers: a row's diversity alone.
 pub(crate) fn analysis(row: &str, seed: u64) -> Analysis {
-    let diversity = |set: Set| Diversity {
+    let diversity = |set: &Set| Diversity {
         confidence: uniforms(&format!("{row} {seed} {} confidence", set.name()), 20),
         kl: uniforms(&format!("{row} {seed} {} kl", set.name()), 20),
     };
@@ -28,7 +28,8 @@ pub(crate) fn analysis(row: &str, seed: u64) -> Analysis {
         seed,
         cost: Cost { forward_flops: 123_456_789_012, parameters: 1_000 },
         models: BTreeMap::from([(row.to_owned(), "00ff".to_owned())]),
-        diversity: Set::ALL.map(|set| (set, diversity(set))).into(),
+        perturbations: BTreeMap::new(),
+        diversity: Set::PAPER.map(|set| (set.clone(), diversity(&set))).into(),
         confidence: None,
         transfer: None,
         remainder: None,

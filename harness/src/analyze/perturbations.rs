@@ -1,0 +1,123 @@
+//! The perturbations that analyses see networks through: the paper's, and those of every further method that has settings in
+//! the experiment, whatever is trained.
+
+use std::collections::BTreeMap;
+
+use methods::Method;
+use methods::be_kd_ods::BeKdOds;
+use results::analysis::{Analysis, Set};
+use toml::Table;
+
+use crate::config::Config;
+use crate::plan;
+
+/// The methods whose perturbations every experiment has, in the order of tables, and what their images are called.
+const PAPER: [(&str, Set); 3] =
+    [("be-kd-gaussian", Set::Gaussian), ("be-kd-ods", Set::Ods), ("be-kd-conf-ods", Set::ConfOds)];
+
+/// What the images are called that `method` perturbs.
+pub fn set(method: &str) -> Set {
+    let paper = PAPER.into_iter().find(|(name, _)| *name == method);
+    paper.map_or_else(|| Set::Method(method.to_owned()), |(_, set)| set)
+}
+
+/// Whether the analyses need the settings of `method`, whatever is trained.
+pub fn always(method: &str) -> bool {
+    PAPER.iter().any(|(name, _)| *name == method)
+}
+
+/// A method that perturbs, and the images that it makes.
+pub struct Perturbing {
+    /// What its images are called.
+    pub set: Set,
+    /// The method.
+    pub method: Box<dyn Method>,
+    /// Its settings.
+    pub settings: Table,
+}
+
+/// Every perturbation of an experiment, in the order of tables.
+///
+/// # Errors
+/// Settings that cannot be read; a resolved configuration has none.
+pub fn of(config: &Config) -> anyhow::Result<Vec<Perturbing>> {
+    let others = config.method.keys().map(String::as_str).filter(|name| !always(name));
+    let mut all = Vec::new();
+    for name in PAPER.into_iter().map(|(name, _)| name).chain(others) {
+        let method = plan::method(config, name)?;
+        if method.perturbation().is_some() {
+            let settings = config.method.get(name).cloned().unwrap_or_default();
+            all.push(Perturbing { set: set(name), method, settings });
+        }
+    }
+    Ok(all)
+}
+
+/// ODS with its settings.
+///
+/// # Errors
+/// As [`of`].
+pub fn ods(config: &Config) -> anyhow::Result<BeKdOds> {
+    Ok(config.method.get("be-kd-ods").cloned().unwrap_or_default().try_into()?)
+}
+
+/// Settings by the names of the sets of images that they make, as analyses keep them.
+pub type Settings = BTreeMap<String, Table>;
+
+/// The settings of every perturbation of an experiment.
+///
+/// # Errors
+/// As [`of`].
+pub fn settings(config: &Config) -> anyhow::Result<Settings> {
+    let all = of(config)?.into_iter();
+    Ok(all.map(|one| (one.set.name().to_owned(), one.settings)).collect())
+}
+
+/// Whether `analysis` saw its networks through every perturbation of these `settings`. One of an earlier version, which did not
+/// keep them, is believed.
+pub fn are_of(settings: &Settings, analysis: &Analysis) -> bool {
+    let sets = &analysis.diversity;
+    settings.iter().all(|(name, wanted)| match analysis.perturbations.get(name) {
+        Some(made) => made == wanted,
+        None => sets.is_empty() || sets.contains_key(&Set::named(name)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use results::analysis::{Cost, Diversity};
+
+    use super::*;
+
+    fn analysis(sets: &[Set], perturbations: Settings) -> Analysis {
+        Analysis {
+            row: "be-kd".to_owned(),
+            seed: 1,
+            cost: Cost { forward_flops: 0, parameters: 0 },
+            models: BTreeMap::new(),
+            perturbations,
+            diversity: sets.iter().map(|set| (set.clone(), Diversity::default())).collect(),
+            confidence: None,
+            transfer: None,
+            remainder: None,
+            jacobian: None,
+        }
+    }
+
+    /// A method of one's own asks for an analysis that has its images; another step for one with that step; an analysis that
+    /// keeps no settings is believed; one network has no images to lack.
+    #[test]
+    fn an_analysis_is_of_the_settings_that_it_keeps() {
+        let with = |eta: f64| Table::from_iter([("eta".to_owned(), eta.into())]);
+        let settings =
+            |own: f64| Settings::from([("ods".into(), with(1.0)), ("be-kd-probe".into(), with(own))]);
+        let (ods, own) = (Set::Ods, set("be-kd-probe"));
+        assert_eq!((own.name(), set("be-kd-ods")), ("be-kd-probe", Set::Ods));
+        let kept = analysis(&[ods.clone(), own.clone()], settings(1.0));
+        assert!(are_of(&settings(1.0), &kept));
+        assert!(!are_of(&settings(2.0), &kept));
+        assert!(are_of(&settings(2.0), &analysis(&[ods.clone(), own], Settings::new())));
+        assert!(!are_of(&settings(2.0), &analysis(&[ods], Settings::new())));
+        assert!(are_of(&settings(2.0), &analysis(&[], Settings::new())));
+    }
+}
