@@ -25,14 +25,12 @@ mod reliability;
 mod scale;
 mod sources;
 pub(crate) mod style;
-mod tested;
 mod transfer;
 
 use std::collections::BTreeMap;
 
 pub use drawing::Drawing;
 pub use sources::{Run, Sources};
-pub use tested::Tested;
 
 use crate::check::Finding;
 use crate::table::{Bound, Cell};

@@ -11,6 +11,7 @@
 //! * [`sheet`]: small tables in every format.
 //! * [`timing`]: what an epoch of each row took.
 //! * [`rows`]: the names of a table's rows, and their order.
+//! * [`tested`]: what a row's test predictions say, example by example.
 //! * [`tensorboard`]: the epochs and scores as event files.
 
 #![forbid(unsafe_code)]
@@ -29,6 +30,7 @@ pub mod rows;
 pub mod sheet;
 pub mod table;
 pub mod tensorboard;
+pub mod tested;
 pub mod timing;
 
 pub use column::Column;

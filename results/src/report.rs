@@ -18,7 +18,7 @@ pub use page::page;
 
 use std::path::Path;
 
-use crate::analysis::tables::{self as analyses, Source};
+use crate::analysis::tables as analyses;
 use crate::check::claims::evaluate;
 use crate::check::{Finding, Verdict};
 use crate::compare::{self, BASELINE, Difference, REPLICATES};
@@ -53,13 +53,13 @@ impl Section {
         let experiment = table.experiments.into_iter().next().ok_or_else(none)?;
         let sources = Sources::read(folder, &experiment)?;
         let differences = compare::compare(folder, BASELINE, REPLICATES)?;
-        let source = Source::read(folder)?;
+        let source = &sources.source;
         let sheets = [
-            ("confidence", analyses::confidence(&source)),
-            ("diversity", analyses::diversity(&source)),
-            ("transfer", analyses::transfer(&source)),
-            ("jacobian", analyses::jacobian(&source)),
-            ("remainder", analyses::remainder(&source)),
+            ("confidence", analyses::confidence(source)),
+            ("diversity", analyses::diversity(source)),
+            ("transfer", analyses::transfer(source)),
+            ("jacobian", analyses::jacobian(source)),
+            ("remainder", analyses::remainder(source)),
         ];
         let paired = (PAIRED, compare::sheet(&experiment.folder, BASELINE, &differences));
         Ok(Self {

@@ -11,7 +11,6 @@ use super::sources::Sources;
 use super::style::{self, Style};
 use super::{Drawing, Figure, Id, NO_ANALYSES, ends, estimate, over_seeds, seeds};
 use crate::check::claims::above;
-use crate::rows;
 use crate::table::Cell;
 
 /// Bins of the histogram.
@@ -65,7 +64,7 @@ fn training(sources: &Sources) -> BTreeMap<u64, Vec<f64>> {
 /// Every teacher's confidences on test images, by seed.
 fn test(sources: &Sources) -> BTreeMap<u64, Vec<f64>> {
     let mut all: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
-    for tested in sources.tested.iter().filter(|tested| rows::teacher_index(&tested.row).is_some()) {
+    for tested in sources.source.teachers() {
         all.entry(tested.seed).or_default().extend(&tested.confidence);
     }
     all

@@ -48,15 +48,8 @@ impl Diversity {
                 .filter_map(|analysis| Some((analysis.seed, analysis.diversity.get(set)?.binned())))
                 .collect(),
             Images::Test => {
-                let ensemble = sources.ensemble();
-                let row = if row == crate::analysis::TEACHERS { ensemble.as_str() } else { row };
                 let several = sources.tested(row).filter(|tested| tested.members > 1);
-                several
-                    .map(|tested| {
-                        let both = tested.confidence.iter().copied().zip(tested.kl.iter().copied());
-                        (tested.seed, Binned::new(both, BINS))
-                    })
-                    .collect()
+                several.map(|tested| (tested.seed, tested.binned())).collect()
             }
         };
         (!by_seed.is_empty()).then_some(Self(by_seed))

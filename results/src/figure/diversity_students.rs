@@ -24,7 +24,7 @@ const GAP: f64 = 5.0;
 type Student<'a> = ((&'a str, Style), Vec<(Images, Diversity)>);
 
 pub(super) fn figure(sources: &Sources) -> Figure {
-    let all = Images::of(&sources.analyses);
+    let all = Images::of(&sources.source.analyses);
     let of = |row| {
         let with = |images: &Images| Some((images.clone(), Diversity::of(sources, row, images)?));
         all.iter().filter_map(with).collect()

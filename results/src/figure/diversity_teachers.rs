@@ -19,7 +19,8 @@ pub(super) fn figure(sources: &Sources) -> Figure {
         let diversity = Diversity::of(sources, TEACHERS, &images)?;
         Some((images, diversity))
     };
-    let found: Vec<(Images, Diversity)> = Images::of(&sources.analyses).into_iter().filter_map(of).collect();
+    let found: Vec<(Images, Diversity)> =
+        Images::of(&sources.source.analyses).into_iter().filter_map(of).collect();
     let has_training = found.iter().any(|(images, _)| *images != Images::Test);
     let [clean, gaussian, ods] = [Set::Clean, Set::Gaussian, Set::Ods].map(|set| on_training(sources, set));
     let mean = |by_seed| over_seeds(by_seed).map(|cell| estimate(cell, 3));

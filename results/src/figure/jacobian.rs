@@ -88,7 +88,7 @@ fn seed_medians(sources: &Sources, row: &str, space: Space, of: fn(&Match) -> &M
 
 /// How the Jacobians were computed, where they are estimates.
 fn estimator(sources: &Sources) -> String {
-    let all = || sources.analyses.iter().filter_map(|analysis| analysis.jacobian.as_ref());
+    let all = || sources.source.analyses.iter().filter_map(|analysis| analysis.jacobian.as_ref());
     let projections = all().find_map(|found| match found.estimator {
         Estimator::Exact => None,
         Estimator::Projections(count) => Some(count),

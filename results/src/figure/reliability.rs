@@ -9,9 +9,9 @@ use super::legend::{self, Key};
 use super::panel::{Axes, BELOW, Grid, Panel};
 use super::sources::Sources;
 use super::style::Style;
-use super::tested::Tested;
 use super::{Drawing, Figure, Id, ends, estimate, over_seeds, seeds, style};
 use crate::check::claims::{Relation, compare};
+use crate::tested::Tested;
 use crate::{Column, rows};
 
 /// A bin of fewer examples than this part of all is left out of the drawing: its accuracy is mostly noise.

@@ -6,11 +6,12 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::style::{self, Style};
-use super::tested::{self, Tested};
-use crate::analysis::{self, Analysis, TEACHERS};
+use crate::analysis::tables::Source;
+use crate::analysis::{Analysis, TEACHERS};
 use crate::check::claims::TrainKld;
 use crate::record::{EpochRow, Record, RunInfo, TimingRow, scan};
 use crate::table::{Cell, Experiment};
+use crate::tested::Tested;
 use crate::{Column, Result, rows};
 
 /// The records of one `<experiment>-<preset>` folder, as figures and the report need them.
@@ -22,10 +23,8 @@ pub struct Sources {
     pub train_kld: TrainKld,
     /// What was run, in the order of the tables.
     pub runs: Vec<Run>,
-    /// Test predictions of the students, the first M teachers and their ensemble.
-    pub tested: Vec<Tested>,
-    /// The stored analyses; empty for records that lack them.
-    pub analyses: Vec<Analysis>,
+    /// Analyses, and what test predictions say.
+    pub source: Source,
 }
 
 /// One record without its predictions.
@@ -40,43 +39,30 @@ pub struct Run {
 }
 
 impl Sources {
-    /// Reads the records of `experiment`, which lie in `folder`. Of several rows only those of the table are read.
+    /// Reads the records of `experiment`, which lie in `folder`.
     ///
     /// # Errors
     /// Where a record or an analysis is missing something or is damaged.
     pub fn read(folder: &Path, experiment: &Experiment) -> Result<Self> {
         let paths = scan(folder)?;
         let records = paths.iter().map(|path| Record::open(&path.dir)).collect::<Result<Vec<_>>>()?;
-        let members = experiment.members.unwrap_or_else(|| experiment.ensemble());
-        let mut by_seed: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
-        for record in &records {
-            by_seed.entry(record.info().seed).or_default().push(record.clone());
-        }
-        // A seed at a time: predictions are large, what is kept of them is not.
-        let tested = by_seed
-            .values()
-            .map(|records| tested::of_seed(records, members))
-            .collect::<Result<Vec<_>>>()?
-            .concat();
-        let analyses = analysis::scan(folder)?;
-        let teachers = analyses.iter().filter(|analysis| analysis.row == TEACHERS);
+        let source = Source::read(folder)?;
         Ok(Self {
             experiment: experiment.clone(),
             runs: records.par_iter().map(Run::read).collect::<Result<_>>()?,
-            tested,
-            train_kld: teachers.map(|one| (one.seed, one.train_kld())).collect(),
-            analyses,
+            train_kld: source.of(TEACHERS).map(|one| (one.seed, one.train_kld())).collect(),
+            source,
         })
     }
 
     /// How many teachers a student learns from: M.
     pub(super) fn members(&self) -> usize {
-        self.experiment.members.unwrap_or_else(|| self.experiment.ensemble())
+        self.source.members
     }
 
     /// The row of the ensemble that students learn from.
     pub(super) fn ensemble(&self) -> String {
-        rows::ensemble(self.members())
+        self.source.ensemble()
     }
 
     /// The names of the students that have records, in the tables' order.
@@ -111,12 +97,12 @@ impl Sources {
 
     /// The test predictions of a row, a seed each.
     pub(super) fn tested(&self, row: &str) -> impl Iterator<Item = &Tested> {
-        self.tested.iter().filter(move |tested| tested.row == row)
+        self.source.tested(row)
     }
 
     /// The stored analyses of a row, a seed each.
     pub(super) fn analyses(&self, row: &str) -> impl Iterator<Item = &Analysis> {
-        self.analyses.iter().filter(move |analysis| analysis.row == row)
+        self.source.of(row)
     }
 
     /// The stored analyses of the teachers, a seed each.

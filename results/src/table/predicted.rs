@@ -35,6 +35,15 @@ impl<'a> Predicted<'a> {
         self.teachers
     }
 
+    /// These teachers, each by itself.
+    pub(crate) fn alone(&self) -> impl Iterator<Item = Candidate<'_>> {
+        (1..=self.teachers).filter_map(|n| {
+            let row = rows::teacher(n);
+            let Predictions { val, test } = of(&self.records, &row)?;
+            Some(Candidate { val: val.into(), test: test.into(), row })
+        })
+    }
+
     /// The rows: `de-1` .. `de-<teachers>`, then the students.
     pub(crate) fn candidates(&self) -> Vec<Candidate<'_>> {
         let one = of(&self.records, &rows::teacher(1));

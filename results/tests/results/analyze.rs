@@ -97,6 +97,22 @@ fn bins_add_up_to_the_mean() {
     assert!((number(test[0][8]) - (mean(1) + mean(2)) / 2.0).abs() < 1e-9, "{test:?}");
 }
 
+/// With more teachers than M and no student the test images are asked of the same M as the training images.
+#[test]
+fn more_teachers_than_members_leave_the_first() {
+    let out = tempfile::tempdir().unwrap();
+    for row in ["teacher-1", "teacher-2", "teacher-3", "teacher-4"] {
+        Made::new("quick", "smoke", row, 1).write(out.path());
+    }
+    let folder = out.path().join("quick-smoke");
+    made::teachers_analysis(1).write(&analysis::path(&folder, "teachers", 1)).unwrap();
+    let source = Source::read(&folder).unwrap();
+    let rows: Vec<&str> = source.tested.iter().map(|tested| tested.row.as_str()).collect();
+    assert_eq!((source.members, rows), (2, vec!["teacher-1", "teacher-2", "de-2"]));
+    fs::remove_dir_all(folder.join(analysis::FOLDER)).unwrap();
+    assert_eq!(Source::read(&folder).unwrap().members, 4);
+}
+
 /// Records without arrays still have their test images.
 #[test]
 fn records_without_arrays_give_what_predictions_give() {

@@ -1,5 +1,7 @@
 //! Figure 1: how sure the teachers are of their training images.
 
+use std::collections::BTreeMap;
+
 use metrics::Binned;
 
 use super::source::Source;
@@ -21,12 +23,12 @@ pub fn confidence(source: &Source) -> Sheet {
         .filter_map(|one| one.confidence.as_ref())
         .map(|stored| shares(&mut stored.values().iter().map(|value| f64::from(*value))))
         .collect();
-    let test: Vec<Vec<f64>> = source
-        .tested
-        .iter()
-        .filter(|tested| tested.row == TEACHERS)
-        .map(|tested| shares(&mut tested.confidence.iter().copied()))
-        .collect();
+    let mut teachers: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+    for tested in source.teachers() {
+        teachers.entry(tested.seed).or_default().extend(&tested.confidence);
+    }
+    let test: Vec<Vec<f64>> =
+        teachers.values().map(|confidences| shares(&mut confidences.iter().copied())).collect();
     let edge = |bin: usize| bin as f64 / BINS as f64;
     let (mut lines, mut csv) = (Vec::new(), Vec::new());
     for bin in 0..BINS {

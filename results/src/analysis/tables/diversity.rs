@@ -8,6 +8,7 @@ use super::source::Source;
 use super::{average, deviation, mean, spread};
 use crate::analysis::{Analysis, Diversity, Set};
 use crate::sheet::{Sheet, full};
+use crate::tested::Tested;
 
 /// Bins of the confidence.
 pub(crate) const BINS: usize = 10;
@@ -26,6 +27,13 @@ impl Diversity {
     pub(crate) fn binned(&self) -> Binned {
         let pairs = self.confidence.iter().zip(&self.kl);
         Binned::new(pairs.map(|(confidence, kl)| (f64::from(*confidence), f64::from(*kl))), BINS)
+    }
+}
+
+impl Tested {
+    /// The same of test images.
+    pub(crate) fn binned(&self) -> Binned {
+        Binned::new(self.confidence.iter().copied().zip(self.kl.iter().copied()), BINS)
     }
 }
 
@@ -116,12 +124,10 @@ fn binned(source: &Source, row: &str, images: &Images) -> Vec<Binned> {
         Images::Training(set) => {
             source.of(row).filter_map(|one| one.diversity.get(set)).map(Diversity::binned).collect()
         }
-        Images::Test => source
-            .tested
-            .iter()
-            .filter(|tested| tested.row == row)
-            .map(|tested| Binned::new(tested.diversity.iter().copied(), BINS))
-            .collect(),
+        Images::Test => {
+            let several = source.tested(row).filter(|tested| tested.members > 1);
+            several.map(Tested::binned).collect()
+        }
     }
 }
 

@@ -1,13 +1,12 @@
-//! What the tables of one experiment are made from.
+//! What the tables and figures of one experiment are made from, beside its scores.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use metrics::{Probs, pairwise_kl};
-
 use crate::analysis::{Analysis, TEACHERS, scan as scan_analyses};
-use crate::record::{Record, RecordPath, scan};
-use crate::table::{Candidate, Predicted};
+use crate::record::{Record, scan};
+use crate::table::Predicted;
+use crate::tested::{Tested, of_seed};
 use crate::{Error, Result, rows};
 
 /// The stored analyses of an experiment, and what its test predictions say.
@@ -15,21 +14,12 @@ use crate::{Error, Result, rows};
 pub struct Source {
     /// The experiment's folder's name, such as `quick-smoke`.
     pub folder: String,
+    /// How many teachers a student learns from: M, the most where seeds differ.
+    pub members: usize,
     /// The stored analyses; empty for records that lack them.
     pub analyses: Vec<Analysis>,
-    pub(super) tested: Vec<Tested>,
-}
-
-/// The members of a row on the test images of one seed.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Tested {
-    /// [`TEACHERS`] or a student of several subnetworks.
-    pub(super) row: String,
-    pub(super) seed: u64,
-    /// Largest probability of the mean prediction, and mean pairwise KL, image by image.
-    pub(super) diversity: Vec<(f64, f64)>,
-    /// Each member's largest probability on every image.
-    pub(super) confidence: Vec<f64>,
+    /// Test predictions of the students, the first M teachers and their ensemble.
+    pub tested: Vec<Tested>,
 }
 
 impl Source {
@@ -38,69 +28,67 @@ impl Source {
     /// # Errors
     /// Where a record or an analysis is damaged, or there are no records.
     pub fn read(folder: &Path) -> Result<Self> {
-        let analyses = scan_analyses(folder)?;
-        let mut by_seed: BTreeMap<u64, Vec<RecordPath>> = BTreeMap::new();
-        let mut name = String::new();
+        let mut source =
+            Self { folder: String::new(), members: 0, analyses: scan_analyses(folder)?, tested: Vec::new() };
+        let mut by_seed: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
         for path in scan(folder)? {
-            name.clone_from(&path.folder);
-            by_seed.entry(path.seed).or_default().push(path);
+            by_seed.entry(path.seed).or_default().push(Record::open(&path.dir)?);
+            source.folder = path.folder;
         }
         if by_seed.is_empty() {
             return Err(Error::NoRecords { root: folder.to_owned() });
         }
-        let mut tested = Vec::new();
-        for (seed, paths) in by_seed {
-            let records = paths.iter().map(|path| Record::open(&path.dir)).collect::<Result<Vec<_>>>()?;
-            tested.extend(of_seed(seed, &Predicted::read(&records)?, &analyses)?);
+        // A seed at a time: predictions are large, what is kept of them is not.
+        for (seed, records) in by_seed {
+            let predicted = Predicted::read(&records)?;
+            let members = source.members_of(seed, &predicted);
+            source.members = source.members.max(members);
+            source.tested.extend(of_seed(&predicted, seed, members)?);
         }
-        Ok(Self { folder: name, analyses, tested })
+        Ok(source)
+    }
+
+    /// M of a seed: what a student has, else what is stored of the teachers, else all of them.
+    fn members_of(&self, seed: u64, predicted: &Predicted<'_>) -> usize {
+        let student =
+            predicted.candidates()[predicted.teachers()..].iter().map(|student| student.test.m).max();
+        let stored = || {
+            let of_seed = self.of(TEACHERS).filter(|one| one.seed == seed);
+            of_seed.filter_map(|one| one.confidence.as_ref()).map(|confidence| confidence.len()).next()
+        };
+        student.filter(|&members| members > 1).or_else(stored).unwrap_or(predicted.teachers())
+    }
+
+    /// The ensemble that students learn from, `de-<M>`.
+    pub(crate) fn ensemble(&self) -> String {
+        rows::ensemble(self.members)
     }
 
     /// The stored analyses of `row`, a seed each.
-    pub(super) fn of(&self, row: &str) -> impl Iterator<Item = &Analysis> {
+    pub(crate) fn of(&self, row: &str) -> impl Iterator<Item = &Analysis> {
         self.analyses.iter().filter(move |analysis| analysis.row == row)
     }
 
-    /// The rows that have a stored analysis or test predictions of several members, the teachers' first.
+    /// The test predictions of `row`, a seed each; [`TEACHERS`] is the ensemble.
+    pub(crate) fn tested(&self, row: &str) -> impl Iterator<Item = &Tested> {
+        let row = if row == TEACHERS { self.ensemble() } else { row.to_owned() };
+        self.tested.iter().filter(move |tested| tested.row == row)
+    }
+
+    /// The test predictions of the first M teachers, each by itself.
+    pub(crate) fn teachers(&self) -> impl Iterator<Item = &Tested> {
+        self.tested.iter().filter(|tested| rows::teacher_index(&tested.row).is_some())
+    }
+
+    /// [`TEACHERS`] and the students, in the tables' order.
     pub(super) fn rows(&self) -> Vec<&str> {
-        let stored = self.analyses.iter().map(|analysis| analysis.row.as_str());
-        let mut rows: Vec<&str> =
-            stored.chain(self.tested.iter().map(|tested| tested.row.as_str())).collect();
+        let students = self.tested.iter().map(|tested| tested.row.as_str());
+        let students = students
+            .filter(|row| rows::teacher_index(row).is_none() && rows::ensemble_index(row).is_none())
+            .chain(self.analyses.iter().map(|analysis| analysis.row.as_str()));
+        let mut rows: Vec<&str> = students.chain([TEACHERS]).collect();
         rows.sort_by_cached_key(|row| (*row != TEACHERS, rows::order(row)));
         rows.dedup();
         rows
     }
-}
-
-/// The first M teachers together and the students of several subnetworks; M as stored, else as many as a student has.
-fn of_seed(seed: u64, predicted: &Predicted<'_>, analyses: &[Analysis]) -> Result<Vec<Tested>> {
-    let candidates = predicted.candidates();
-    let (ensembles, students) = candidates.split_at(predicted.teachers());
-    let stored = analyses.iter().filter(|one| one.seed == seed).find_map(|one| one.confidence.as_ref());
-    let members = stored.map(|confidence| confidence.len()).or(students.iter().map(|one| one.test.m).max());
-    let ensemble = ensembles.iter().find(|one| Some(one.test.m) == members).or(ensembles.last());
-    let rows = ensemble
-        .map(|one| (TEACHERS, one))
-        .into_iter()
-        .chain(students.iter().map(|one| (one.row.as_str(), one)));
-    rows.filter(|(_, one)| one.test.m > 1)
-        .map(|(row, one)| {
-            let what = format!("{row} of seed {seed}");
-            tested(row, seed, one).map_err(|source| Error::Score { what, source })
-        })
-        .collect()
-}
-
-fn tested(row: &str, seed: u64, candidate: &Candidate<'_>) -> metrics::Result<Tested> {
-    let test = &candidate.test;
-    let kl = pairwise_kl(test.logits, test.m, test.n, test.k)?;
-    let confidence = test.probs()?.confidences();
-    // Every member's every image as an example of one network.
-    let alone = Probs::mean_of_members(test.logits, 1, test.m * test.n, test.k)?;
-    Ok(Tested {
-        row: row.to_owned(),
-        seed,
-        diversity: confidence.into_iter().zip(kl).collect(),
-        confidence: alone.confidences(),
-    })
 }
