@@ -41,8 +41,8 @@ impl Method for BeKdConfOds {
 }
 
 impl Perturbation for BeKdConfOds {
-    fn perturb(&self, images: &Tensor, context: &Context<'_>) -> Result<Tensor> {
-        let directions = ods(context.teachers, images, context.noise, context.groups, self.tau)?;
+    fn perturb(&self, batch: &Batch, context: &Context<'_>) -> Result<Tensor> {
+        let directions = ods(context.teachers, &batch.images, context.noise, context.groups, self.tau)?;
         directions.perturb_by_confidence(self.eta)
     }
 }

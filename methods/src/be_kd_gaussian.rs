@@ -41,7 +41,7 @@ impl Method for BeKdGaussian {
 }
 
 impl Perturbation for BeKdGaussian {
-    fn perturb(&self, images: &Tensor, context: &Context<'_>) -> Result<Tensor> {
-        gaussian(images, context.noise, self.eta)
+    fn perturb(&self, batch: &Batch, context: &Context<'_>) -> Result<Tensor> {
+        gaussian(&batch.images, context.noise, self.eta)
     }
 }

@@ -55,7 +55,7 @@ pub fn one_to_one(
     check_one_to_one(step)?;
     let mode = Mode::Train { groups: step.groups };
     let context = Context { teachers: step.teachers, groups: step.groups, noise: step.noise };
-    let perturbed = perturbation.map(|by| by.perturb(&batch.images, &context)).transpose()?;
+    let perturbed = perturbation.map(|by| by.perturb(batch, &context)).transpose()?;
     let target = teachers_beside(step.teachers, perturbed.as_ref().unwrap_or(&batch.images))?;
     let logits = step.student.logits(&batch.images, mode)?;
     let distilled = match &perturbed {

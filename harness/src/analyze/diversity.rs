@@ -38,9 +38,9 @@ fn measure(
     predict: impl Fn(&Tensor) -> nn::Result<Tensor>,
 ) -> anyhow::Result<BTreeMap<Set, Diversity>> {
     let mut found: BTreeMap<Set, Diversity> = BTreeMap::new();
-    inputs.for_each_batch(|step, images| {
-        for (set, images) in inputs.sets(step, images)? {
-            let Batch { logits, m, n, k } = Batch::of(&predict(&images)?)?;
+    inputs.for_each_batch(|step, batch| {
+        for (set, images) in inputs.sets(step, batch)? {
+            let Logits { logits, m, n, k } = Logits::of(&predict(&images)?)?;
             let diversity = found.entry(set.clone()).or_default();
             let confidences = Probs::mean_of_members(&logits, m, n, k)?.confidences();
             diversity.confidence.extend(confidences.into_iter().map(|confidence| confidence as f32));
@@ -58,9 +58,9 @@ fn measure(
 /// As [`of_student`].
 pub fn confidence(teachers: &[Network], inputs: &Inputs<'_>) -> anyhow::Result<Matrix> {
     let mut found = vec![Vec::new(); teachers.len()];
-    inputs.for_each_batch(|_, images| {
+    inputs.for_each_batch(|_, batch| {
         for (teacher, found) in teachers.iter().zip(&mut found) {
-            let Batch { logits, m, n, k } = Batch::of(&teacher.frozen_logits(images, Mode::Eval)?)?;
+            let Logits { logits, m, n, k } = Logits::of(&teacher.frozen_logits(&batch.images, Mode::Eval)?)?;
             let confidences = Probs::mean_of_members(&logits, m, n, k)?.confidences();
             found.extend(confidences.into_iter().map(|confidence| confidence as f32));
         }
@@ -80,10 +80,10 @@ pub fn transfer(teachers: &[Network], inputs: &Inputs<'_>) -> anyhow::Result<Opt
     }
     // The last row is that of clean images.
     let mut sums = vec![0.0; (members + 1) * members];
-    inputs.for_each_batch(|step, images| {
+    inputs.for_each_batch(|step, batch| {
         for (by, sums) in sums.chunks_exact_mut(members).enumerate() {
-            let images = if by < members { inputs.ods_by(by, step, images)? } else { images.clone() };
-            let Batch { logits, m, n, k } = Batch::of(&teacher_logits(teachers, &images)?)?;
+            let images = if by < members { inputs.ods_by(by, step, batch)? } else { batch.images.clone() };
+            let Logits { logits, m, n, k } = Logits::of(&teacher_logits(teachers, &images)?)?;
             for (sum, kl) in sums.iter_mut().zip(metrics::member_kl(&logits, m, n, k)?) {
                 *sum += kl * n as f64;
             }
@@ -96,14 +96,14 @@ pub fn transfer(teachers: &[Network], inputs: &Inputs<'_>) -> anyhow::Result<Opt
 }
 
 /// Logits (M, B, K) in host memory, member-major.
-struct Batch {
+struct Logits {
     logits: Vec<f32>,
     m: usize,
     n: usize,
     k: usize,
 }
 
-impl Batch {
+impl Logits {
     fn of(logits: &Tensor) -> nn::Result<Self> {
         let (m, n, k) = logits.dims3()?;
         Ok(Self { logits: logits.flatten_all()?.to_vec1()?, m, n, k })

@@ -1,9 +1,9 @@
 //! Training images as the analyses see them: clean, and perturbed by a seed's teachers.
 
 use candle_core::Tensor;
-use methods::Streams;
 use methods::be_kd_ods::BeKdOds;
 use methods::perturb::{Context, Perturbation};
+use methods::{Batch, Streams};
 use nn::Network;
 use random::Stream;
 use results::analysis::Set;
@@ -51,43 +51,46 @@ impl<'a> Inputs<'a> {
         self.rows.len()
     }
 
-    /// Calls `f` with each batch (B, C, H, W) of clean images, as large as a teacher's, and its number.
+    /// Calls `f` with each batch of clean images, as large as a teacher's, and its number.
     ///
     /// # Errors
     /// Those of `f`; failures of the device; a signal.
-    pub fn for_each_batch(
-        &self,
-        mut f: impl FnMut(u64, &Tensor) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+    pub fn for_each_batch(&self, mut f: impl FnMut(u64, &Batch) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let device = &self.session.device.device;
+        let train = &self.session.splits.train;
         let mut rounds = interrupt::Rounds::new();
         for (step, rows) in self.rows.chunks(self.config().teacher.batch).enumerate() {
             rounds.again()?;
-            f(step as u64, &evaluate::gather(&self.session.splits.train, rows, device)?)?;
+            let labels: Vec<u32> = rows.iter().map(|&row| train.labels[row]).collect();
+            let batch = Batch {
+                images: evaluate::gather(train, rows, device)?,
+                labels: Tensor::from_vec(labels, rows.len(), device)?,
+            };
+            f(step as u64, &batch)?;
         }
         Ok(())
     }
 
-    /// Batch `step` of `images` as each set: clean, and perturbed as in training.
+    /// The images of `batch`, number `step`, as each set: clean, and perturbed as in training.
     ///
     /// # Errors
     /// Failures of the device.
-    pub fn sets(&self, step: u64, images: &Tensor) -> anyhow::Result<Vec<(&Set, Tensor)>> {
-        let mut sets = vec![(&Set::Clean, images.clone())];
+    pub fn sets(&self, step: u64, batch: &Batch) -> anyhow::Result<Vec<(&Set, Tensor)>> {
+        let mut sets = vec![(&Set::Clean, batch.images.clone())];
         for Perturbing { set, method, .. } in &self.perturbations {
             if let Some(by) = method.perturbation() {
-                sets.push((set, self.perturb(by, self.teachers, step, images)?));
+                sets.push((set, self.perturb(by, self.teachers, step, batch)?));
             }
         }
         Ok(sets)
     }
 
-    /// Batch `step` of `images` under ODS that `teacher` makes.
+    /// The images of `batch`, number `step`, under ODS that `teacher` makes.
     ///
     /// # Errors
     /// Failures of the device.
-    pub fn ods_by(&self, teacher: usize, step: u64, images: &Tensor) -> anyhow::Result<Tensor> {
-        Ok(self.perturb(&self.ods, &self.teachers[teacher..=teacher], step, images)?)
+    pub fn ods_by(&self, teacher: usize, step: u64, batch: &Batch) -> anyhow::Result<Tensor> {
+        Ok(self.perturb(&self.ods, &self.teachers[teacher..=teacher], step, batch)?)
     }
 
     /// As in training one teacher perturbs each batch-norm group of a batch.
@@ -96,10 +99,10 @@ impl<'a> Inputs<'a> {
         by: &dyn Perturbation,
         teachers: &[Network],
         step: u64,
-        images: &Tensor,
+        batch: &Batch,
     ) -> nn::Result<Tensor> {
         let noise = Streams { seed: self.noise_seed, epoch: 0, step };
-        by.perturb(images, &Context { teachers, groups: self.config().bn_groups, noise: &noise })
+        by.perturb(batch, &Context { teachers, groups: self.config().bn_groups, noise: &noise })
     }
 
     fn config(&self) -> &Config {

@@ -11,19 +11,20 @@ pub use tdiv_sdiv::tdiv_sdiv;
 use candle_core::Tensor;
 use nn::{Network, Result};
 
+use crate::batch::Batch;
 use crate::noise::Noise;
 
-/// How a method perturbs the images that it distills on, where that takes no more than the teachers: analyses see teachers and
-/// students through the same.
+/// How a method perturbs the images that it distills on, where that takes no more than the batch and the teachers: analyses see
+/// teachers and students through the same.
 pub trait Perturbation {
-    /// `images` (B, C, H, W) in [0, 1] as it perturbs them, clipped to that range.
+    /// The images (B, C, H, W) of `batch` as it perturbs them, clipped to [0, 1].
     ///
     /// # Errors
     /// Where there is no teacher and it takes one; the networks' errors otherwise.
-    fn perturb(&self, images: &Tensor, context: &Context<'_>) -> Result<Tensor>;
+    fn perturb(&self, batch: &Batch, context: &Context<'_>) -> Result<Tensor>;
 }
 
-/// What a perturbation may look at beside the images.
+/// What a perturbation may look at beside the batch.
 pub struct Context<'a> {
     /// The trained teachers T_1 .. T_M.
     pub teachers: &'a [Network],

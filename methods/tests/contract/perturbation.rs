@@ -55,7 +55,7 @@ pub(crate) fn is_of_the_step(entry: &Entry) -> Result<(), String> {
     let batch = fixture::batch()?;
     let images = |noise: &Heard| {
         let context = Context { teachers: &teachers, groups: GROUPS, noise };
-        by.perturb(&batch.images, &context).map_err(|e| e.to_string())
+        by.perturb(&batch, &context).map_err(|e| e.to_string())
     };
     let (noise, again) = (Heard::new(), Heard::new());
     let perturbed = images(&noise)?;
