@@ -162,6 +162,82 @@ fn other_perturbations_and_teachers_are_analysed_again() {
     assert!(is_new && words(&of_two)[1] != words(&first)[1], "{first} {of_two}");
 }
 
+/// Each student's arrays are against the teachers that it learned from, whatever M the folder's first record has, and none is
+/// made anew.
+#[test]
+fn every_student_has_its_own_number_of_teachers() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let reproduce = |more: &[&str]| {
+        let output = divkd(folder, &[&["reproduce", "quick", "--preset", "smoke"], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    };
+    // The teachers' records say 2, the student 4.
+    reproduce(&["--methods", "teacher", "--members", "2"]);
+    reproduce(&["--methods", "kd,be-kd"]);
+    let before = stored(folder);
+    for kind in KINDS {
+        let output = divkd(folder, &["analyze", kind]);
+        assert_eq!(text(&output.stderr), "", "{kind}");
+    }
+    assert!(stored(folder) == before);
+    for (path, _) in &before {
+        fs::remove_file(path).unwrap();
+    }
+    analyze(folder, &["diversity"]);
+    assert!(stored(folder) == before);
+}
+
+/// Other teachers under the same names: no array of the earlier ones is shown or kept, however old the files are.
+#[test]
+fn arrays_of_other_teachers_are_made_again_or_left_out() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let train = |folder: &Path, more: &[&str]| {
+        let args = ["reproduce", "quick", "--preset", "smoke", "--methods", "teacher", "--members", "2"];
+        let output = divkd(folder, &[&args[..], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout).lines().find(|line| line.starts_with("train-kld ")).map(str::to_owned)
+    };
+    const FAST: [&str; 2] = ["--set", "teacher.lr=0.1"];
+    // Made before the analysis that is to be replaced.
+    let expected = train(other.path(), &FAST);
+    let slow = train(folder.path(), &[]);
+    assert!(slow.is_some() && slow != expected);
+    for teacher in ["teacher-1", "teacher-2"] {
+        let place = |folder: &Path| folder.join("runs/quick-smoke").join(teacher);
+        fs::remove_dir_all(place(folder.path())).unwrap();
+        fs::rename(place(other.path()), place(folder.path())).unwrap();
+    }
+    let check = divkd(folder.path(), &["check", "runs"]);
+    assert!(
+        text(&check.stderr)
+            .contains("analysis of teachers of seed 1 is left out: it is of another teacher-1")
+    );
+    assert!(text(&check.stdout).contains("no seed has both sides"), "{}", text(&check.stdout));
+
+    // Without weights nothing can be made again, and nothing else is printed.
+    for dir in records(folder.path()) {
+        fs::rename(dir.join(record::MODEL), dir.join("aside")).unwrap();
+    }
+    let args = [&["--executor", "none"], &FAST[..]].concat();
+    assert_eq!(train(folder.path(), &args), None);
+    for dir in records(folder.path()) {
+        fs::rename(dir.join("aside"), dir.join(record::MODEL)).unwrap();
+    }
+    assert_eq!(train(folder.path(), &args), expected);
+
+    // A model that no run kept is not analysed.
+    fs::remove_dir_all(folder.path().join("runs/quick-smoke/analysis")).unwrap();
+    let model =
+        |row: &str| folder.path().join("runs/quick-smoke").join(row).join("seed-1").join(record::MODEL);
+    fs::copy(model("teacher-1"), model("teacher-2")).unwrap();
+    let message = refused(folder.path(), &["confidence"]);
+    assert!(
+        message.contains("teacher-2/seed-1/model.safetensors is not the model that its run kept"),
+        "{message}"
+    );
+}
+
 /// Arrays are kept with the records, and the kept ones give the same tables.
 #[test]
 fn kept_records_give_the_same_tables() {

@@ -297,6 +297,23 @@ fn epochs_scale_every_recipe() {
     assert_eq!(times(&one.teacher), (1, [1, 1, 2], 1, 1));
 }
 
+/// What was asked for one by one would be scaled too: nobody would get it.
+#[test]
+fn times_are_set_or_scaled() {
+    for (preset, set) in [
+        (None, &["epochs=6", "student.epochs=6"][..]),
+        (None, &["teacher.schedule.milestones=[1, 2, 3]", "epochs=6"]),
+        (None, &["epochs=6", "recipe.latent-be.validate_every=2"]),
+        (Some("paper-short"), &["student.epochs=10"]),
+    ] {
+        let text = message(if preset.is_some() { "cifar10" } else { "cifar100" }, preset, set);
+        assert!(text.contains("would be scaled by `epochs = "), "{text}");
+    }
+    assert!(message("cifar10", Some("paper-short"), &["student.epochs=10"]).contains("cifar10.toml:"));
+    resolve("cifar100", None, &["epochs=6", "student.lr=0.1"]).unwrap();
+    resolve("cifar100", None, &["student.epochs=280"]).unwrap();
+}
+
 #[test]
 fn every_preset_resolves_to_this() {
     for experiment in Experiment::built_in() {

@@ -30,6 +30,7 @@
 //! the ensemble ([`Against`]). Diversity on test images follows from the predictions and is not stored. A distance or cosine
 //! is NaN where the teacher's Jacobian vanishes in f32.
 
+mod belong;
 mod cost;
 mod file;
 mod jacobian;
@@ -42,6 +43,7 @@ mod transfer;
 
 use std::collections::BTreeMap;
 
+pub use belong::of_records;
 pub use cost::Cost;
 pub use jacobian::{Against, Estimator, JacobianMatch, Match, MatchError};
 pub use names::{Direction, Set, Space};
@@ -64,7 +66,8 @@ pub struct Analysis {
     pub cost: Cost,
     /// SHA-256 in hexadecimal of each model file that the arrays were computed from, by the row of its record.
     pub models: BTreeMap<String, String>,
-    /// The settings of the method that makes each perturbed [`Set`], by its name. Earlier versions did not keep them.
+    /// The settings of every method that perturbed images for it ([`Set::of`]), by its name. Earlier versions did not keep
+    /// them.
     pub perturbations: BTreeMap<String, toml::Table>,
     /// Diversity of the row's members on training images; empty for a row of one network.
     pub diversity: BTreeMap<Set, Diversity>,

@@ -25,4 +25,4 @@ pub use log::{EpochRow, LogRow, TimingRow};
 pub use place::Place;
 pub use predictions::{Predictions, Split};
 pub use run_info::{DataInfo, RunInfo, SplitRows};
-pub use scan::{RecordPath, folders, real, scan};
+pub use scan::{RecordPath, folders, real, scan, scan_one};

@@ -18,14 +18,14 @@ pub use page::page;
 
 use std::path::Path;
 
+use crate::Result;
 use crate::analysis::tables as analyses;
 use crate::check::claims::evaluate;
 use crate::check::{Finding, Verdict};
 use crate::compare::{self, BASELINE, Difference, REPLICATES};
 use crate::figure::{self, Figure, Sources};
 use crate::sheet::Sheet;
-use crate::table::Table;
-use crate::{Error, Result};
+use crate::table::Experiment;
 
 /// One experiment of a report.
 #[derive(Clone, Debug)]
@@ -46,11 +46,9 @@ impl Section {
     /// Reads, draws and judges the records in `folder`, an experiment's (`<experiment>-<preset>`).
     ///
     /// # Errors
-    /// As [`Table::build`] and [`Sources::read`].
+    /// As [`Experiment::read`] and [`Sources::read`].
     pub fn read(folder: &Path) -> Result<Self> {
-        let table = Table::build(folder)?;
-        let none = || Error::NoRecords { root: folder.to_owned() };
-        let experiment = table.experiments.into_iter().next().ok_or_else(none)?;
+        let experiment = Experiment::read(folder)?;
         let sources = Sources::read(folder, &experiment)?;
         let differences = compare::compare(folder, BASELINE, REPLICATES)?;
         let source = &sources.source;

@@ -8,6 +8,7 @@ mod csv;
 mod format;
 mod grid;
 mod measure;
+mod mixed;
 mod model;
 mod notes;
 mod predicted;

@@ -6,8 +6,8 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use results::analysis::{Set, TEACHERS};
-use results::record::{Record, RecordPath, RunInfo, scan};
+use results::analysis::{self, Analysis, TEACHERS};
+use results::record::{RunInfo, scan_one};
 use results::rows;
 use serde::Deserialize as _;
 
@@ -17,7 +17,7 @@ use super::store::store;
 use crate::config::{Config, Resolved};
 use crate::device::Chosen;
 use crate::plan::Row;
-use crate::train::record;
+use crate::train::record::{self, read_info};
 use crate::train::run::Session;
 use crate::{interrupt, loading};
 
@@ -72,12 +72,11 @@ pub fn fill(
     data_dir: Option<&Path>,
     device: &Chosen,
 ) -> anyhow::Result<Option<Lacking>> {
-    let records = scan(folder)?;
-    let Some(first) = records.first() else { return Ok(None) };
-    let info = Record::open(&first.dir)?.info().clone();
-    let perturbations = of_records(&records, &info);
+    let paths = scan_one(folder)?;
+    let infos = paths.iter().map(|path| read_info(&path.dir)).collect::<anyhow::Result<Vec<_>>>()?;
+    let Some(info) = infos.first() else { return Ok(None) };
     let mut missing = Vec::new();
-    for piece in pieces(&records, members(&info), &perturbations) {
+    for piece in pieces(folder, &infos)? {
         let is_wanted = match needs {
             Needs::Teachers => piece.student.is_none(),
             Needs::Students => piece.student.is_some(),
@@ -90,13 +89,13 @@ pub fn fill(
     let (bare, computable): (Vec<Piece>, Vec<Piece>) =
         missing.into_iter().partition(|piece| piece.lacks(folder).is_some());
     let lacking = |pieces: &[Piece], reason: String| Lacking {
-        folder: first.folder.clone(),
+        folder: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         pieces: pieces.iter().map(|piece| format!("{}/seed-{}", piece.row(), piece.seed)).collect(),
         reason,
         command: format!("divkd reproduce {} --preset {}", info.experiment, info.preset),
     };
     if !computable.is_empty()
-        && let Err(error) = compute(folder, &records, &info, &computable, data_dir, device)
+        && let Err(error) = compute(folder, &infos, &computable, data_dir, device)
     {
         match error.downcast::<NoData>() {
             Ok(NoData(reason)) => return Ok(Some(lacking(&computable, reason))),
@@ -112,19 +111,19 @@ pub fn fill(
 #[error("{0}")]
 struct NoData(String);
 
-/// Loads the data of the records and computes `pieces`.
+/// Loads the data of the records, of which there is at least one, and computes `pieces`.
 fn compute(
     folder: &Path,
-    records: &[RecordPath],
-    info: &RunInfo,
+    infos: &[RunInfo],
     pieces: &[Piece],
     data_dir: Option<&Path>,
     device: &Chosen,
 ) -> anyhow::Result<()> {
-    let resolved = Resolved {
+    let info = &infos[0];
+    let mut resolved = Resolved {
         experiment: info.experiment.clone(),
         preset: info.preset.clone(),
-        config: config(records, info).map_err(|error| NoData(format!("{error:#}")))?,
+        config: config(infos).map_err(|error| NoData(format!("{error:#}")))?,
     };
     let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     ensure!(
@@ -139,36 +138,38 @@ fn compute(
     let splits = loading::splits(&resolved.config.data, data_dir)
         .map_err(|error| NoData(format!("the data cannot be read: {error:#}")))?;
     let data = record::data(&splits);
-    ensure!(
-        (&data.sha256, data.rows) == (&info.data.sha256, info.data.rows),
-        "{}: these are not the data that its records were made from ({}): see `data` in their run.toml",
-        folder.display(),
-        info.data.source
-    );
-    let session = Session {
-        resolved: &resolved,
-        out: folder.parent().unwrap_or(folder),
-        splits: &splits,
-        device,
-        command: "",
-    };
+    for RunInfo { row, seed, data: own, .. } in infos {
+        ensure!(
+            (&data.sha256, data.rows) == (&own.sha256, own.rows),
+            "{}: these are not the data that its records were made from ({}): see `data` in {row}/seed-{seed}/run.toml",
+            folder.display(),
+            own.source
+        );
+    }
     interrupt::catch().context("cannot handle signals")?;
-    store(&session, pieces)
+    let mut left = pieces.to_vec();
+    while let Some(members) = left.first().map(|piece| piece.teachers.len()) {
+        let (now, later) = left.into_iter().partition(|piece| piece.teachers.len() == members);
+        left = later;
+        resolved.config.members = members;
+        let out = folder.parent().unwrap_or(folder);
+        store(&Session { resolved: &resolved, out, splits: &splits, device, command: "" }, &now)?;
+    }
+    Ok(())
 }
 
 /// The configuration of the records, with each method's settings as its own record has them.
-fn config(records: &[RecordPath], info: &RunInfo) -> anyhow::Result<Config> {
+fn config(infos: &[RunInfo]) -> anyhow::Result<Config> {
     let read = |info: &RunInfo| {
         Config::deserialize(info.config.clone()).with_context(|| {
             format!("the configuration of {}/seed-{} is of another version", info.row, info.seed)
         })
     };
-    let mut config = read(info)?;
+    let mut config = read(infos.first().context("there is no record")?)?;
     let mut seen = BTreeSet::new();
-    for path in records.iter().filter(|path| seen.insert(path.row.clone())) {
-        let own = read(Record::open(&path.dir)?.info())?;
-        if let Some(settings) = own.method.get(&path.row) {
-            config.method.insert(path.row.clone(), settings.clone());
+    for info in infos.iter().filter(|info| seen.insert(&info.row)) {
+        if let Some(settings) = read(info)?.method.get(&info.row) {
+            config.method.insert(info.row.clone(), settings.clone());
         }
     }
     Ok(config)
@@ -176,11 +177,10 @@ fn config(records: &[RecordPath], info: &RunInfo) -> anyhow::Result<Config> {
 
 /// The settings of the perturbations whose methods have records: of the others the records do not say which ones are wanted. A
 /// configuration of another version says nothing.
-fn of_records(records: &[RecordPath], info: &RunInfo) -> Settings {
-    let settings = config(records, info).and_then(|config| perturbations::settings(&config));
+fn of_records(infos: &[RunInfo]) -> Settings {
+    let settings = config(infos).and_then(|config| perturbations::settings(&config));
     let mut settings = settings.unwrap_or_default();
-    let sets: Vec<Set> = records.iter().map(|record| perturbations::set(&record.row)).collect();
-    settings.retain(|name, _| sets.iter().any(|set| set.name() == name));
+    settings.retain(|method, _| infos.iter().any(|info| info.row == *method));
     settings
 }
 
@@ -190,26 +190,37 @@ fn members(info: &RunInfo) -> usize {
     members.and_then(|members| usize::try_from(members).ok()).unwrap_or(1)
 }
 
-/// The analyses of the seeds that have records of teachers 1..M: of these teachers and of each student.
-fn pieces(records: &[RecordPath], members: usize, perturbations: &Settings) -> Vec<Piece> {
-    let teachers: Vec<Row> = (1..=members).map(Row::Teacher).collect();
-    let mut by_seed: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
-    for record in records {
-        by_seed.entry(record.seed).or_default().push(&record.row);
+/// The analyses of the seeds that have records of teachers 1..M: of each student with its own M, and of the teachers with the
+/// students', else with what is stored of them.
+fn pieces(folder: &Path, infos: &[RunInfo]) -> anyhow::Result<Vec<Piece>> {
+    let perturbations = of_records(infos);
+    let mut by_seed: BTreeMap<u64, Vec<&RunInfo>> = BTreeMap::new();
+    for info in infos {
+        by_seed.entry(info.seed).or_default().push(info);
     }
     let mut pieces = Vec::new();
     for (seed, found) in by_seed {
-        if !(1..=members).all(|n| found.contains(&rows::teacher(n).as_str())) {
-            continue;
-        }
-        let students = found.into_iter().filter(|row| rows::teacher_index(row).is_none() && *row != TEACHERS);
-        let students = students.map(|row| Some(Row::Student(row.to_owned())));
-        pieces.extend(std::iter::once(None).chain(students).map(|student| Piece {
-            student,
-            seed,
-            teachers: teachers.clone(),
-            perturbations: perturbations.clone(),
-        }));
+        let (teachers, students): (Vec<&RunInfo>, Vec<&RunInfo>) =
+            found.into_iter().partition(|info| rows::teacher_index(&info.row).is_some());
+        let mut add = |student: Option<&RunInfo>, members: usize| {
+            let has = |n: usize| teachers.iter().any(|teacher| teacher.row == rows::teacher(n));
+            if (1..=members).all(has) {
+                pieces.push(Piece {
+                    student: student.map(|info| Row::Student(info.row.clone())),
+                    seed,
+                    teachers: (1..=members).map(Row::Teacher).collect(),
+                    perturbations: perturbations.clone(),
+                });
+            }
+        };
+        let stored = analysis::path(folder, TEACHERS, seed);
+        let of_teachers = match students.iter().map(|info| members(info)).max() {
+            Some(members) => members,
+            None if stored.is_file() => Analysis::read(&stored)?.models.len(),
+            None => teachers.iter().map(|info| members(info)).max().unwrap_or(0),
+        };
+        add(None, of_teachers);
+        students.iter().for_each(|student| add(Some(student), members(student)));
     }
-    pieces
+    Ok(pieces)
 }

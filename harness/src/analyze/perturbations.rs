@@ -11,19 +11,12 @@ use toml::Table;
 use crate::config::Config;
 use crate::plan;
 
-/// The methods whose perturbations every experiment has, in the order of tables, and what their images are called.
-const PAPER: [(&str, Set); 3] =
-    [("be-kd-gaussian", Set::Gaussian), ("be-kd-ods", Set::Ods), ("be-kd-conf-ods", Set::ConfOds)];
-
-/// What the images are called that `method` perturbs.
-pub fn set(method: &str) -> Set {
-    let paper = PAPER.into_iter().find(|(name, _)| *name == method);
-    paper.map_or_else(|| Set::Method(method.to_owned()), |(_, set)| set)
-}
+/// The methods whose perturbations every experiment has, in the order of tables.
+const PAPER: [&str; 3] = ["be-kd-gaussian", "be-kd-ods", "be-kd-conf-ods"];
 
 /// Whether the analyses need the settings of `method`, whatever is trained.
 pub fn always(method: &str) -> bool {
-    PAPER.iter().any(|(name, _)| *name == method)
+    PAPER.contains(&method)
 }
 
 /// A method that perturbs, and the images that it makes.
@@ -32,8 +25,6 @@ pub struct Perturbing {
     pub set: Set,
     /// The method.
     pub method: Box<dyn Method>,
-    /// Its settings.
-    pub settings: Table,
 }
 
 /// Every perturbation of an experiment, in the order of tables.
@@ -41,13 +32,18 @@ pub struct Perturbing {
 /// # Errors
 /// Settings that cannot be read; a resolved configuration has none.
 pub fn of(config: &Config) -> anyhow::Result<Vec<Perturbing>> {
+    let all = methods(config)?.into_iter();
+    Ok(all.map(|(name, method)| Perturbing { set: Set::of(name), method }).collect())
+}
+
+/// The methods that perturb, by name.
+fn methods(config: &Config) -> anyhow::Result<Vec<(&str, Box<dyn Method>)>> {
     let others = config.method.keys().map(String::as_str).filter(|name| !always(name));
     let mut all = Vec::new();
-    for name in PAPER.into_iter().map(|(name, _)| name).chain(others) {
+    for name in PAPER.into_iter().chain(others) {
         let method = plan::method(config, name)?;
         if method.perturbation().is_some() {
-            let settings = config.method.get(name).cloned().unwrap_or_default();
-            all.push(Perturbing { set: set(name), method, settings });
+            all.push((name, method));
         }
     }
     Ok(all)
@@ -61,7 +57,7 @@ pub fn ods(config: &Config) -> anyhow::Result<BeKdOds> {
     Ok(config.method.get("be-kd-ods").cloned().unwrap_or_default().try_into()?)
 }
 
-/// Settings by the names of the sets of images that they make, as analyses keep them.
+/// Settings of methods by their names, as analyses keep them.
 pub type Settings = BTreeMap<String, Table>;
 
 /// The settings of every perturbation of an experiment.
@@ -69,17 +65,17 @@ pub type Settings = BTreeMap<String, Table>;
 /// # Errors
 /// As [`of`].
 pub fn settings(config: &Config) -> anyhow::Result<Settings> {
-    let all = of(config)?.into_iter();
-    Ok(all.map(|one| (one.set.name().to_owned(), one.settings)).collect())
+    let of = |name: &str| config.method.get(name).cloned().unwrap_or_default();
+    Ok(methods(config)?.into_iter().map(|(name, _)| (name.to_owned(), of(name))).collect())
 }
 
 /// Whether `analysis` saw its networks through every perturbation of these `settings`. One of an earlier version, which did not
 /// keep them, is believed.
 pub fn are_of(settings: &Settings, analysis: &Analysis) -> bool {
     let sets = &analysis.diversity;
-    settings.iter().all(|(name, wanted)| match analysis.perturbations.get(name) {
+    settings.iter().all(|(method, wanted)| match analysis.perturbations.get(method) {
         Some(made) => made == wanted,
-        None => sets.is_empty() || sets.contains_key(&Set::named(name)),
+        None => sets.is_empty() || sets.contains_key(&Set::of(method)),
     })
 }
 
@@ -110,9 +106,8 @@ mod tests {
     fn an_analysis_is_of_the_settings_that_it_keeps() {
         let with = |eta: f64| Table::from_iter([("eta".to_owned(), eta.into())]);
         let settings =
-            |own: f64| Settings::from([("ods".into(), with(1.0)), ("be-kd-probe".into(), with(own))]);
-        let (ods, own) = (Set::Ods, set("be-kd-probe"));
-        assert_eq!((own.name(), set("be-kd-ods")), ("be-kd-probe", Set::Ods));
+            |own: f64| Settings::from([("be-kd-ods".into(), with(1.0)), ("be-kd-probe".into(), with(own))]);
+        let (ods, own) = (Set::Ods, Set::of("be-kd-probe"));
         let kept = analysis(&[ods.clone(), own.clone()], settings(1.0));
         assert!(are_of(&settings(1.0), &kept));
         assert!(!are_of(&settings(2.0), &kept));

@@ -1,18 +1,14 @@
 //! The analyses of a plan: one for a seed's teachers, one for each of its students.
 
-use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
-use anyhow::Context;
 use results::analysis::{self, Analysis, TEACHERS};
 use results::record;
-use sha2::{Digest as _, Sha256};
 
 use super::perturbations::{self, Settings};
 use crate::config::Config;
 use crate::plan::{Plan, Row, run_dir};
+use crate::train::record::{read_info, sha256};
 
 /// What one file of arrays is about.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,34 +39,44 @@ impl Piece {
         folder.join(analysis::FOLDER).join(format!(".tmp-claim-{}.seed-{}", self.row(), self.seed))
     }
 
-    /// The model files that it is computed from, by row: the teachers', then the student's.
-    pub fn models(&self, folder: &Path) -> Vec<(String, PathBuf)> {
-        let path = |row: &Row| (row.to_string(), run_dir(folder, row, self.seed).join(record::MODEL));
-        self.teachers.iter().chain(&self.student).map(path).collect()
+    /// The rows whose models it is computed from: the teachers, then the student.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.teachers.iter().chain(&self.student)
     }
 
     /// The first of its models that is not there.
     pub fn lacks(&self, folder: &Path) -> Option<PathBuf> {
-        self.models(folder).into_iter().map(|(_, path)| path).find(|path| !path.is_file())
+        let mut models = self.rows().map(|row| run_dir(folder, row, self.seed).join(record::MODEL));
+        models.find(|path| !path.is_file())
     }
 
-    /// Whether its file is there, made from the models that are there now, with these perturbations. Models are read only
-    /// where one is younger than the file.
+    /// Whether its file is there, made from the models of the records that are there, with these perturbations. What neither
+    /// record nor model tells, as of an earlier version and without weights, is believed.
     ///
     /// # Errors
-    /// Where the file is damaged, or a model cannot be read.
+    /// Where the file or a record is damaged, or a model cannot be read.
     pub fn is_stored(&self, folder: &Path) -> anyhow::Result<bool> {
         let path = self.path(folder);
-        let Some(made) = modified(&path)? else { return Ok(false) };
-        let stored = Analysis::read(&path)?;
-        let models = self.models(folder);
-        if !perturbations::are_of(&self.perturbations, &stored) || models.len() != stored.models.len() {
+        if !path.is_file() {
             return Ok(false);
         }
-        for (row, model) in models {
-            let is_younger = modified(&model)?.is_some_and(|trained| trained > made);
-            let hash = stored.models.get(&row);
-            if hash.is_none() || is_younger && hash != Some(&sha256(&model)?) {
+        let stored = Analysis::read(&path)?;
+        let count = self.rows().count();
+        if !perturbations::are_of(&self.perturbations, &stored) || count != stored.models.len() {
+            return Ok(false);
+        }
+        for row in self.rows() {
+            let dir = run_dir(folder, row, self.seed);
+            if !dir.is_dir() {
+                return Ok(false);
+            }
+            let model = dir.join(record::MODEL);
+            let now = match read_info(&dir)?.models.remove(&row.to_string()) {
+                None if model.is_file() => Some(sha256(&model)?),
+                recorded => recorded,
+            };
+            let made = stored.models.get(&row.to_string());
+            if made.is_none() || now.is_some_and(|now| made != Some(&now)) {
                 return Ok(false);
             }
         }
@@ -133,24 +139,4 @@ pub fn without_models(plan: &Plan, config: &Config) -> anyhow::Result<usize> {
         count += usize::from(piece.lacks(&plan.folder).is_some() && !piece.is_stored(&plan.folder)?);
     }
     Ok(count)
-}
-
-/// SHA-256 of a file, in hexadecimal.
-///
-/// # Errors
-/// Where it cannot be read.
-pub fn sha256(path: &Path) -> anyhow::Result<String> {
-    let what = || format!("cannot read {}", path.display());
-    let mut hash = Sha256::new();
-    io::copy(&mut File::open(path).with_context(what)?, &mut hash).with_context(what)?;
-    Ok(format!("{:x}", hash.finalize()))
-}
-
-/// When a file was last written, where there is one.
-fn modified(path: &Path) -> anyhow::Result<Option<SystemTime>> {
-    match fs::metadata(path).and_then(|file| file.modified()) {
-        Ok(time) => Ok(Some(time)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
 }

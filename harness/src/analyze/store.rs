@@ -11,12 +11,13 @@ use results::analysis::{Analysis, Cost};
 use results::record;
 
 use super::inputs::{Inputs, spread};
-use super::pieces::{Piece, sha256};
+use super::pieces::Piece;
 use super::probes::Probes;
 use super::{diversity, jacobian, perturbations, remainder};
 use crate::interrupt;
 use crate::model;
 use crate::plan::{self, duration, run_dir};
+use crate::train::record as written;
 use crate::train::run::{self, Session};
 
 /// Test images on which Jacobians are compared.
@@ -94,12 +95,11 @@ pub fn compute(session: &Session<'_>, piece: &Piece) -> anyhow::Result<Analysis>
     let inputs = Inputs::new(session, &teachers, piece.seed)?;
     let test = &session.splits.test;
     let probes = Probes::new(plain.classes, Stream::new(piece.seed, "jacobian").draws(0, 0).next_u64());
-    let hashes = piece.models(&folder).into_iter().map(|(row, path)| Ok((row, sha256(&path)?)));
     let mut analysis = Analysis {
         row: piece.row(),
         seed: piece.seed,
         cost: Cost { forward_flops: 0, parameters: 0 },
-        models: hashes.collect::<anyhow::Result<_>>()?,
+        models: written::models(&folder, piece.seed, piece.rows())?,
         perturbations: perturbations::settings(config)?,
         diversity: Default::default(),
         confidence: None,

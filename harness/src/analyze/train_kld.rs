@@ -1,23 +1,24 @@
 //! The line `train-kld`: how much the teachers disagree on training images, clean and perturbed (the paper's figure 3,
 //! teachers, in four numbers), from the stored analyses.
 
-use std::path::Path;
-
-use results::analysis::{self, Analysis, TEACHERS};
+use results::analysis::Analysis;
 use results::check::claims::TrainKld;
 
-/// The mean pairwise KL of the teachers by seed, for those of `seeds` that are stored in the experiment's folder and have at
-/// least two teachers.
+use super::pieces;
+use crate::config::Config;
+use crate::plan::Plan;
+
+/// The teachers' mean pairwise KL by seed, of those of `plan` whose analysis is stored as the experiment asks for it and that have
+/// at least two teachers.
 ///
 /// # Errors
-/// Where a stored analysis is damaged.
-pub fn stored(folder: &Path, seeds: impl IntoIterator<Item = u64>) -> results::Result<TrainKld> {
+/// As [`Piece::is_stored`](super::Piece::is_stored).
+pub fn of_plan(plan: &Plan, config: &Config) -> anyhow::Result<TrainKld> {
     let mut found = TrainKld::new();
-    for seed in seeds {
-        let path = analysis::path(folder, TEACHERS, seed);
-        if path.is_file() {
-            let means = Analysis::read(&path)?.train_kld();
-            found.extend((!means.is_empty()).then_some((seed, means)));
+    for piece in pieces::of_plan(plan, config)?.iter().filter(|piece| piece.student.is_none()) {
+        if piece.is_stored(&plan.folder)? {
+            let means = Analysis::read(&piece.path(&plan.folder))?.train_kld();
+            found.extend((!means.is_empty()).then_some((piece.seed, means)));
         }
     }
     Ok(found)

@@ -9,7 +9,7 @@ use results::analysis::tables::{self, Source};
 use results::compare::{self, REPLICATES};
 use results::record::folders;
 use results::sheet::{Sheet, render};
-use results::table::{Format, Table};
+use results::table::{Experiment, Format};
 
 use super::table::format;
 use crate::analyze::fill::{Needs, fill};
@@ -59,8 +59,7 @@ pub fn run(args: &Analyze) -> anyhow::Result<()> {
 
 /// The comparison of one experiment's rows with the row `baseline`.
 fn compared(folder: &Path, baseline: &str) -> anyhow::Result<Sheet> {
-    let rows = Table::build(folder)?.experiments.into_iter().flat_map(|one| one.rows).map(|row| row.name);
-    let rows: Vec<String> = rows.collect();
+    let rows: Vec<String> = Experiment::read(folder)?.rows.into_iter().map(|row| row.name).collect();
     if !rows.iter().any(|row| row == baseline) {
         return Err(UnknownName::new("row", baseline, rows)).with_context(|| folder.display().to_string());
     }
@@ -90,6 +89,7 @@ fn stored(folder: &Path, args: &AnalyzeRuns, kind: &Kind) -> anyhow::Result<Vec<
     if let Some(lacking) = lacking {
         eprintln!("{lacking}");
     }
+    source.left_out.iter().for_each(|why| eprintln!("note: {}: {why}", source.folder));
     Ok(kind.sheets.iter().map(|sheet| sheet(&source)).collect())
 }
 

@@ -5,19 +5,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
+use results::analysis::{Analysis, TEACHERS, of_records};
 use results::check::claims;
 use results::check::golden::{self, Golden};
 use results::check::{Report, Verdict, spread};
-use results::table::Table;
+use results::record::{folders, scan_one};
+use results::table::{Experiment, Table};
 use thiserror::Error;
 
-use crate::analyze::train_kld;
 use crate::bench::SpeedGolden;
 use crate::cli::Check;
 use crate::device;
-use crate::experiments::Experiment;
+use crate::experiments;
 use crate::machine;
 use crate::output::out;
+use crate::train::record;
 
 /// The folder of the goldens, under the current one.
 const GOLDEN: &str = "results/golden";
@@ -141,12 +143,12 @@ fn rerun(name: &str, args: &Check, threads: Option<u16>) -> anyhow::Result<Table
     command.args(args.set.iter().flat_map(|set| ["--set", set.as_str()])).stdout(Stdio::null());
     let status = command.status().context("cannot run this program")?;
     ensure!(status.success(), "the run of {name} has failed ({status})");
-    Ok(Table::build(&out.path().join(name))?)
+    Ok(Table::of_one(&out.path().join(name))?)
 }
 
 /// The built-in experiment and preset of a folder's name: either may have a hyphen.
 fn split(name: &str) -> anyhow::Result<(String, String)> {
-    for experiment in Experiment::built_in() {
+    for experiment in experiments::Experiment::built_in() {
         let preset = name.strip_prefix(&experiment.name).and_then(|rest| rest.strip_prefix('-'));
         if let Some(preset) = preset
             && experiment.presets()?.iter().any(|known| known == preset)
@@ -161,22 +163,26 @@ fn split(name: &str) -> anyhow::Result<(String, String)> {
 fn check_records(args: &Check) -> anyhow::Result<Report> {
     let mut report = Report::default();
     let earlier = args.against.as_deref().map(Table::build).transpose()?;
-    for experiment in &Table::build(&args.runs)?.experiments {
-        report.sections.extend(spread::against_published(experiment));
+    for folder in folders(&args.runs)? {
+        let experiment = Experiment::read(&folder)?;
+        experiment.doubts.iter().for_each(|doubt| eprintln!("note: {}: {doubt}", experiment.folder));
+        report.sections.extend(spread::against_published(&experiment));
         if let Some(earlier) = &earlier {
             let same = earlier.experiments.iter().find(|earlier| earlier.folder == experiment.folder);
-            report.sections.push(spread::against_earlier(experiment, same));
+            report.sections.push(spread::against_earlier(&experiment, same));
         }
-        let folder = experiment_folder(&args.runs, &experiment.folder)?;
-        let train_kld = train_kld::stored(&folder, experiment.teachers.keys().copied())?;
-        report.sections.push(claims::evaluate(experiment, &train_kld));
+        let (analyses, left_out) = analyses_of(&folder)?;
+        left_out.iter().for_each(|why| eprintln!("note: {}: {why}", experiment.folder));
+        let teachers = analyses.iter().filter(|one| one.row == TEACHERS);
+        let train_kld = teachers.map(|one| (one.seed, one.train_kld())).collect();
+        report.sections.push(claims::evaluate(&experiment, &train_kld));
     }
     Ok(report)
 }
 
-/// The folder of an experiment's records: `runs` itself, one below it, or the one that holds it.
-fn experiment_folder(runs: &Path, name: &str) -> anyhow::Result<PathBuf> {
-    let runs = results::record::real(runs)?;
-    let named = |path: &&Path| path.file_name().is_some_and(|own| own == name);
-    Ok(runs.ancestors().find(named).map_or_else(|| runs.join(name), Path::to_owned))
+/// The analyses of an experiment's records, and why others are left out.
+fn analyses_of(folder: &Path) -> anyhow::Result<(Vec<Analysis>, Vec<String>)> {
+    let infos =
+        scan_one(folder)?.iter().map(|path| record::read_info(&path.dir)).collect::<Result<Vec<_>, _>>()?;
+    Ok(of_records(folder, &infos.iter().collect::<Vec<_>>())?)
 }

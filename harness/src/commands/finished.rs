@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use nn::Precision;
-use results::record::{DataInfo, RecordPath, scan};
+use results::record::{DataInfo, RecordPath, scan_one};
 use toml::Table;
 
 use crate::config::{self, Resolved};
@@ -68,12 +68,7 @@ impl<'a> Expected<'a> {
     /// The records in the plan's folder.
     fn found(&self) -> anyhow::Result<Vec<RecordPath>> {
         let folder = &self.plan.folder;
-        if !folder.is_dir() {
-            return Ok(Vec::new());
-        }
-        let root = folder.canonicalize().with_context(|| format!("cannot open {}", folder.display()))?;
-        let all = scan(&root)?.into_iter();
-        Ok(all.filter(|found| found.dir.ancestors().nth(2) == Some(&root)).collect())
+        Ok(if folder.is_dir() { scan_one(folder)? } else { Vec::new() })
     }
 
     /// The same of one finished run.

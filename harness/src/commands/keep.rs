@@ -4,12 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use results::analysis::{self, Analysis};
-use results::record::{METRICS, PREDICTIONS, Place, Predictions, RUN, Record, RecordPath, TIMING, scan};
+use results::analysis::{self, Analysis, of_records};
+use results::record::{
+    METRICS, PREDICTIONS, Place, Predictions, RUN, Record, RecordPath, TIMING, folders, scan, scan_one,
+};
 use results::table::Table;
 
 use super::table;
-
+use crate::train::record::read_info;
 use crate::{cli, whole_file};
 
 /// No kept file is larger.
@@ -22,20 +24,17 @@ const LARGEST: u64 = 2_000_000;
 /// Where something of other content is kept already (nothing is written then), a record is damaged, a kept file would be
 /// larger than 2 MB, or a file cannot be written.
 pub fn run(args: &cli::Keep) -> anyhow::Result<()> {
-    let records = scan(&args.runs)?;
-    ensure!(!records.is_empty(), "{}: there is no finished record in this folder", args.runs.display());
-    let mut folders: Vec<&RecordPath> = Vec::new();
-    for record in &records {
-        if folders.last().is_none_or(|first| first.folder != record.folder) {
-            folders.push(record);
-        }
+    let found = scan(&args.runs)?;
+    let mut all = Vec::new();
+    for folder in folders(&args.runs)? {
+        all.push(Kept::of(&folder, &found, &args.out)?);
     }
     let mut stale = Vec::new();
-    for record in &records {
-        stale.extend(stale_record(record, &args.out)?);
-    }
-    for record in &folders {
-        stale.extend(stale_analyses(record, &args.out)?);
+    for kept in &all {
+        for record in &kept.records {
+            stale.extend(stale_record(record, &args.out)?);
+        }
+        stale.extend(stale_analyses(&kept.analyses)?);
     }
     ensure!(
         stale.is_empty(),
@@ -43,19 +42,53 @@ pub fn run(args: &cli::Keep) -> anyhow::Result<()> {
         args.runs.display(),
         stale.join("\n  ")
     );
-    for record in &records {
-        keep(record, &args.out)?;
-    }
-    for record in &folders {
-        keep_analyses(record, &args.out)?;
-    }
-    for RecordPath { folder, .. } in folders {
-        let folder = args.out.join(folder);
-        let table = Table::build(&folder)?;
-        table::leave(&folder, &table)?;
+    for Kept { folder, records, analyses } in &all {
+        records.iter().try_for_each(|record| keep(record, &args.out))?;
+        keep_analyses(analyses)?;
+        let table = Table::of_one(folder)?;
+        table::leave(folder, &table)?;
+        for doubt in table.experiments.iter().flat_map(|experiment| &experiment.doubts) {
+            eprintln!("note: {}: {doubt}", folder.display());
+        }
         eprintln!("kept {}", folder.display());
     }
     Ok(())
+}
+
+/// What is kept of an experiment.
+struct Kept {
+    /// Where.
+    folder: PathBuf,
+    records: Vec<RecordPath>,
+    /// The stored arrays of these records, each with its place.
+    analyses: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Kept {
+    /// Of those records among `found` that are in `folder`, an experiment's, kept below `out`. Says which analyses are not of its
+    /// records.
+    fn of(folder: &Path, found: &[RecordPath], out: &Path) -> anyhow::Result<Self> {
+        let all = scan_one(folder)?;
+        let infos = all.iter().map(|path| read_info(&path.dir)).collect::<anyhow::Result<Vec<_>>>()?;
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for info in &infos {
+            let own = format!("{}-{}", info.experiment, info.preset);
+            ensure!(
+                own == name,
+                "{}: its records are of {own}: move the folder away, or give it back its name",
+                folder.display()
+            );
+        }
+        let kept = out.join(&name);
+        let (analyses, left_out) = of_records(folder, &infos.iter().collect::<Vec<_>>())?;
+        left_out.iter().for_each(|why| eprintln!("note: {name}: {why}"));
+        let paths = |Analysis { row, seed, .. }: &Analysis| {
+            (analysis::path(folder, row, *seed), analysis::path(&kept, row, *seed))
+        };
+        let analyses = analyses.iter().map(paths).collect();
+        let records = all.into_iter().filter(|record| found.contains(record)).collect();
+        Ok(Self { folder: kept, records, analyses })
+    }
 }
 
 /// The place of what is kept of a record.
@@ -83,11 +116,11 @@ fn stale_record(record: &RecordPath, out: &Path) -> anyhow::Result<Option<String
     Ok((!is_same).then(|| kept.display().to_string()))
 }
 
-/// The kept analyses of a record's experiment that are not what would be kept now.
-fn stale_analyses(record: &RecordPath, out: &Path) -> anyhow::Result<Vec<String>> {
+/// The kept analyses that are not what would be kept now.
+fn stale_analyses(analyses: &[(PathBuf, PathBuf)]) -> anyhow::Result<Vec<String>> {
     let mut stale = Vec::new();
-    for (from, kept) in analyses(record, out)? {
-        if kept.is_file() && content(&from)? != content(&kept)? {
+    for (from, kept) in analyses {
+        if kept.is_file() && content(from)? != content(kept)? {
             stale.push(kept.display().to_string());
         }
     }
@@ -131,22 +164,12 @@ fn check_size(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The stored arrays of a record's experiment, all of which can be read, each with the place of what is kept of it.
-fn analyses(record: &RecordPath, out: &Path) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
-    let Some(folder) = record.dir.parent().and_then(Path::parent) else { return Ok(Vec::new()) };
-    let kept = out.join(&record.folder);
-    let paths = |Analysis { row, seed, .. }: &Analysis| {
-        (analysis::path(folder, row, *seed), analysis::path(&kept, row, *seed))
-    };
-    Ok(analysis::scan(folder)?.iter().map(paths).collect())
-}
-
-/// Copies the arrays of a record's experiment, where they have been computed and are not kept already.
-fn keep_analyses(record: &RecordPath, out: &Path) -> anyhow::Result<()> {
-    for (from, kept) in analyses(record, out)? {
+/// Copies arrays that are not kept already.
+fn keep_analyses(analyses: &[(PathBuf, PathBuf)]) -> anyhow::Result<()> {
+    for (from, kept) in analyses {
         if !kept.is_file() {
-            check_size(&from)?;
-            whole_file::write(&kept, &fs::read(&from).with_context(|| from.display().to_string())?)?;
+            check_size(from)?;
+            whole_file::write(kept, &fs::read(from).with_context(|| from.display().to_string())?)?;
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::Device;
 use nn::Network;
 
+use super::finished::Expected;
 use crate::config::Config;
 use crate::output::{out, outln};
 use crate::plan::loss::Failures;
@@ -29,11 +30,12 @@ struct Jobs<'a> {
 /// Prints the schedule on each number of devices.
 ///
 /// # Errors
-/// Names and settings that are wrong; a step that fails.
+/// Names and settings that are wrong; records of other settings; a step that fails.
 pub fn run(args: &cli::Plan) -> anyhow::Result<()> {
     let resolved = args.planned.resolve()?;
     let config = &resolved.config;
     let plan = Plan::new(&resolved, &args.planned.out)?;
+    Expected::new(&plan, &resolved, &args.planned.compute.precision)?.folder(None)?;
     let needed: BTreeSet<&str> = plan.missing().map(|run| run.row.method()).collect();
     let steps: BTreeMap<String, f64> = args.step.iter().cloned().collect();
     for name in steps.keys() {

@@ -12,7 +12,7 @@ use super::spread::{Opened, describe};
 use super::table;
 use crate::analyze::{self, train_kld};
 use crate::cli::{Executor, Planned, Reproduce, WrongOptions};
-use crate::config::Resolved;
+use crate::config::{Config, Resolved};
 use crate::device::{self, Chosen};
 use crate::output::{out, outln};
 use crate::plan::stored::Stored;
@@ -107,15 +107,9 @@ fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Res
             analyze::store(session, &analyze::missing(plan, config)?)
         })?;
     }
-    let lacking = analyze::without_models(plan, config)?;
-    if lacking > 0 {
-        eprintln!(
-            "{lacking} analyses are missing, whose records have no weights: the figures will lack them"
-        );
-    }
     // Another process may have trained other rows into the folder.
     expected.folder(None)?;
-    leave_results(plan)
+    leave_results(plan, config)
 }
 
 fn train_on_slurm(
@@ -131,6 +125,7 @@ fn train_on_slurm(
     micro_batch::check(args.planned.compute.most_images(), &resolved.config, plan)?;
     let request = Request {
         planned: &args.planned,
+        resolved,
         threads,
         options: Options::parse(&args.slurm)?,
         runs_per_job: usize::from(args.runs_per_job),
@@ -163,7 +158,7 @@ fn train_on_slurm(
     let plan = Plan::new(resolved, &args.planned.out)?;
     expected(args, resolved, &plan)?.folder(None)?;
     if plan.runs.iter().any(|run| run.finished) {
-        print_results(&plan, &Table::build(&plan.folder)?)?;
+        print_results(&plan, &resolved.config, &Table::of_one(&plan.folder)?)?;
     }
     say_what_is_missing(&plan)
 }
@@ -184,7 +179,7 @@ fn evaluate(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Resul
         })?;
     }
     if plan.runs.iter().any(|run| run.finished) {
-        leave_results(plan)?;
+        leave_results(plan, &resolved.config)?;
     }
     say_what_is_missing(plan)
 }
@@ -203,19 +198,26 @@ fn with_session(
 }
 
 /// Prints the line `train-kld`, where all seeds have it, and the table.
-fn print_results(plan: &Plan, table: &Table) -> anyhow::Result<()> {
-    let seeds = seeds_with_teachers(plan);
-    let by_seed = train_kld::stored(&plan.folder, seeds.iter().copied())?;
-    if let Some(line) = train_kld::line(&by_seed).filter(|_| by_seed.len() == seeds.len()) {
+fn print_results(plan: &Plan, config: &Config, table: &Table) -> anyhow::Result<()> {
+    let by_seed = train_kld::of_plan(plan, config)?;
+    let line = train_kld::line(&by_seed).filter(|_| by_seed.len() == seeds_with_teachers(plan));
+    if let Some(line) = line {
         outln!("{line}")?;
     }
     out!("{}", table.render(Format::Term))
 }
 
 /// Shows the results, and leaves tables and report beside the records, where they cannot be shown too.
-fn leave_results(plan: &Plan) -> anyhow::Result<()> {
-    let table = Table::build(&plan.folder)?;
-    let shown = print_results(plan, &table);
+fn leave_results(plan: &Plan, config: &Config) -> anyhow::Result<()> {
+    let lacking = analyze::without_models(plan, config)?;
+    if lacking > 0 {
+        eprintln!(
+            "{lacking} analyses are missing or of other settings, and their records have no weights: they are not in train-kld, \
+             and the report has what is stored of these records"
+        );
+    }
+    let table = Table::of_one(&plan.folder)?;
+    let shown = print_results(plan, config, &table);
     table::leave(&plan.folder, &table)?;
     eprintln!("wrote {}", report::leave_page(&plan.folder)?.display());
     shown
@@ -241,7 +243,7 @@ fn say_what_is_missing(plan: &Plan) -> anyhow::Result<()> {
     bail!("{} of {} runs are missing:\n  {}", reasons.len(), plan.runs.len(), reasons.join("\n  "))
 }
 
-/// The seeds that train at least two teachers: one has no diversity.
-fn seeds_with_teachers(plan: &Plan) -> Vec<u64> {
-    plan.runs.iter().filter(|run| run.row == Row::Teacher(2)).map(|run| run.seed).collect()
+/// How many seeds train at least two teachers: one has no diversity.
+fn seeds_with_teachers(plan: &Plan) -> usize {
+    plan.runs.iter().filter(|run| run.row == Row::Teacher(2)).count()
 }

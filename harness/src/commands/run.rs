@@ -55,11 +55,12 @@ pub fn run(args: &cli::Run) -> anyhow::Result<()> {
             options.join(" ")
         );
     }
-    run.needs.iter().try_for_each(|row| expected.record(row, run.seed, None))?;
+    expected.folder(None)?;
     micro_batch::check(planned.compute.most_images(), &resolved.config, &plan)?;
     let chosen = planned.compute.choose()?;
     let splits = loading::splits(&resolved.config.data, planned.data_dir.as_deref())?;
     let data = record::data(&splits);
+    expected.folder(Some(&data))?;
     let command = shell::own_command();
     let session = Session {
         resolved: &resolved,

@@ -125,6 +125,7 @@ pub fn resolve(
     let epochs = leaves.remove(recipe::EPOCHS);
     problems.extend(fixed::problems(&leaves));
     problems.extend(recipe::complete(&mut leaves));
+    problems.extend(epochs.iter().flat_map(|epochs| recipe::scaled(&leaves, epochs)));
     let config = match Config::deserialize(layers::table(&leaves)) {
         Ok(mut config) => {
             problems.extend(epochs.and_then(|epochs| recipe::scale(&mut config, &epochs)));

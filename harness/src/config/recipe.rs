@@ -99,6 +99,23 @@ pub(super) fn scale(config: &mut Config, epochs: &Leaf) -> Option<Problem> {
     None
 }
 
+/// The times of recipes that the command line sets one by one though `epochs` scales them all: nobody would get what they asked
+/// for.
+pub(super) fn scaled(leaves: &Leaves, epochs: &Leaf) -> Vec<Problem> {
+    const TIMES: [&str; 4] = ["epochs", "validate_every", "validate_last", "milestones"];
+    let is_time = |key: &str| key.rsplit('.').next().is_some_and(|last| TIMES.contains(&last));
+    let asked = leaves.iter().filter(|(key, leaf)| is_time(key) && leaf.place.starts_with("--set "));
+    let problem = |(key, leaf): (&String, &Leaf)| Problem {
+        place: leaf.place.clone(),
+        message: format!(
+            "`{key}` would be scaled by `{EPOCHS} = {}` ({}), as every recipe is: set one of them, or take a preset without \
+             `{EPOCHS}`",
+            epochs.value, epochs.place
+        ),
+    };
+    asked.map(problem).collect()
+}
+
 /// Makes every recipe of a method's own whole, from that of the teachers or students, as the method says. Reports recipes of
 /// methods and forms of decay that do not exist, and leaves them out.
 pub(super) fn complete(leaves: &mut Leaves) -> Vec<Problem> {

@@ -42,7 +42,7 @@ impl Job {
 }
 
 /// One submission.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Submission {
     /// Its folder.
@@ -51,19 +51,22 @@ pub struct Submission {
     /// Its jobs, in the order in which they are submitted.
     #[serde(default, rename = "job")]
     pub jobs: Vec<Job>,
+    /// The configuration that its runs are trained with; those of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    pub config: toml::Table,
 }
 
 impl Submission {
-    /// Begins the next submission of the experiment in `folder`, an absolute path.
+    /// Begins the next submission of the experiment in `folder`, an absolute path, with runs of `config`.
     ///
     /// # Errors
     /// Where its folder cannot be made.
-    pub fn begin(folder: &Path) -> anyhow::Result<Self> {
+    pub fn begin(folder: &Path, config: toml::Table) -> anyhow::Result<Self> {
         let all = folder.join(".slurm");
         let next = numbers(&all)?.last().unwrap_or(&0) + 1;
         let dir = all.join(next.to_string());
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        Ok(Self { dir, jobs: Vec::new() })
+        Ok(Self { dir, jobs: Vec::new(), config })
     }
 
     /// A name for a job that no other has: that of its script, after the experiment's folder.
@@ -129,14 +132,14 @@ mod tests {
         assert!(read(folder.path()).unwrap().is_empty());
         let mut written = Vec::new();
         for id in [Some(7), None] {
-            let mut submission = Submission::begin(folder.path()).unwrap();
+            let mut submission = Submission::begin(folder.path(), toml::Table::new()).unwrap();
             let tasks = vec![vec!["be/seed-1".to_owned(), "kd/seed-1".to_owned()]];
             let (name, script) = (submission.job_name("scratch-seed-1"), "scratch-seed-1.sbatch".to_owned());
             submission.jobs.push(Job { name, script, id, dependency: String::new(), tasks });
             submission.write().unwrap();
             written.push(submission);
         }
-        Submission::begin(folder.path()).unwrap();
+        Submission::begin(folder.path(), toml::Table::new()).unwrap();
         assert_eq!(read(folder.path()).unwrap(), written);
         assert_ne!(written[0].jobs[0].name, written[1].jobs[0].name);
         let stem = folder.path().file_name().unwrap().to_str().unwrap();

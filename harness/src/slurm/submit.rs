@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use super::arrays::{Array, Stage, arrays};
 use super::call::{call, max_array_size};
@@ -12,6 +12,7 @@ use super::options::Options;
 use super::queue::Queue;
 use super::script::{self, Common};
 use crate::cli::Planned;
+use crate::config::{self, Resolved};
 use crate::plan::{Plan, Run, is_finished};
 use crate::train::{run, shared};
 
@@ -19,6 +20,8 @@ use crate::train::{run, shared};
 pub struct Request<'a> {
     /// The experiment as the command line has it.
     pub planned: &'a Planned,
+    /// Its settings.
+    pub resolved: &'a Resolved,
     /// CPU threads of a run, where they were asked for.
     pub threads: Option<u16>,
     /// What to ask of Slurm.
@@ -50,6 +53,8 @@ pub fn submit(request: &Request<'_>, plan: &Plan, unevaluated: bool) -> anyhow::
         .filter(|run| !queue.runs.contains_key(&run.to_string()) && !is_trained(&folder, run))
         .copied()
         .collect();
+    let config = request.resolved.table()?;
+    refuse_others(&config, &folder, &missing, &queue)?;
     let elsewhere = missing.len() - waiting.len();
     if elsewhere > 0 {
         eprintln!("{elsewhere} runs are in the queue or in training already");
@@ -60,7 +65,7 @@ pub fn submit(request: &Request<'_>, plan: &Plan, unevaluated: bool) -> anyhow::
         return Ok(());
     }
 
-    let mut submission = Submission::begin(&folder)?;
+    let mut submission = Submission::begin(&folder, config)?;
     let prepared = prepare(request, &folder, &waiting, &submission)?;
     let whole = |job: &str| job.split('_').next().unwrap_or(job).to_owned();
     let mut evaluated: Vec<String> = queue.runs.values().map(|queued| whole(&queued.job)).collect();
@@ -107,6 +112,31 @@ pub fn submit(request: &Request<'_>, plan: &Plan, unevaluated: bool) -> anyhow::
     Ok(())
 }
 
+/// Refuses to wait for jobs in the queue that would train one of `missing` with other settings than `config`.
+fn refuse_others(config: &toml::Table, folder: &Path, missing: &[&Run], queue: &Queue) -> anyhow::Result<()> {
+    for submission in ledger::read(folder)?.iter().filter(|submission| !submission.config.is_empty()) {
+        for run in missing {
+            let name = run.to_string();
+            let Some(queued) = queue.runs.get(&name) else { continue };
+            let number = queued.job.split('_').next().and_then(|number| number.parse().ok());
+            let is_of = |job: &&Job| job.id == number && job.tasks.iter().flatten().any(|task| *task == name);
+            if submission.jobs.iter().find(is_of).is_none() {
+                continue;
+            }
+            let [was, is] = [&submission.config, config].map(|config| config::relevant(config, &run.row));
+            let differences = config::differences(&was, &is);
+            ensure!(
+                differences.is_empty(),
+                "{run} is in the queue with other settings (job {}): end it with `divkd cancel {}`, or name another --out:\n  {}",
+                queued.job,
+                folder.display(),
+                differences.join("\n  ")
+            );
+        }
+    }
+    Ok(())
+}
+
 /// The scripts that [`submit`] would submit were nothing in the queue, as text.
 ///
 /// # Errors
@@ -114,7 +144,7 @@ pub fn submit(request: &Request<'_>, plan: &Plan, unevaluated: bool) -> anyhow::
 pub fn describe(request: &Request<'_>, plan: &Plan) -> anyhow::Result<String> {
     let folder = absolute(&plan.folder)?;
     let missing: Vec<&Run> = plan.missing().collect();
-    let submission = Submission { dir: folder.join(".slurm/1"), jobs: Vec::new() };
+    let submission = Submission { dir: folder.join(".slurm/1"), ..Submission::default() };
     let prepared = prepare(request, &folder, &missing, &submission)?;
     let mut text = String::new();
     for (stem, script, array) in &prepared.scripts {

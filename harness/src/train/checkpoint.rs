@@ -22,7 +22,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::record::{REVISION, short};
+use super::record::{Models, REVISION, short};
 use super::tally::{HostTally, Tally};
 use super::training::{Best, Training};
 use crate::config;
@@ -87,6 +87,9 @@ struct State {
     revision: String,
     /// What the run's outcome depends on: its configuration and the hashes of its data.
     inputs: toml::Table,
+    /// The models of the teachers that it learns from, by their hashes; absent in those of earlier versions.
+    #[serde(default, skip_serializing_if = "Models::is_empty")]
+    teachers: Models,
     /// How its convolutions are computed on a CUDA device, for the next process that goes on with it on such a device.
     #[serde(default, skip_serializing_if = "Ways::is_empty")]
     convolutions: Ways,
@@ -116,13 +119,19 @@ struct Partial {
 pub struct Checkpoints {
     dir: PathBuf,
     inputs: toml::Table,
+    teachers: Models,
     revision: &'static str,
 }
 
 impl Checkpoints {
     /// The checkpoints in `dir` of a run that depends on `inputs`.
     pub fn new(dir: PathBuf, inputs: toml::Table) -> Self {
-        Self { dir, inputs, revision: REVISION }
+        Self { dir, inputs, teachers: Models::new(), revision: REVISION }
+    }
+
+    /// The same of a run that learns from `teachers`.
+    pub fn with_teachers(self, teachers: Models) -> Self {
+        Self { teachers, ..self }
     }
 
     /// Writes the state after the last step.
@@ -139,6 +148,7 @@ impl Checkpoints {
             partial: (!training.tally.is_empty()).then(partial).transpose()?,
             revision: self.revision.to_owned(),
             inputs: self.inputs.clone(),
+            teachers: self.teachers.clone(),
             convolutions: device::ways(training.network.device()),
             epochs: training.epochs.clone(),
             timing: training.timing.clone(),
@@ -218,6 +228,12 @@ impl Checkpoints {
                     "{} was begun with other settings or data; restore them, name another --out, or delete the folder:\n  {}",
                     self.dir.display(),
                     differences.join("\n  ")
+                );
+            }
+            if !state.teachers.is_empty() && state.teachers != self.teachers {
+                bail!(
+                    "{} was begun with other teachers than those that are there now; restore them, or delete the folder",
+                    self.dir.display()
                 );
             }
             if !state.revision.is_empty() && state.revision != self.revision {
@@ -359,8 +375,10 @@ mod tests {
             let sgd = Sgd::new(&network, settings);
             Training::new(network, sgd)
         };
-        let of =
-            |revision| Checkpoints { dir: folder.path().to_owned(), inputs: toml::Table::new(), revision };
+        let of = |revision| Checkpoints {
+            revision,
+            ..Checkpoints::new(folder.path().to_owned(), toml::Table::new())
+        };
         of("0123456789abcdef").save(&training()).unwrap();
         let said = |revision| {
             let said = RefCell::new(String::new());

@@ -1,15 +1,18 @@
 //! The files of a finished run.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use nn::Network;
 use results::record::{self, DataInfo, LogRow, Place, Predictions, RunInfo, SplitRows};
+use sha2::{Digest as _, Sha256};
 
 use super::run::Session;
 use super::training::Training;
-use crate::plan::{Row, Run};
+use crate::plan::{Row, Run, run_dir};
 
 /// Version of the protocol that the code follows; another one makes records that do not belong in one table.
 pub const PROTOCOL: &str = "1";
@@ -29,8 +32,46 @@ pub const PRECISION: &str = "precision";
 /// See [`PRECISION`].
 pub const MICRO_BATCH: &str = "micro-batch";
 
-/// What was run, on what, from which data.
-pub fn info(session: &Session<'_>, run: &Run) -> anyhow::Result<RunInfo> {
+/// SHA-256 in hexadecimal of models' files, by the rows of their records.
+pub type Models = BTreeMap<String, String>;
+
+/// The hashes of the models that `rows` of `seed` have in `folder`, an experiment's.
+///
+/// # Errors
+/// Where one cannot be read, or is not what its run kept.
+pub fn models<'a>(
+    folder: &Path,
+    seed: u64,
+    rows: impl IntoIterator<Item = &'a Row>,
+) -> anyhow::Result<Models> {
+    let hash = |row: &Row| {
+        let dir = run_dir(folder, row, seed);
+        let path = dir.join(record::MODEL);
+        let (row, found) = (row.to_string(), sha256(&path)?);
+        ensure!(
+            read_info(&dir)?.models.get(&row).is_none_or(|kept| *kept == found),
+            "{} is not the model that its run kept: restore it, or remove {} and train it again",
+            path.display(),
+            dir.display()
+        );
+        Ok((row, found))
+    };
+    rows.into_iter().map(hash).collect()
+}
+
+/// SHA-256 of a file, in hexadecimal.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn sha256(path: &Path) -> anyhow::Result<String> {
+    let what = || format!("cannot read {}", path.display());
+    let mut hash = Sha256::new();
+    io::copy(&mut File::open(path).with_context(what)?, &mut hash).with_context(what)?;
+    Ok(format!("{:x}", hash.finalize()))
+}
+
+/// What was run, on what, from which data; `models` are the one that is kept and its teachers'.
+fn info(session: &Session<'_>, run: &Run, models: Models) -> anyhow::Result<RunInfo> {
     let versions = [
         ("divkd", env!("CARGO_PKG_VERSION")),
         ("candle", env!("DIVKD_CANDLE")),
@@ -48,6 +89,7 @@ pub fn info(session: &Session<'_>, run: &Run) -> anyhow::Result<RunInfo> {
         machine: Some(session.device.machine.clone()),
         threads: rayon::current_num_threads(),
         versions: versions.map(|(name, version)| (name.to_owned(), version.to_owned())).into(),
+        models,
         data: data(session.splits),
         config: session.resolved.table()?,
     })
@@ -70,7 +112,8 @@ pub fn data(splits: &datasets::Splits) -> DataInfo {
     }
 }
 
-/// Writes a trained run's files into its draft folder and gives the folder its name. `network` is the one to keep.
+/// Writes a trained run's files into its draft folder and gives the folder its name. `network` is the one to keep, `teachers`
+/// what it learned from.
 ///
 /// # Errors
 /// Where a file cannot be written or the record exists already.
@@ -80,6 +123,7 @@ pub fn write(
     place: &Place,
     (network, training): (&Network, &Training),
     predictions: &Predictions,
+    teachers: &Models,
 ) -> anyhow::Result<()> {
     let draft = place.begin(session.out)?;
     let file = |name: &str| draft.join(name);
@@ -87,7 +131,9 @@ pub fn write(
     LogRow::write_all(&training.epochs, &file(record::METRICS))?;
     LogRow::write_all(&training.timing, &file(record::TIMING))?;
     network.save(&file(record::MODEL))?;
-    info(session, run)?.write(&file(record::RUN))?;
+    let mut models = teachers.clone();
+    models.insert(run.row.to_string(), sha256(&file(record::MODEL))?);
+    info(session, run, models)?.write(&file(record::RUN))?;
     place.finish(session.out)?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::attempts::Attempts;
 use super::batches::Batches;
 use super::checkpoint::{self, Checkpoints};
 use super::evaluate;
-use super::record as written;
+use super::record::{self as written, Models};
 use super::saver::Saver;
 use super::seeds::run_seed;
 use super::training::{Setting, Training};
@@ -50,7 +50,9 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     let recipe = plan::recipe(config, run.row.method(), method.as_ref());
     let plain = model::spec(config)?.in_precision(session.device.precision);
     let seed = run_seed(run.seed, &run.row);
+    let folder = session.out.join(session.resolved.folder());
     let teachers = teachers(session, run.seed, &run.needs, &plain).with_context(|| run.to_string())?;
+    let models = written::models(&folder, run.seed, &run.needs)?;
     let pad = config.data.augment.then_some(config.data.pad);
     let optimiser = model::optimiser(recipe, method.as_ref(), config.members);
     let setting = Setting {
@@ -78,8 +80,8 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     if let Some(most) = session.device.micro_batch.filter(|&most| most < recipe.batch) {
         inputs.insert(written::MICRO_BATCH.to_owned(), i64::try_from(most)?.into());
     }
-    let dir = checkpoint_dir(&session.out.join(session.resolved.folder()), run);
-    let checkpoints = Checkpoints::new(dir.clone(), inputs);
+    let dir = checkpoint_dir(&folder, run);
+    let checkpoints = Checkpoints::new(dir.clone(), inputs).with_teachers(models.clone());
     if checkpoints.restore(&mut training, device, say)? {
         say(&format!("resumed {run} at epoch {}", training.epochs.len() + 1));
     }
@@ -95,7 +97,7 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     let mut saver = Saver::new(claim, &checkpoints);
     train(&mut training, &setting, shown, &mut saver)
         .and_then(|progress| {
-            let message = finish(session, run, &mut training, &setting, &saver)?;
+            let message = finish(session, run, &mut training, (&setting, &models), &saver)?;
             progress.finish(&message);
             Ok(())
         })
@@ -128,7 +130,7 @@ fn finish(
     session: &Session<'_>,
     run: &Run,
     training: &mut Training,
-    setting: &Setting<'_>,
+    (setting, models): (&Setting<'_>, &Models),
     saver: &Saver<'_>,
 ) -> anyhow::Result<String> {
     let best = training.best.as_ref().context("no epoch has validated")?;
@@ -146,7 +148,7 @@ fn finish(
         Predictions { val: predict(&session.splits.val)?, test: predict(&session.splits.test)? };
     let place = place(session.resolved, run)?;
     saver.end(|| {
-        written::write(session, run, &place, (network, training), &predictions).with_context(|| {
+        written::write(session, run, &place, (network, training), &predictions, models).with_context(|| {
             format!(
                 "cannot write the record of {run}; its checkpoints are kept: make space or the folder \
                  writable, then start the same command again"

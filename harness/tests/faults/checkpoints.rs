@@ -113,3 +113,20 @@ fn other_settings_and_other_data_are_listed() {
     assert!(of(was).restore(&mut other, &Device::Cpu, |_| ()).unwrap());
     assert_eq!(other.network.state().unwrap(), training(1).network.state().unwrap());
 }
+
+/// A student goes on with the teachers that it began with; a checkpoint of an earlier version does not say which these were.
+#[test]
+fn other_teachers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |teachers: &[(&str, &str)]| {
+        let teachers = teachers.iter().map(|(row, hash)| ((*row).to_owned(), (*hash).to_owned()));
+        Checkpoints::new(folder.path().to_owned(), inputs("")).with_teachers(teachers.collect())
+    };
+    let restore = |checkpoints: Checkpoints| checkpoints.restore(&mut training(2), &Device::Cpu, |_| ());
+    of(&[]).save(&training(1)).unwrap();
+    assert!(restore(of(&[("teacher-1", "aa")])).unwrap());
+    of(&[("teacher-1", "aa")]).save(&training(1)).unwrap();
+    assert!(restore(of(&[("teacher-1", "aa")])).unwrap());
+    let error = restore(of(&[("teacher-1", "bb")])).unwrap_err().to_string();
+    assert!(error.contains("was begun with other teachers than those that are there now"), "{error}");
+}

@@ -44,6 +44,9 @@ fn records_of_rows_that_are_not_asked_for_are_held_to_the_settings_too() {
     };
     let stderr = ended(kd(&["--set", "teacher.lr=0.2"]), 1);
     assert!(stderr.contains("teacher-1/seed-1 was made with other settings or data"), "{stderr}");
+    // Nor does it join others that were trained otherwise.
+    let stderr = ended(kd(&["--set", "student.lr=0.05"]), 1);
+    assert!(stderr.contains("be/seed-1 was made with other settings or data"), "{stderr}");
     ended(kd(&[]), 0);
 }
 

@@ -43,6 +43,7 @@ fn record(out: &Path, row: &str, seed: u64, model: usize) {
         machine: None,
         threads: 2,
         versions: BTreeMap::new(),
+        models: BTreeMap::new(),
         data: DataInfo {
             source: "synthetic".into(),
             note: String::new(),

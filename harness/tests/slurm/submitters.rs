@@ -71,6 +71,13 @@ fn refusals_are_quoted_and_jobs_cancelled() {
         text(&again.stderr).contains("12 runs are in the queue or in training already\nnothing to submit")
     );
 
+    // Jobs of other settings are not what is asked for.
+    let other = cluster.reproduce(&["--set", "method.be-kd.tau=1"]).output().unwrap();
+    let err = text(&other.stderr);
+    assert_eq!(other.status.code(), Some(1), "{err}");
+    assert!(err.contains("be-kd/seed-1 is in the queue with other settings (job "), "{err}");
+    assert!(err.contains("method.tau: was 4.0, is 1"), "{err}");
+
     let cancel = cluster.divkd(&["cancel"]).output().unwrap();
     assert!(text(&cancel.stderr).contains("4 jobs cancelled"), "{}", text(&cancel.stderr));
     assert_eq!(cluster.ask("squeue", &["--noheader"]), "");

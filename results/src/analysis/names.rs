@@ -30,6 +30,16 @@ impl Set {
         }
     }
 
+    /// What `method` makes of training images.
+    pub fn of(method: &str) -> Self {
+        match method {
+            "be-kd-gaussian" => Self::Gaussian,
+            "be-kd-ods" => Self::Ods,
+            "be-kd-conf-ods" => Self::ConfOds,
+            other => Self::Method(other.to_owned()),
+        }
+    }
+
     /// The set of this [`name`](Self::name).
     pub fn named(name: &str) -> Self {
         let paper = Self::PAPER.into_iter().find(|set| set.name() == name);

@@ -6,7 +6,7 @@ use std::path::Path;
 use metrics::{Examples, dee, fit_temperature, pairwise_disagreement, pairwise_kl, resampled_mean};
 use rayon::prelude::*;
 
-use crate::record::{Record, RecordPath, scan};
+use crate::record::{Record, RecordPath, scan_one};
 use crate::table::{Candidate, Predicted};
 use crate::{Column, Error, Result};
 
@@ -37,7 +37,7 @@ pub(super) struct Scored {
 /// Reads and scores every record in `folder`, seed by seed.
 pub(super) fn read(folder: &Path) -> Result<Vec<Seed>> {
     let mut by_seed: BTreeMap<u64, Vec<RecordPath>> = BTreeMap::new();
-    for path in scan(folder)? {
+    for path in scan_one(folder)? {
         by_seed.entry(path.seed).or_default().push(path);
     }
     if by_seed.is_empty() {

@@ -9,7 +9,7 @@ use super::style::{self, Style};
 use crate::analysis::tables::Source;
 use crate::analysis::{Analysis, TEACHERS};
 use crate::check::claims::TrainKld;
-use crate::record::{EpochRow, Record, RunInfo, TimingRow, scan};
+use crate::record::{EpochRow, Record, RunInfo, TimingRow, scan_one};
 use crate::table::{Cell, Experiment};
 use crate::tested::Tested;
 use crate::{Column, Result, rows};
@@ -44,7 +44,7 @@ impl Sources {
     /// # Errors
     /// Where a record or an analysis is missing something or is damaged.
     pub fn read(folder: &Path, experiment: &Experiment) -> Result<Self> {
-        let paths = scan(folder)?;
+        let paths = scan_one(folder)?;
         let records = paths.iter().map(|path| Record::open(&path.dir)).collect::<Result<Vec<_>>>()?;
         let source = Source::read(folder)?;
         Ok(Self {

@@ -36,6 +36,10 @@ pub struct RunInfo {
     pub threads: usize,
     /// Versions of the program and of what computes, by name.
     pub versions: BTreeMap<String, String>,
+    /// SHA-256 in hexadecimal of the model file that was kept and of those of the teachers that it learned from, by row. Older
+    /// records do not have them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, String>,
     /// What was trained and tested on.
     pub data: DataInfo,
     /// The resolved configuration: every setting, defaults included.

@@ -49,6 +49,18 @@ pub fn scan(root: &Path) -> Result<Vec<RecordPath>> {
     Ok(found)
 }
 
+/// The records of the experiment whose folder is `folder`, as [`scan`] but for those that lie deeper, such as in a folder that
+/// somebody put them aside in.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_one(folder: &Path) -> Result<Vec<RecordPath>> {
+    let folder = real(folder)?;
+    let mut found = scan(&folder)?;
+    found.retain(|path| path.dir.ancestors().nth(2) == Some(&folder));
+    Ok(found)
+}
+
 /// The folders `<experiment>-<preset>` of the records under `root`, which may also be in one of them ([`scan`]): absolute, in
 /// the order of their paths.
 ///

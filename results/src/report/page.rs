@@ -63,7 +63,7 @@ fn experiment(section: &Section, is_first: bool) -> Markup {
             h2 { (section.name()) }
             (facts::facts(section))
             h3 { "Results" }
-            (tables::results(&section.sources.experiment))
+            (tables::results(&section.sources))
             h3 { "Against plain distillation, pair by pair" }
             (paired::paired(section))
             h3 { "The paper's claims in these runs" }

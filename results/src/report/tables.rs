@@ -2,10 +2,12 @@
 
 use maud::{Markup, html};
 
-use crate::table::{Experiment, headings, lines, notes};
+use crate::figure::Sources;
+use crate::table::{headings, lines, notes};
 
-/// Ours, and under each row the published numbers and the difference where there are some.
-pub(super) fn results(experiment: &Experiment) -> Markup {
+/// Ours, and under each row the published numbers and the difference where there are some; and which analyses are left out.
+pub(super) fn results(sources: &Sources) -> Markup {
+    let experiment = &sources.experiment;
     html! {
         div.wide tabindex="0" role="region" aria-label="Results" {
             table.results {
@@ -23,7 +25,7 @@ pub(super) fn results(experiment: &Experiment) -> Markup {
         @if experiment.reference.is_none() && experiment.withheld.is_none() {
             p.note { "Nothing is published for this experiment that these numbers could stand beside." }
         }
-        @for note in notes(experiment) { p.note { (note) } }
+        @for note in notes(experiment).iter().chain(&sources.source.left_out) { p.note { (note) } }
         p.note {
             "ACC accuracy; NLL negative log-likelihood; BS Brier score; ECE expected calibration error; with c: after \
              temperature scaling; DEE deep-ensemble equivalent; KLD mean pairwise KL divergence between members on test \

@@ -1,13 +1,14 @@
 //! From the records under a folder to the table.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use super::measure::{self, Measured, Seed};
+use super::mixed;
 use super::model::{Cell, Experiment, Row, Table};
-use crate::record::{RUN, Record, RecordPath, scan};
+use crate::record::{RUN, Record, RecordPath, scan, scan_one};
 use crate::{Column, Error, Result, reference, rows};
 
 impl Table {
@@ -17,25 +18,54 @@ impl Table {
     /// Where there are no records, one is incomplete or not valid, runs of one seed were made on different examples, or
     /// predictions cannot be scored.
     pub fn build(root: &Path) -> Result<Self> {
-        let mut folders: BTreeMap<String, Vec<RecordPath>> = BTreeMap::new();
+        let mut folders: BTreeMap<(String, PathBuf), Vec<RecordPath>> = BTreeMap::new();
         for path in scan(root)? {
-            folders.entry(path.folder.clone()).or_default().push(path);
+            let folder = path.dir.ancestors().nth(2).unwrap_or(root).to_owned();
+            folders.entry((path.folder.clone(), folder)).or_default().push(path);
         }
         if folders.is_empty() {
             return Err(Error::NoRecords { root: root.to_owned() });
         }
-        let experiments =
-            folders.into_iter().map(|(folder, paths)| experiment(folder, &paths)).collect::<Result<_>>()?;
+        let experiments = folders.into_values().map(|paths| Experiment::of(&paths)).collect::<Result<_>>()?;
         Ok(Self { experiments })
+    }
+
+    /// The table of the one experiment whose folder is `folder`.
+    ///
+    /// # Errors
+    /// As [`Table::build`].
+    pub fn of_one(folder: &Path) -> Result<Self> {
+        Ok(Self { experiments: vec![Experiment::read(folder)?] })
     }
 }
 
-fn experiment(folder: String, paths: &[RecordPath]) -> Result<Experiment> {
-    let records = paths.iter().map(|path| Record::open(&path.dir)).collect::<Result<Vec<_>>>()?;
+impl Experiment {
+    /// The table of the experiment whose folder is `folder` (`<experiment>-<preset>`).
+    ///
+    /// # Errors
+    /// As [`Table::build`].
+    pub fn read(folder: &Path) -> Result<Self> {
+        let paths = scan_one(folder)?;
+        if paths.is_empty() {
+            return Err(Error::NoRecords { root: folder.to_owned() });
+        }
+        Self::of(&paths)
+    }
+
+    /// The table of the records at `paths`, all in one folder, of which there is at least one.
+    fn of(paths: &[RecordPath]) -> Result<Self> {
+        let folder = paths.first().map(|path| path.folder.clone()).unwrap_or_default();
+        let records = paths.iter().map(|path| Record::open(&path.dir)).collect::<Result<Vec<_>>>()?;
+        experiment(folder, records)
+    }
+}
+
+fn experiment(folder: String, records: Vec<Record>) -> Result<Experiment> {
     let (name, preset) = one_experiment(&records)?;
     let published = reference::find(&name)?;
     let excludes = |record: &Record| published.as_ref()?.excludes(&preset, &record.info().config);
     let withheld = records.iter().find_map(excludes);
+    let doubts = mixed::doubts(&records);
     let mut by_seed: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
     for record in records {
         by_seed.entry(record.info().seed).or_default().push(record);
@@ -61,6 +91,7 @@ fn experiment(folder: String, paths: &[RecordPath]) -> Result<Experiment> {
         rows,
         reference: published.filter(|_| withheld.is_none()),
         withheld,
+        doubts,
     })
 }
 

@@ -30,6 +30,8 @@ pub struct Experiment {
     pub reference: Option<Reference>,
     /// Why the published table of an experiment of this name is left out, a sentence; none where it is not.
     pub withheld: Option<String>,
+    /// What speaks against one table of these records, a sentence each.
+    pub doubts: Vec<String>,
 }
 
 /// One row: a network or an ensemble, over its seeds.

@@ -14,9 +14,12 @@ pub(crate) fn notes(experiment: &Experiment) -> Vec<String> {
     }
     let most = experiment.ensemble();
     for (seed, teachers) in experiment.teachers.iter().filter(|(_, teachers)| **teachers < most) {
-        notes.push(format!(
-            "Seed {seed} has teachers 1..{teachers} of {most}: its DE rows and its DEE end there."
-        ));
+        notes.push(match teachers {
+            0 => format!("Seed {seed} has no teacher-1: it has no DE rows and no DEE."),
+            _ => format!(
+                "Seed {seed} has teachers 1..{teachers} of {most}: its DE rows and its DEE end there."
+            ),
+        });
     }
     if let Some(reference) = &experiment.reference {
         let (source, table, paper) = (&reference.source, &reference.table, &reference.paper);
@@ -31,5 +34,6 @@ pub(crate) fn notes(experiment: &Experiment) -> Vec<String> {
         }
     }
     notes.extend(experiment.withheld.clone());
+    notes.extend(experiment.doubts.iter().cloned());
     notes
 }

@@ -7,7 +7,7 @@ use results::Error;
 use results::analysis::tables::{self, Source};
 use results::analysis::{self, Analysis, Estimator, Matrix, Set};
 use results::sheet::{Sheet, render};
-use results::table::Format;
+use results::table::{Experiment, Format};
 
 use crate::made::{self, Made};
 
@@ -111,6 +111,65 @@ fn more_teachers_than_members_leave_the_first() {
     assert_eq!((source.members, rows), (2, vec!["teacher-1", "teacher-2", "de-2"]));
     fs::remove_dir_all(folder.join(analysis::FOLDER)).unwrap();
     assert_eq!(Source::read(&folder).unwrap().members, 4);
+}
+
+/// Arrays of a seed or a row that is gone, of other models, or seen through other settings than the records' are left out.
+#[test]
+fn arrays_of_other_records_are_left_out() {
+    let out = tempfile::tempdir().unwrap();
+    let folder = out.path().join("quick-smoke");
+    let whole = make(out.path());
+    assert_eq!((whole.analyses.len(), &whole.left_out[..]), (8, &[][..]));
+    let left_out = || {
+        let Source { analyses, left_out, .. } = Source::read(&folder).unwrap();
+        (analyses.len(), left_out.join("\n"))
+    };
+    for teacher in ["teacher-1", "teacher-2"] {
+        fs::remove_dir_all(folder.join(teacher).join("seed-2")).unwrap();
+    }
+    let (count, why) = left_out();
+    assert_eq!(count, 4, "{why}");
+    assert!(
+        why.contains("analysis of be-kd of seed 2 is left out: there is no record of teacher-1."),
+        "{why}"
+    );
+
+    let remake = |row: &str, config: &str, model: &str| {
+        fs::remove_dir_all(folder.join(row).join("seed-1")).unwrap();
+        let mut made = Made::new("quick", "smoke", row, 1);
+        made.config = toml::from_str(config).unwrap();
+        made.models.insert(row.to_owned(), model.to_owned());
+        made.members(if row.starts_with("be") { 2 } else { 1 }).write(out.path());
+    };
+    remake("kd", "", "ffff");
+    let (count, why) = left_out();
+    assert_eq!(count, 3);
+    assert!(why.contains("analysis of kd of seed 1 is left out: it is of another kd."), "{why}");
+
+    let mut seen = made::teachers_analysis(1);
+    let settings = toml::from_str("eta = 50\ntau = 4.0").unwrap();
+    seen.perturbations.insert("be-kd-ods".to_owned(), settings);
+    seen.write(&analysis::path(&folder, "teachers", 1)).unwrap();
+    assert_eq!(left_out().0, 3, "a record that says nothing is believed");
+    remake("be-kd-ods", "[method.be-kd-ods]\neta = 1\ntau = 4.0", "00ff");
+    let (count, why) = left_out();
+    assert_eq!(count, 2);
+    assert!(why.contains("it saw images through be-kd-ods with eta = 50, tau = 4.0."), "{why}");
+}
+
+/// Records that somebody put aside in the folder are not of the experiment.
+#[test]
+fn records_deeper_down_are_others() {
+    let out = tempfile::tempdir().unwrap();
+    let folder = out.path().join("quick-smoke");
+    make(out.path());
+    fs::create_dir(folder.join("old")).unwrap();
+    fs::rename(folder.join("be-kd"), folder.join("old/be-kd")).unwrap();
+    let rows: Vec<String> = Experiment::read(&folder).unwrap().rows.into_iter().map(|row| row.name).collect();
+    assert_eq!(rows, ["de-1", "de-2", "kd", "be-kd-ods"]);
+    assert!(Source::read(&folder).unwrap().tested.iter().all(|tested| tested.row != "be-kd"));
+    let compared = results::compare::compare(&folder, "kd", 20).unwrap();
+    assert!(compared.iter().all(|one| one.row != "be-kd"));
 }
 
 /// Records without arrays still have their test images.

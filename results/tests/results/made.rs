@@ -29,6 +29,8 @@ pub(crate) struct Made {
     pub(crate) signal: f32,
     /// The resolved configuration.
     pub(crate) config: toml::Table,
+    /// Hashes of its model and its teachers', by row.
+    pub(crate) models: BTreeMap<String, String>,
 }
 
 /// A configuration: of the published protocol for `cifar100`, else of an optimiser alone.
@@ -48,7 +50,8 @@ impl Made {
     pub(crate) fn new(experiment: &'static str, preset: &'static str, row: &str, seed: u64) -> Self {
         let members = if row.starts_with("be") { 4 } else { 1 };
         let config = config(experiment);
-        Self { experiment, preset, row: row.to_owned(), seed, members, signal: 2.0, config }
+        let models = BTreeMap::new();
+        Self { experiment, preset, row: row.to_owned(), seed, members, signal: 2.0, config, models }
     }
 
     pub(crate) fn signal(self, signal: f32) -> Self {
@@ -76,6 +79,7 @@ impl Made {
             machine: Some("x86_64-linux avx2".into()),
             threads: 2,
             versions: BTreeMap::from([("divkd".into(), "0.1.0".into()), ("candle".into(), "0.11.1".into())]),
+            models: self.models.clone(),
             data: DataInfo {
                 note: "all rows".to_owned(),
                 source: "synthetic".into(),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::analysis::{Analysis, TEACHERS, scan as scan_analyses};
-use crate::record::{Record, scan};
+use crate::analysis::{Analysis, TEACHERS, of_records};
+use crate::record::{Record, RunInfo, scan_one};
 use crate::table::Predicted;
 use crate::tested::{Tested, of_seed};
 use crate::{Error, Result, rows};
@@ -16,8 +16,10 @@ pub struct Source {
     pub folder: String,
     /// How many teachers a student learns from: M, the most where seeds differ.
     pub members: usize,
-    /// The stored analyses; empty for records that lack them.
+    /// The stored analyses of these records ([`of_records`]); empty for records that lack them.
     pub analyses: Vec<Analysis>,
+    /// Why others are left out, a sentence each.
+    pub left_out: Vec<String>,
     /// Test predictions of the students, the first M teachers and their ensemble.
     pub tested: Vec<Tested>,
 }
@@ -28,15 +30,16 @@ impl Source {
     /// # Errors
     /// Where a record or an analysis is damaged, or there are no records.
     pub fn read(folder: &Path) -> Result<Self> {
-        let mut source =
-            Self { folder: String::new(), members: 0, analyses: scan_analyses(folder)?, tested: Vec::new() };
+        let paths = scan_one(folder)?;
+        let Some(first) = paths.first() else { return Err(Error::NoRecords { root: folder.to_owned() }) };
+        let name = first.folder.clone();
+        let records = paths.iter().map(|path| Record::open(&path.dir)).collect::<Result<Vec<_>>>()?;
+        let infos: Vec<&RunInfo> = records.iter().map(Record::info).collect();
+        let (analyses, left_out) = of_records(folder, &infos)?;
+        let mut source = Self { folder: name, members: 0, analyses, left_out, tested: Vec::new() };
         let mut by_seed: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
-        for path in scan(folder)? {
-            by_seed.entry(path.seed).or_default().push(Record::open(&path.dir)?);
-            source.folder = path.folder;
-        }
-        if by_seed.is_empty() {
-            return Err(Error::NoRecords { root: folder.to_owned() });
+        for record in records {
+            by_seed.entry(record.info().seed).or_default().push(record);
         }
         // A seed at a time: predictions are large, what is kept of them is not.
         for (seed, records) in by_seed {

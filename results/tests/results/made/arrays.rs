@@ -23,11 +23,12 @@ pub(crate) fn analysis(row: &str, seed: u64) -> Analysis {
         confidence: uniforms(&format!("{row} {seed} {} confidence", set.name()), 20),
         kl: uniforms(&format!("{row} {seed} {} kl", set.name()), 20),
     };
+    let models = ["teacher-1", "teacher-2"].into_iter().chain((row != TEACHERS).then_some(row));
     Analysis {
         row: row.to_owned(),
         seed,
         cost: Cost { forward_flops: 123_456_789_012, parameters: 1_000 },
-        models: BTreeMap::from([(row.to_owned(), "00ff".to_owned())]),
+        models: models.map(|row| (row.to_owned(), "00ff".to_owned())).collect(),
         perturbations: BTreeMap::new(),
         diversity: Set::PAPER.map(|set| (set.clone(), diversity(&set))).into(),
         confidence: None,
