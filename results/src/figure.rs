@@ -28,6 +28,7 @@ pub(crate) mod style;
 mod transfer;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 pub use drawing::Drawing;
 pub use sources::{Run, Sources};
@@ -164,11 +165,15 @@ fn ends(cell: Cell) -> (f64, f64) {
     (cell.mean - std, cell.mean + std)
 }
 
-/// How many seeds a figure is over, for the end of its sentence.
-fn seeds(count: usize) -> String {
-    match count {
-        0 => String::new(),
-        1 => "One seed, so no error bars.".to_owned(),
-        count => format!("Means of {count} seeds; error bars and bands are one standard deviation."),
+/// How many seeds the rows of a figure have, from the fewest to the most, for the end of its sentence.
+fn seeds(counts: RangeInclusive<usize>) -> String {
+    const BARS: &str = "error bars and bands are one standard deviation.";
+    match counts.into_inner() {
+        (_, 0) => String::new(),
+        (_, 1) => "One seed, so no error bars.".to_owned(),
+        (fewest, most) if fewest < most => {
+            format!("Means of {fewest} to {most} seeds, those that a row has; {BARS}")
+        }
+        (_, most) => format!("Means of {most} seeds; {BARS}"),
     }
 }

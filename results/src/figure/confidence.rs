@@ -43,7 +43,7 @@ pub(super) fn figure(sources: &Sources) -> Figure {
         sentence: format!(
             "The largest probability that each teacher gives, on clean training images (bars) and on test images (line). \
              Where all teachers are sure of one class they say the same, and a student sees no diversity. {}",
-            seeds(training.len())
+            seeds(training.len()..=training.len())
         ),
         claim: above(
             "Teachers are nearly certain of most training images",

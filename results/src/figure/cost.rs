@@ -45,7 +45,7 @@ pub(super) fn figure(sources: &Sources) -> Figure {
         sentence: format!(
             "Accuracy of every row against the operations of one prediction and against the stored parameters, both in \
              units of one network. A BatchEnsemble saves parameters, not operations; points of nearly equal cost stand side by side on a grey ground. {}",
-            seeds(sources.experiment.teachers.len())
+            seeds(sources.seeds())
         ),
         claim: compare(
             "The student with ODS is more accurate than one network",

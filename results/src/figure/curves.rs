@@ -47,7 +47,7 @@ pub(super) fn figure(sources: &Sources) -> Figure {
             "Loss and accuracy of every row by epoch, the teachers as one curve. A student's loss is the weighted sum of \
              its parts; accuracies of a BatchEnsemble are those of its subnetworks on their own. Kept of a run is the network of \
              the epoch with the best validation accuracy, the first of equals, not that of the last epoch. {}",
-            seeds(sources.experiment.teachers.len())
+            seeds(sources.seeds())
         ),
         claim: above(
             "Teachers fit their training images",

@@ -31,7 +31,7 @@ pub(super) fn figure(sources: &Sources) -> Figure {
         sentence: format!(
             "Above, calibrated NLL of ensembles of n teachers and of the students, each at its DEE; below, with the students' names, the DEE: how \
              many independently trained networks are as good. {}",
-            seeds(sources.experiment.teachers.len())
+            seeds(sources.seeds())
         ),
         claim,
     }

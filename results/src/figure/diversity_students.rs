@@ -59,7 +59,7 @@ pub(super) fn figure(sources: &Sources) -> Figure {
         sentence: format!(
             "Above, the mean pairwise KL of each student's subnetworks; below, the same in ten bins of its confidence, and \
              each bin's share of the images; of a seed with fewer than 0.1% of its images in a bin that bin has no KL.{missing}{disagreement} {}",
-            seeds(sources.experiment.teachers.len())
+            seeds(sources.seeds())
         ),
         claim: compare(
             "ODS raises the student's KLD on test images over plain distillation",

@@ -21,6 +21,7 @@ pub(super) fn figure(sources: &Sources) -> Figure {
     };
     let found: Vec<(Images, Diversity)> =
         Images::of(&sources.source.analyses).into_iter().filter_map(of).collect();
+    let counts = || found.iter().map(|(_, diversity)| diversity.means().len());
     let has_training = found.iter().any(|(images, _)| *images != Images::Test);
     let [clean, gaussian, ods] = [Set::Clean, Set::Gaussian, Set::Ods].map(|set| on_training(sources, set));
     let mean = |by_seed| over_seeds(by_seed).map(|cell| estimate(cell, 3));
@@ -53,7 +54,7 @@ pub(super) fn figure(sources: &Sources) -> Figure {
         sentence: format!(
             "Images in ten bins of the ensemble's confidence: mean pairwise KL of the teachers in a bin, and the bin's share \
              of all images, whose weighted mean is the mean KLD; of a seed with fewer than 0.1% of its images in a bin that bin has no KL.{missing} {}",
-            seeds(sources.experiment.teachers.len())
+            seeds(counts().min().unwrap_or(0)..=counts().max().unwrap_or(0))
         ),
         claim: compare(
             "ODS raises the teachers' KLD on training images over clean ones",

@@ -61,7 +61,7 @@ pub(super) fn figure(sources: &Sources) -> Figure {
              quartiles, with whiskers to 5% and 95%.{best}{shrinkage}{} Below, medians of how much the teachers' outputs change along a \
              step (open) and of what a linearisation leaves (filled); the upright line is the step of training. {}",
             estimator(sources),
-            seeds(if students.is_empty() { 0 } else { sources.experiment.teachers.len() })
+            seeds(if students.is_empty() { 0..=0 } else { sources.seeds() })
         ),
         claim: compare(
             "Distillation with ODS matches the teachers' Jacobians (cosine, probabilities) better than without",

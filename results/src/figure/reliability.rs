@@ -34,7 +34,7 @@ pub(super) fn figure(sources: &Sources) -> Figure {
         sentence: format!(
             "Accuracy against confidence in 15 bins of the test images, before (filled) and after temperature scaling \
              (open); a calibrated row lies on the diagonal. Bins of fewer than 0.2% of the images are left out. {}",
-            seeds(sources.experiment.teachers.len())
+            seeds(sources.seeds())
         ),
         claim: compare(
             "Plain distillation has more calibration error (ECE) than distillation with ODS",

@@ -1,6 +1,7 @@
 //! Everything that the figures of one experiment are drawn from, read once.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -53,6 +54,12 @@ impl Sources {
             train_kld: source.of(TEACHERS).map(|one| (one.seed, one.train_kld())).collect(),
             source,
         })
+    }
+
+    /// How many seeds the rows have: the fewest and the most.
+    pub(super) fn seeds(&self) -> RangeInclusive<usize> {
+        let seeds = || self.experiment.rows.iter().map(|row| row.seeds);
+        seeds().min().unwrap_or(0)..=seeds().max().unwrap_or(0)
     }
 
     /// How many teachers a student learns from: M.

@@ -42,7 +42,7 @@ pub(super) fn figure(sources: &Sources) -> Figure {
              with the teacher of a row. All of a row hold a pair with that teacher, the outlined one no other. Below, the means \
              of the pairs without and with the teacher that makes the perturbation: ODS carries over where those without it rise \
              above clean images. {}",
-            seeds(found.len())
+            seeds(found.len()..=found.len())
         ),
         claim: compare(
             "ODS made by one teacher raises the diversity of the others over clean images",
