@@ -144,7 +144,19 @@ fn everything_that_has_a_name_is_documented() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let named = |text: &str, name: &str| text.contains(&format!("`{name}`"));
     let methods = section("Methods");
+    let stub = |text: &str| text.contains("(to be written)");
+    assert!(
+        !stub(&readme) && !stub(&methods),
+        "a stub of `just add-method` is left in README.md or METHODOLOGY.md"
+    );
     for entry in methods::registry() {
+        let file = root().join(format!("methods/src/{}.rs", entry.name.replace('-', "_")));
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(
+            !stub(&text) && !stub(entry.summary),
+            "{}: a stub is left there or in the registry",
+            entry.name
+        );
         assert!(named(&methods, entry.name), "METHODOLOGY.md, Methods: no `{}`", entry.name);
         assert!(named(&readme, entry.name), "README.md: no `{}`", entry.name);
     }

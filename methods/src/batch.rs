@@ -6,6 +6,7 @@ use candle_core::Tensor;
 use nn::Network;
 
 use crate::noise::Noise;
+use crate::perturb::Context;
 
 /// A batch of training data.
 #[derive(Clone, Debug)]
@@ -26,6 +27,16 @@ pub struct Step<'a> {
     pub groups: usize,
     /// Where random draws come from.
     pub noise: &'a dyn Noise,
+    /// The share of the training's steps that are over, in [0, 1).
+    pub progress: f64,
+}
+
+impl<'a> Step<'a> {
+    /// What a perturbation may look at of it.
+    pub fn context(&self) -> Context<'a> {
+        let Self { teachers, groups, noise, progress, .. } = *self;
+        Context { teachers, groups, noise, progress }
+    }
 }
 
 /// The batch-norm groups of `images`: consecutive ranges of nearly equal length, `groups` of them or as many as there are images.

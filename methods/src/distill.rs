@@ -5,7 +5,7 @@ use nn::loss::{blend, cross_entropy, tempered_kl, tempered_probs};
 use nn::{Beside, Error, Mode, Network, Result};
 
 use crate::batch::{Batch, Loss, Step};
-use crate::perturb::{Context, Perturbation};
+use crate::perturb::Perturbation;
 
 /// Logits (M, B, K) of the teachers, one plain network each, in eval mode and without any gradient.
 ///
@@ -38,10 +38,36 @@ pub fn check_one_to_one(step: &Step<'_>) -> Result<()> {
     )))
 }
 
+/// What the networks of a step say: logits, of a method that distills on images that it perturbs or on clean ones.
+pub struct Passes {
+    /// The student's on clean images (M, B, K).
+    pub clean: Tensor,
+    /// The student's on the perturbed images, or the clean ones again (M, B, K).
+    pub distilled: Tensor,
+    /// The teachers' on the same images, without any gradient (teachers, B, K).
+    pub teachers: Tensor,
+}
+
+/// The passes of a step. Without a `perturbation` the student runs once; with one it runs twice, clean first, each pass with its
+/// own batch statistics and each updating the running ones. The teachers' passes run beside the student's.
+///
+/// # Errors
+/// [`Error::State`] where there is no teacher; the perturbation's and the networks' errors otherwise.
+pub fn passes(batch: &Batch, step: &Step<'_>, perturbation: Option<&dyn Perturbation>) -> Result<Passes> {
+    let mode = Mode::Train { groups: step.groups };
+    let perturbed = perturbation.map(|by| by.perturb(batch, &step.context())).transpose()?;
+    let teachers = teachers_beside(step.teachers, perturbed.as_ref().unwrap_or(&batch.images))?;
+    let clean = step.student.logits(&batch.images, mode)?;
+    let distilled = match &perturbed {
+        Some(images) => step.student.logits(images, mode)?,
+        None => clean.clone(),
+    };
+    Ok(Passes { clean, distilled, teachers: Tensor::cat(&teachers.finish()?, 0)? })
+}
+
 /// (1 - alpha) * CE + alpha * tau^2 * KL(targets || student), one-to-one: teacher j for subnetwork j.
 ///
-/// CE is taken on the clean images. Without a `perturbation` KD is too, and the student runs once; with one it runs twice,
-/// clean first, each pass with its own batch statistics and each updating the running ones.
+/// CE is taken on the clean images, KD on the perturbed ones where there is a `perturbation` ([`passes`]).
 ///
 /// # Errors
 /// Where the teachers are not as many as the subnetworks, or shapes do not fit; the perturbation's.
@@ -53,17 +79,8 @@ pub fn one_to_one(
     tau: f64,
 ) -> Result<Loss> {
     check_one_to_one(step)?;
-    let mode = Mode::Train { groups: step.groups };
-    let context = Context { teachers: step.teachers, groups: step.groups, noise: step.noise };
-    let perturbed = perturbation.map(|by| by.perturb(batch, &context)).transpose()?;
-    let target = teachers_beside(step.teachers, perturbed.as_ref().unwrap_or(&batch.images))?;
-    let logits = step.student.logits(&batch.images, mode)?;
-    let distilled = match &perturbed {
-        Some(images) => step.student.logits(images, mode)?,
-        None => logits.clone(),
-    };
-    let target = tempered_probs(&Tensor::cat(&target.finish()?, 0)?, tau)?;
-    weighted(batch, logits, &distilled, &target, alpha, tau)
+    let Passes { clean, distilled, teachers } = passes(batch, step, perturbation)?;
+    weighted(batch, clean, &distilled, &tempered_probs(&teachers, tau)?, alpha, tau)
 }
 
 /// The weighted sum of cross-entropy on `logits` and divergence of `distilled` from the `target` probabilities.

@@ -5,11 +5,11 @@
 //! and tau.
 
 use nn::loss::tempered_probs;
-use nn::{Mode, NetworkSpec, Result};
+use nn::{NetworkSpec, Result};
 use serde::Deserialize;
 
 use crate::batch::{Batch, Loss, Step};
-use crate::distill::{teacher_logits, weighted};
+use crate::distill::{Passes, passes, weighted};
 use crate::method::{Method, Recipe};
 use crate::settings::check_distillation;
 
@@ -37,9 +37,8 @@ impl Method for Kd {
     }
 
     fn loss(&self, batch: &Batch, step: &Step<'_>) -> Result<Loss> {
-        let target =
-            tempered_probs(&teacher_logits(step.teachers, &batch.images)?, self.tau)?.mean_keepdim(0)?;
-        let logits = step.student.logits(&batch.images, Mode::Train { groups: step.groups })?;
-        weighted(batch, logits.clone(), &logits, &target, self.alpha, self.tau)
+        let Passes { clean, distilled, teachers } = passes(batch, step, None)?;
+        let target = tempered_probs(&teachers, self.tau)?.mean_keepdim(0)?;
+        weighted(batch, clean, &distilled, &target, self.alpha, self.tau)
     }
 }

@@ -83,7 +83,7 @@ pub fn gradient(
         };
         let noise = OfPiece { whole: step.noise, images, groups: step.groups.clamp(1, images), piece };
         let student = if piece.groups.start == 0 { step.student } else { &still };
-        let step = Step { student, teachers: step.teachers, groups: piece.groups.len(), noise: &noise };
+        let step = Step { student, groups: piece.groups.len(), noise: &noise, ..*step };
         let (loss, gradient) = of_piece(method, &part, &step, len as f64 / images as f64)?;
         losses.push(loss);
         sum = Some(match sum {

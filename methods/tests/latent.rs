@@ -153,7 +153,7 @@ fn a_step_is_the_protocols() {
     let recipe = Optimiser { settings, lr, lr_fast: lr / 2.0, centre: 0.0 };
     let optimiser = method.optimiser(recipe, MEMBERS);
     let noise = Streams { seed: 1, epoch: 1, step: 0 };
-    let step = Step { student: &student, teachers: &teachers, groups: 1, noise: &noise };
+    let step = Step { student: &student, teachers: &teachers, groups: 1, noise: &noise, progress: 0.5 };
     let labels = Tensor::new(&[0_u32, 1, 2, 3, 0], &Device::Cpu).unwrap();
     let loss = method.loss(&Batch { images: images(4), labels }, &step).unwrap();
     let gradients = loss.total.backward().unwrap();

@@ -102,7 +102,8 @@ impl<'a> Inputs<'a> {
         batch: &Batch,
     ) -> nn::Result<Tensor> {
         let noise = Streams { seed: self.noise_seed, epoch: 0, step };
-        by.perturb(batch, &Context { teachers, groups: self.config().bn_groups, noise: &noise })
+        let groups = self.config().bn_groups;
+        by.perturb(batch, &Context { teachers, groups, noise: &noise, progress: 1.0 })
     }
 
     fn config(&self) -> &Config {

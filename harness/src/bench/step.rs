@@ -82,7 +82,7 @@ impl StepBench {
             let before = profile::operations();
             let noise = Streams { seed: 0, epoch: 1, step: index as u64 };
             let groups = self.config.bn_groups;
-            let step = Step { student: &student, teachers: &teachers, groups, noise: &noise };
+            let step = Step { student: &student, teachers: &teachers, groups, noise: &noise, progress: 0.0 };
             let (_, gradient) = micro_batch::gradient(&*method, &batch, &step, self.micro_batch)
                 .with_context(|| format!("{name}, bn_groups = {groups}"))?;
             sgd.apply(&student, &gradient, optimiser.lr, optimiser.lr_fast)?;

@@ -80,7 +80,10 @@ pub(crate) fn check(case: &mut Case, device: &Device) -> anyhow::Result<()> {
             gaussian: given("in.noise")?,
         };
         let loss = method
-            .loss(&batch, &Step { student: &student, teachers: &teachers, groups, noise: &noise })
+            .loss(
+                &batch,
+                &Step { student: &student, teachers: &teachers, groups, noise: &noise, progress: 0.0 },
+            )
             .with_context(|| format!("step {step}"))?;
         totals.push(loss.total.to_scalar::<f32>()?);
         ces.push(loss.ce.to_scalar::<f32>()?);

@@ -100,7 +100,13 @@ pub(super) fn measure(plan: &Plan, config: &Config, chosen: &Chosen) -> anyhow::
         method.prepare(&student)?;
         let mut sgd = model::optimiser(recipe, method.as_ref(), config.members).sgd(&student);
         let noise = Streams { seed: 0, epoch: 1, step: 0 };
-        let step = Step { student: &student, teachers: &teachers, groups: config.bn_groups, noise: &noise };
+        let step = Step {
+            student: &student,
+            teachers: &teachers,
+            groups: config.bn_groups,
+            noise: &noise,
+            progress: 0.0,
+        };
         let mut timed = |rows: usize| -> anyhow::Result<f64> {
             let start = Instant::now();
             let shape = (rows, plain.channels, plain.image, plain.image);

@@ -113,7 +113,7 @@ impl Tally {
             let kd = if self.has_kd { format!(", kd {kd}") } else { String::new() };
             bail!(
                 "the loss is {loss} (ce {ce}{kd}) at epoch {epoch}, step {}, rate {lr}; \
-                 lower the rate (teacher.lr, student.lr) or lengthen the warm-up (schedule.milestones)",
+                 lower the rate (teacher.lr, student.lr, recipe.<method>.lr) or lengthen the warm-up (schedule.milestones)",
                 index + 1
             );
         }

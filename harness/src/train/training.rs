@@ -112,7 +112,9 @@ impl Training {
             let batch = batch?;
             let noise = Streams { seed: setting.seed, epoch: epoch as u32, step: index as u64 };
             let (teachers, groups) = (setting.teachers, setting.groups);
-            let step = Step { student: &self.network, teachers, groups, noise: &noise };
+            let epochs = (epoch - 1) as f64 + index as f64 / steps as f64;
+            let over = epochs / recipe.epochs as f64;
+            let step = Step { student: &self.network, teachers, groups, noise: &noise, progress: over };
             let (loss, gradient) = micro_batch::gradient(setting.method, &batch, &step, setting.micro_batch)?;
             let (lr, lr_fast) = rates(index);
             self.tally.add(&loss, &batch.labels)?;
@@ -126,7 +128,7 @@ impl Training {
         let means = self.tally.read(epoch, lr).map_err(|error| self.with_layer(error))?;
         if let Some(fault) = self.not_finite()? {
             return Err(anyhow!(
-                "{fault} after epoch {epoch}, rate {lr}; lower the rate (teacher.lr, student.lr)"
+                "{fault} after epoch {epoch}, rate {lr}; lower the rate (teacher.lr, student.lr, recipe.<method>.lr)"
             ));
         }
         let seconds = (self.spent + start.elapsed()).as_secs_f64();

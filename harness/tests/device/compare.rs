@@ -12,8 +12,19 @@ pub(crate) fn values(tensor: &Tensor) -> Result<Vec<f32>, Failed> {
     tensor.flatten_all().and_then(|flat| flat.to_vec1()).map_err(failed)
 }
 
+/// Numbers that are none are equal to themselves in bits, and near nothing.
+fn finite(what: &str, found: &[f32], expected: &[f32]) -> Result<(), Failed> {
+    for (side, values) in [("found", found), ("expected", expected)] {
+        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            return Err(format!("{what}: {value} is among what is {side}").into());
+        }
+    }
+    Ok(())
+}
+
 /// |found - expected| over |expected|.
 pub(crate) fn near(what: &str, found: &[f32], expected: &[f32], tolerance: f64) -> Result<(), Failed> {
+    finite(what, found, expected)?;
     let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let size = square(&mut expected.iter().map(|v| f64::from(*v)));
     let off = square(&mut found.iter().zip(expected).map(|(a, b)| f64::from(*a) - f64::from(*b)));
@@ -24,6 +35,7 @@ pub(crate) fn near(what: &str, found: &[f32], expected: &[f32], tolerance: f64) 
 }
 
 pub(crate) fn same(what: &str, found: &[f32], expected: &[f32]) -> Result<(), Failed> {
+    finite(what, found, expected)?;
     let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     if bits(found) == bits(expected) { Ok(()) } else { Err(format!("{what}: other bits").into()) }
 }

@@ -78,7 +78,8 @@ fn steps(method: &str, device: &Device, most: Option<usize>, count: u64) -> anyh
     let mut losses = Vec::new();
     for step in 0..count {
         let noise = Streams { seed: 9, epoch: 1, step };
-        let step = Step { student: &student, teachers: &teachers, groups: GROUPS, noise: &noise };
+        let step =
+            Step { student: &student, teachers: &teachers, groups: GROUPS, noise: &noise, progress: 0.5 };
         let (loss, gradient) = micro_batch::gradient(&*method, &batch, &step, most)?;
         sgd.apply(&student, &gradient, 0.02, 0.01)?;
         losses.push(loss.total.to_scalar::<f32>()?);

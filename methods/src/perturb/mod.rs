@@ -32,6 +32,8 @@ pub struct Context<'a> {
     pub groups: usize,
     /// Where random draws come from.
     pub noise: &'a dyn Noise,
+    /// The share of the training's steps that are over, in [0, 1]; analyses see its end.
+    pub progress: f64,
 }
 
 /// Grey levels: step sizes are in 1/255.

@@ -89,6 +89,6 @@ pub(crate) fn loss(
     seed: u64,
 ) -> Result<Loss, String> {
     let noise = Streams { seed, epoch: 1, step: 0 };
-    let step = Step { student, teachers, groups: GROUPS, noise: &noise };
+    let step = Step { student, teachers, groups: GROUPS, noise: &noise, progress: 0.5 };
     method.loss(&batch()?, &step).map_err(|e| e.to_string())
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use candle_core::{Device, Tensor};
 use methods::perturb::Context;
 use methods::{Entry, Noise, Step, Streams};
-use nn::Result as NnResult;
+use nn::{Mode, Result as NnResult};
 use random::Draws;
 
 use crate::clauses::{bits, ensure, setup};
@@ -47,14 +47,13 @@ impl Noise for Heard {
     }
 }
 
-/// Images of the same shape within [0, 1], the same a second time; from the draws that the loss takes, so that what analyses see is
-/// what the student learns from.
+/// Images of the same shape within [0, 1], the same a second time; from the draws that the loss takes.
 pub(crate) fn is_of_the_step(entry: &Entry) -> Result<(), String> {
     let (method, student, teachers) = setup(entry)?;
     let Some(by) = method.perturbation() else { return Ok(()) };
     let batch = fixture::batch()?;
     let images = |noise: &Heard| {
-        let context = Context { teachers: &teachers, groups: GROUPS, noise };
+        let context = Context { teachers: &teachers, groups: GROUPS, noise, progress: 0.5 };
         by.perturb(&batch, &context).map_err(|e| e.to_string())
     };
     let (noise, again) = (Heard::new(), Heard::new());
@@ -68,10 +67,35 @@ pub(crate) fn is_of_the_step(entry: &Entry) -> Result<(), String> {
     ensure(values != bits(&batch.images)?, || "nothing is perturbed".into())?;
     ensure(values == bits(&images(&again)?)?, || "the same draws give other images".into())?;
     let of_loss = Heard::new();
-    let step = Step { student: &student, teachers: &teachers, groups: GROUPS, noise: &of_loss };
+    let step =
+        Step { student: &student, teachers: &teachers, groups: GROUPS, noise: &of_loss, progress: 0.5 };
     method.loss(&batch, &step).map_err(|e| e.to_string())?;
     let (asked, used) = (noise.names.into_inner(), of_loss.names.into_inner());
     ensure(asked.is_subset(&used), || format!("images are perturbed by {asked:?}, the loss draws {used:?}"))
+}
+
+/// Running statistics tell what the student saw: the images of [`methods::Method::perturbation`], after or before the clean ones, or
+/// alone.
+pub(crate) fn student_sees_them(entry: &Entry) -> Result<(), String> {
+    let text = |e: nn::Error| e.to_string();
+    let (method, student, teachers) = setup(entry)?;
+    let Some(by) = method.perturbation() else { return Ok(()) };
+    let batch = fixture::batch()?;
+    let noise = Streams { seed: 3, epoch: 1, step: 0 };
+    let step = Step { student: &student, teachers: &teachers, groups: GROUPS, noise: &noise, progress: 0.5 };
+    let perturbed = by.perturb(&batch, &step.context()).map_err(text)?;
+    method.loss(&batch, &step).map_err(text)?;
+    let (clean, perturbed) = (&batch.images, &perturbed);
+    for seen in [&[clean, perturbed][..], &[perturbed, clean], &[perturbed]] {
+        let (_, twin, _) = setup(entry)?;
+        for images in seen {
+            twin.frozen_logits(images, Mode::Train { groups: GROUPS }).map_err(text)?;
+        }
+        if twin.buffers().map_err(text)? == student.buffers().map_err(text)? {
+            return Ok(());
+        }
+    }
+    Err("the student does not see the images of `perturbation`: its running statistics are of others".into())
 }
 
 /// Analyses call a method's images by its name, those of the paper and the images of the data sets by others.

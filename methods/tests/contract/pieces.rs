@@ -60,7 +60,7 @@ fn train(entry: &Entry, groups: usize, most: Option<usize>) -> Result<Trained, S
     let watched = Watched { method: &*method, most: AtomicUsize::new(0) };
     for step in 0..4 {
         let noise = Streams { seed: 3, epoch: 1, step };
-        let step = Step { student: &student, teachers: &teachers, groups, noise: &noise };
+        let step = Step { student: &student, teachers: &teachers, groups, noise: &noise, progress: 0.5 };
         let (loss, gradient) =
             micro_batch::gradient(&watched, &fixture::batch()?, &step, most).map_err(|e| text(&e))?;
         sgd.apply(&student, &gradient, optimiser.lr, optimiser.lr_fast).map_err(|e| text(&e))?;

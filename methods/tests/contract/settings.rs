@@ -29,11 +29,15 @@ pub(crate) fn alpha_0_is_the_cross_entropy(entry: &Entry) -> Result<(), String> 
     Ok(())
 }
 
-/// Another value is another loss; of those that have nothing to do with a perturbation also without one.
-pub(crate) fn every_one_changes_the_loss(entry: &Entry) -> Result<(), String> {
-    let total = |settings: toml::Table| {
+/// Another value is another loss, and moves the student elsewhere; of those that have nothing to do with a perturbation also
+/// without one.
+pub(crate) fn every_one_changes_loss_and_gradient(entry: &Entry) -> Result<(), String> {
+    let step = |settings: toml::Table| -> Result<[Vec<u32>; 2], String> {
         let (_, student, teachers) = setup(entry)?;
-        bits(&fixture::loss(&*fixture::method(entry, settings)?, &student, &teachers, 3)?.total)
+        let total = fixture::loss(&*fixture::method(entry, settings)?, &student, &teachers, 3)?.total;
+        let gradients = total.backward().map_err(|e| e.to_string())?;
+        let gradient = gradients.get(student.params()).ok_or("the student gets no gradient")?;
+        Ok([bits(&total)?, bits(gradient)?])
     };
     let settings = fixture::settings(entry)?;
     let mut still = settings.clone();
@@ -41,13 +45,18 @@ pub(crate) fn every_one_changes_the_loss(entry: &Entry) -> Result<(), String> {
         *eta = 0.0.into();
     }
     for (settings, keys) in [(&settings, None), (&still, Some(["alpha", "tau"]))] {
-        let before = total(settings.clone())?;
+        let before = step(settings.clone())?;
         for key in settings.keys().filter(|key| keys.is_none_or(|keys| keys.contains(&key.as_str()))) {
             let mut changed = settings.clone();
             changed.insert(key.clone(), other(&settings[key])?);
-            ensure(total(changed)? != before, || {
-                format!("another `{key}` gives the same loss; with {settings}")
-            })?;
+            let after = step(changed)?;
+            for (what, before, after) in
+                [("loss", &before[0], &after[0]), ("gradient", &before[1], &after[1])]
+            {
+                ensure(before != after, || {
+                    format!("another `{key}` gives the same {what}; with {settings}")
+                })?;
+            }
         }
     }
     Ok(())

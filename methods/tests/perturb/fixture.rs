@@ -25,7 +25,7 @@ pub(crate) const IMAGE: usize = 4;
 /// D = C * H * W.
 pub(crate) const DIMENSION: usize = 3 * IMAGE * IMAGE;
 
-/// Given draws.
+/// Given draws, whatever their names are.
 pub(crate) struct Given {
     /// The teacher of each group.
     pub(crate) teachers: Vec<usize>,
@@ -34,7 +34,7 @@ pub(crate) struct Given {
 }
 
 impl Noise for Given {
-    /// No perturbation draws anything for a whole batch.
+    /// What is drawn for a whole batch is not given.
     fn draws(&self, name: &str) -> Draws {
         Stream::new(0, name).draws(0, 0)
     }

@@ -49,13 +49,11 @@ fn assert_close(what: &str, found: &Tensor, expected: f64) {
 
 /// Runs the method `name` and the same by hand on a twin of its student.
 fn check(name: &str, perturb: impl Fn(&[Network], &Tensor) -> Option<Tensor>) {
-    let mut settings = toml::Table::new();
-    for (key, value) in [("alpha", ALPHA), ("tau", TAU), ("eta", ETA)] {
-        if key != "eta" || name.matches('-').count() > 1 {
-            settings.insert(key.to_owned(), value.into());
-        }
-    }
-    let method = (find(name).unwrap().from_toml)(settings).unwrap();
+    let settings =
+        |keys: &[(&str, f64)]| keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
+    let from_toml = find(name).unwrap().from_toml;
+    let all = [("alpha", ALPHA), ("tau", TAU), ("eta", ETA)];
+    let method = from_toml(settings(&all)).or_else(|_| from_toml(settings(&all[..2]))).unwrap();
     let teachers = [teacher(CLASSES, 1), teacher(CLASSES, 2)];
     let spec = method.student(teachers[0].spec(), MEMBERS);
     let student = Network::new(&spec, 5, &Device::Cpu).unwrap();
@@ -63,7 +61,7 @@ fn check(name: &str, perturb: impl Fn(&[Network], &Tensor) -> Option<Tensor>) {
     let labels = vec![0, 2, 1, 1, 0];
     let images = random_images(6, BATCH, 0.0, 1.0);
     let batch = Batch { images, labels: Tensor::new(labels.clone(), &Device::Cpu).unwrap() };
-    let step = Step { student: &student, teachers: &teachers, groups: GROUPS, noise: &NOISE };
+    let step = Step { student: &student, teachers: &teachers, groups: GROUPS, noise: &NOISE, progress: 0.5 };
     let loss = method.loss(&batch, &step).unwrap();
 
     let mode = Mode::Train { groups: GROUPS };
