@@ -158,3 +158,19 @@ fn every_preset_may_be_as_short_as_one_likes() {
         }
     }
 }
+
+/// What is published for an experiment of ours is of what its preset trains, in every setting that both name.
+#[test]
+fn published_numbers_are_of_our_presets() {
+    for reference in results::reference::all().unwrap() {
+        let resolved = resolve(&reference.experiment, Some(&reference.preset), &[]).unwrap();
+        let config = resolved.table().unwrap();
+        assert_eq!(reference.excludes(&reference.preset, &config), None);
+        for row in resolved.config.methods.iter().map(String::as_str).chain(["teacher-1"]) {
+            assert_eq!(reference.departs(row, &config), None, "{row}");
+        }
+        let other = resolve(&reference.experiment, Some(&reference.preset), &["method.be-kd.tau=2"]).unwrap();
+        assert!(reference.departs("be-kd", &other.table().unwrap()).is_some());
+        assert_eq!(reference.departs("be-kd-ods", &other.table().unwrap()), None);
+    }
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::{Column, Error, Result};
+use crate::{Column, Error, Result, rows};
 
 /// The embedded tables: path in the repository and text.
 const EMBEDDED: [(&str, &str); 1] =
@@ -33,6 +33,8 @@ pub struct Reference {
     pub dataset: String,
     /// The keys of a configuration that the numbers depend on, each with the value that they were published for.
     pub protocol: toml::Table,
+    /// Further keys, which say how the published networks were trained.
+    pub recipe: toml::Table,
     /// The rows, by our names.
     pub rows: BTreeMap<String, Published>,
 }
@@ -67,6 +69,27 @@ impl Reference {
             )
         };
         wanted.iter().find(|(key, value)| at(config, key) != Some(value)).map(other)
+    }
+}
+
+impl Reference {
+    /// Where `row`, with the resolved configuration `config`, was trained otherwise than the published networks: a key, our value
+    /// and theirs; none where it says nothing else.
+    pub fn departs(&self, row: &str, config: &toml::Table) -> Option<String> {
+        let mut wanted = Vec::new();
+        keys(&self.recipe, "", &mut wanted);
+        let is_teacher = rows::teacher_index(row).is_some();
+        wanted.retain(|(key, _)| match key.split('.').next().unwrap_or_default() {
+            "method" => key.starts_with(&format!("method.{row}.")),
+            "student" => !is_teacher,
+            _ => true,
+        });
+        let number = |value: &toml::Value| value.as_float().or(value.as_integer().map(|whole| whole as f64));
+        wanted.iter().find_map(|(key, theirs)| {
+            let own = at(config, key)?;
+            let is_same = own == theirs || number(own).is_some_and(|own| Some(own) == number(theirs));
+            (!is_same).then(|| format!("{key} = {own} where the published ones have {theirs}"))
+        })
     }
 }
 
@@ -137,7 +160,6 @@ fn parse(path: &Path, text: &str) -> Result<Reference> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows;
 
     #[test]
     fn every_embedded_table_is_complete_and_numeric() {

@@ -65,7 +65,17 @@ fn experiment(folder: String, records: Vec<Record>) -> Result<Experiment> {
     let published = reference::find(&name)?;
     let excludes = |record: &Record| published.as_ref()?.excludes(&preset, &record.info().config);
     let withheld = records.iter().find_map(excludes);
-    let doubts = mixed::doubts(&records);
+    let reference = published.filter(|_| withheld.is_none());
+    let departs = |record: &Record| {
+        let info = record.info();
+        let reference = reference.as_ref().filter(|reference| reference.preset == preset)?;
+        let how = reference.departs(&info.row, &info.config)?;
+        Some(format!(
+            "{}/seed-{} was trained otherwise than the published networks: {how}.",
+            info.row, info.seed
+        ))
+    };
+    let doubts = mixed::doubts(&records).into_iter().chain(records.iter().find_map(departs)).collect();
     let mut by_seed: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
     for record in records {
         by_seed.entry(record.info().seed).or_default().push(record);
@@ -89,7 +99,7 @@ fn experiment(folder: String, records: Vec<Record>) -> Result<Experiment> {
         members: seeds.values().map(|seed| seed.members).max().filter(|members| *members > 1),
         teachers: seeds.iter().map(|(seed, measured)| (*seed, measured.teachers)).collect(),
         rows,
-        reference: published.filter(|_| withheld.is_none()),
+        reference,
         withheld,
         doubts,
     })

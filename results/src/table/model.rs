@@ -30,7 +30,7 @@ pub struct Experiment {
     pub reference: Option<Reference>,
     /// Why the published table of an experiment of this name is left out, a sentence; none where it is not.
     pub withheld: Option<String>,
-    /// What speaks against one table of these records, a sentence each.
+    /// What speaks against one table of these records, or against the published numbers beside them, a sentence each.
     pub doubts: Vec<String>,
 }
 

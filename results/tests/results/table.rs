@@ -320,7 +320,14 @@ fn published_numbers_stand_beside_their_own_protocol_alone() {
     {
         let table = built(preset, change);
         assert!(shows(&table) && only(&table).withheld.is_none(), "{preset} {change}");
+        assert!(!change.is_empty() || only(&table).doubts.is_empty(), "{preset}");
     }
+    // Trained otherwise: beside ours, with a note.
+    let table = built("paper", "student.lr=0.1");
+    assert!(shows(&table));
+    let note = "be-kd/seed-1 was trained otherwise than the published networks: student.lr = 0.1 where the published ones have 0.05.";
+    assert!(table.render(Format::Term).contains(note), "{}", table.render(Format::Term));
+    assert_eq!(only(&built("paper", "teacher.lr=0.2 student.batch=64")).doubts, [""; 0]);
     for (preset, change, wanted) in [
         (
             "paper",
