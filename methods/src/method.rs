@@ -71,8 +71,8 @@ pub trait Method: Send + Sync {
         Ok(None)
     }
 
-    /// How it perturbs the images that it distills on, where it does so and that takes no more than the batch and the teachers: analyses then
-    /// measure how much teachers and students disagree there.
+    /// How it perturbs the images that it distills on, where it does so and that takes no more than the batch and the teachers:
+    /// analyses then measure how much teachers and students disagree there.
     fn perturbation(&self) -> Option<&dyn Perturbation> {
         None
     }

@@ -8,8 +8,8 @@ use super::pieces;
 use crate::config::Config;
 use crate::plan::Plan;
 
-/// The teachers' mean pairwise KL by seed, of those of `plan` whose analysis is stored as the experiment asks for it and that have
-/// at least two teachers.
+/// The teachers' mean pairwise KL by seed, of those of `plan` whose analysis is stored as the experiment asks for it and
+/// that have at least two teachers.
 ///
 /// # Errors
 /// As [`Piece::is_stored`](super::Piece::is_stored).

@@ -8,8 +8,8 @@ pub use gaussian::gaussian;
 pub use ods::{Directions, ods};
 pub use tdiv_sdiv::tdiv_sdiv;
 
-use candle_core::Tensor;
-use nn::{Network, Result};
+use candle_core::{Tensor, Var};
+use nn::{Error, Network, Result};
 
 use crate::batch::Batch;
 use crate::noise::Noise;
@@ -34,6 +34,23 @@ pub struct Context<'a> {
     pub noise: &'a dyn Noise,
     /// The share of the training's steps that are over, in [0, 1]; analyses see its end.
     pub progress: f64,
+}
+
+/// The gradient by `images` (B, C, H, W) of a scalar that `objective` makes of them, and what else it gives.
+///
+/// # Errors
+/// [`Error::State`] where the scalar does not depend on the images; those of `objective`.
+pub fn image_gradient<T>(
+    images: &Tensor,
+    objective: impl FnOnce(&Tensor) -> Result<(Tensor, T)>,
+) -> Result<(Tensor, T)> {
+    let x = Var::from_tensor(&images.contiguous()?)?;
+    let (scalar, rest) = objective(&x)?;
+    let gradients = scalar.backward()?;
+    match gradients.get(&x) {
+        Some(gradient) => Ok((gradient.clone(), rest)),
+        None => Err(Error::State("no network's output depends on the images".to_owned())),
+    }
 }
 
 /// Grey levels: step sizes are in 1/255.

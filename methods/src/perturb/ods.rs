@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 use nn::loss::{largest, tempered_probs};
 use nn::pixels::{clipped_step, unit};
 use nn::{Error, Mode, Network, Result};
 
-use super::{LEVELS, root_dimension};
+use super::{LEVELS, image_gradient, root_dimension};
 use crate::batch::group_ranges;
 use crate::noise::Noise;
 
@@ -65,13 +65,11 @@ pub fn ods(
 
 /// Unit gradients (B, C, H, W) of w . softmax(T(x) / tau), and max softmax (B,).
 fn direction(teacher: &Network, images: &Tensor, weights: &Tensor, tau: f64) -> Result<(Tensor, Tensor)> {
-    let x = Var::from_tensor(&images.contiguous()?)?;
-    let probs = tempered_probs(&teacher.frozen_logits(&x, Mode::Eval)?.squeeze(0)?, tau)?;
-    let gradients = (&probs * weights)?.sum_all()?.backward()?;
-    let Some(gradient) = gradients.get(&x) else {
-        return Err(Error::State("the teacher's output does not depend on the image".to_owned()));
-    };
-    Ok((unit(gradient)?, largest(&probs)?))
+    let (gradient, probs) = image_gradient(images, |x| {
+        let probs = tempered_probs(&teacher.frozen_logits(x, Mode::Eval)?.squeeze(0)?, tau)?;
+        Ok(((&probs * weights)?.sum_all()?, probs))
+    })?;
+    Ok((unit(&gradient)?, largest(&probs)?))
 }
 
 impl Directions {

@@ -1,11 +1,11 @@
 //! TDiv-SDiv (Nam et al. 2022): towards images where two teachers differ and their students do not.
 
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 use nn::loss::{tempered_cross_entropy, tempered_probs};
 use nn::pixels::{clipped_step, unit};
 use nn::{Error, Mode, Network, Result};
 
-use super::{LEVELS, root_dimension};
+use super::{LEVELS, image_gradient, root_dimension};
 
 /// clip(x + eta / 255 * sqrt(D) * g / ||g||_2), g the gradient by x of H(t_a, t_b) - H(s_a, s_b).
 ///
@@ -23,22 +23,20 @@ pub fn tdiv_sdiv(
     eta: f64,
 ) -> Result<Tensor> {
     let images = images.detach();
-    let x = Var::from_tensor(&images.contiguous()?)?;
-    let teacher = |index: usize| {
-        let teacher = teachers.get(index).ok_or_else(|| {
-            Error::State(format!("TDiv-SDiv: there is no teacher {index} among {}", teachers.len()))
-        })?;
-        teacher.frozen_logits(&x, Mode::Eval)
-    };
-    let difference = disagreement(&teacher(pair.0)?, &teacher(pair.1)?)?;
-    let students = student(&x)?;
-    let subnetwork = |index: usize| students.narrow(0, index, 1);
-    let difference = (difference - disagreement(&subnetwork(pair.0)?, &subnetwork(pair.1)?)?)?;
-    let gradients = difference.backward()?;
-    let Some(gradient) = gradients.get(&x) else {
-        return Err(Error::State("TDiv-SDiv: no network's output depends on the image".to_owned()));
-    };
-    clipped_step(&images, &unit(gradient)?, eta / LEVELS * root_dimension(&images), None)
+    let (gradient, ()) = image_gradient(&images, |x| {
+        let teacher = |index: usize| {
+            let teacher = teachers.get(index).ok_or_else(|| {
+                Error::State(format!("TDiv-SDiv: there is no teacher {index} among {}", teachers.len()))
+            })?;
+            teacher.frozen_logits(x, Mode::Eval)
+        };
+        let difference = disagreement(&teacher(pair.0)?, &teacher(pair.1)?)?;
+        let students = student(x)?;
+        let subnetwork = |index: usize| students.narrow(0, index, 1);
+        let difference = (difference - disagreement(&subnetwork(pair.0)?, &subnetwork(pair.1)?)?)?;
+        Ok((difference, ()))
+    })?;
+    clipped_step(&images, &unit(&gradient)?, eta / LEVELS * root_dimension(&images), None)
 }
 
 /// The sum over examples of H(softmax p, softmax q), of logits (1, B, K).

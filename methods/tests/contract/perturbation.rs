@@ -74,8 +74,8 @@ pub(crate) fn is_of_the_step(entry: &Entry) -> Result<(), String> {
     ensure(asked.is_subset(&used), || format!("images are perturbed by {asked:?}, the loss draws {used:?}"))
 }
 
-/// Running statistics tell what the student saw: the images of [`methods::Method::perturbation`], after or before the clean ones, or
-/// alone.
+/// Running statistics tell what the student saw: the images of the method's perturbation, after or before the clean ones,
+/// or alone.
 pub(crate) fn student_sees_them(entry: &Entry) -> Result<(), String> {
     let text = |e: nn::Error| e.to_string();
     let (method, student, teachers) = setup(entry)?;

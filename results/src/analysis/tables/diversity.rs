@@ -109,8 +109,8 @@ pub fn diversity(source: &Source) -> Sheet {
         lines,
         notes: vec![
             "Mean pairwise KL between members in nats: over all images (mean-KLD), and in bins of the confidence of their \
-             mean prediction, with the bin's share of the images; means over seeds, a bin's KL over those that have at least 0.1% of their \
-             images in it. Where not test images they are training images: clean, and as the methods perturb them."
+             mean prediction, with the bin's share of the images; means over seeds, a bin's KL over those that have at least \
+             0.1% of their images in it. All but test are training images: clean, and as methods perturb them."
                 .to_owned(),
         ],
         csv_header: "experiment,row,images,seeds,low,high,share,share_std,kl,kl_std",
