@@ -251,6 +251,17 @@ fn kept_records_give_the_same_tables() {
     }
     let csv = analyze(folder, &["confidence", "kept", "--format", "csv"]);
     assert!(csv.lines().skip(1).all(|line| !line.split(',').nth(3).unwrap().is_empty()), "{csv}");
+    // The same through a link to the records.
+    #[cfg(unix)]
+    {
+        fs::create_dir(folder.join("links")).unwrap();
+        std::os::unix::fs::symlink(folder.join("runs/quick-smoke"), folder.join("links/quick-smoke"))
+            .unwrap();
+        let keep = divkd(folder, &["keep", "links", "--out", "kept-2"]);
+        assert_eq!(keep.status.code(), Some(0), "{}", text(&keep.stderr));
+        let count = |kept: &str| record::scan(&folder.join(kept)).unwrap().len();
+        assert_eq!(count("kept-2"), count("kept"));
+    }
     // Again: nothing is written over.
     let keep = || divkd(folder, &["keep", "runs", "--out", "kept"]);
     assert_eq!(keep().status.code(), Some(0), "{}", text(&keep().stderr));

@@ -311,6 +311,10 @@ fn times_are_set_or_scaled() {
     }
     assert!(message("cifar10", Some("paper-short"), &["student.epochs=10"]).contains("cifar10.toml:"));
     resolve("cifar100", None, &["epochs=6", "student.lr=0.1"]).unwrap();
+    resolve("cifar100", None, &["epochs=6", "student.validate_every=1"]).unwrap();
+    assert!(
+        message("cifar100", None, &["epochs=600", "student.validate_every=1"]).contains("would be scaled")
+    );
     resolve("cifar100", None, &["student.epochs=280"]).unwrap();
 }
 

@@ -172,5 +172,13 @@ fn published_numbers_are_of_our_presets() {
         let other = resolve(&reference.experiment, Some(&reference.preset), &["method.be-kd.tau=2"]).unwrap();
         assert!(reference.departs("be-kd", &other.table().unwrap()).is_some());
         assert_eq!(reference.departs("be-kd-ods", &other.table().unwrap()), None);
+        // A row with a recipe of its own has that; one that nothing is published for departs from nothing.
+        let set = ["student.lr=0.3", "recipe.be-kd.lr=0.05", "recipe.be-kd-ods.lr=0.4"];
+        let other = resolve(&reference.experiment, Some(&reference.preset), &set).unwrap().table().unwrap();
+        let of = |row: &str| reference.departs(row, &other);
+        assert_eq!([of("be-kd"), of("kd"), of("teacher-1")], [None, None, None]);
+        let own = "recipe.be-kd-ods.lr = 0.4 where the published ones have 0.05";
+        assert_eq!(of("be-kd-ods").as_deref(), Some(own));
+        assert!(of("be-kd-gaussian").unwrap().starts_with("student.lr = 0.3 "));
     }
 }

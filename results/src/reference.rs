@@ -79,6 +79,11 @@ impl Reference {
         let mut wanted = Vec::new();
         keys(&self.recipe, "", &mut wanted);
         let is_teacher = rows::teacher_index(row).is_some();
+        if !is_teacher && !self.rows.contains_key(row) {
+            return None;
+        }
+        let recipe = format!("recipe.{row}");
+        let has_recipe = at(config, &recipe).is_some();
         wanted.retain(|(key, _)| match key.split('.').next().unwrap_or_default() {
             "method" => key.starts_with(&format!("method.{row}.")),
             "student" => !is_teacher,
@@ -86,7 +91,11 @@ impl Reference {
         });
         let number = |value: &toml::Value| value.as_float().or(value.as_integer().map(|whole| whole as f64));
         wanted.iter().find_map(|(key, theirs)| {
-            let own = at(config, key)?;
+            let key = match key.strip_prefix("student.") {
+                Some(rest) if has_recipe => format!("{recipe}.{rest}"),
+                _ => key.clone(),
+            };
+            let own = at(config, &key)?;
             let is_same = own == theirs || number(own).is_some_and(|own| Some(own) == number(theirs));
             (!is_same).then(|| format!("{key} = {own} where the published ones have {theirs}"))
         })

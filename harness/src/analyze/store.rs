@@ -100,7 +100,7 @@ pub fn compute(session: &Session<'_>, piece: &Piece) -> anyhow::Result<Analysis>
         seed: piece.seed,
         cost: Cost { forward_flops: 0, parameters: 0 },
         models: written::models(&folder, piece.seed, piece.rows())?,
-        perturbations: perturbations::settings(config)?,
+        perturbations: Default::default(),
         diversity: Default::default(),
         confidence: None,
         transfer: None,
@@ -125,6 +125,10 @@ pub fn compute(session: &Session<'_>, piece: &Piece) -> anyhow::Result<Analysis>
             analysis.diversity = diversity::of_student(&student, &inputs)?;
             analysis.jacobian = Some(jacobian::compare(&student, &teachers, test, rows, &probes)?);
         }
+    }
+    // One network by itself is seen through no perturbation.
+    if piece.student.is_none() || !analysis.diversity.is_empty() {
+        analysis.perturbations = perturbations::settings(config)?;
     }
     Ok(analysis)
 }

@@ -86,7 +86,8 @@ impl Kept {
             (analysis::path(folder, row, *seed), analysis::path(&kept, row, *seed))
         };
         let analyses = analyses.iter().map(paths).collect();
-        let records = all.into_iter().filter(|record| found.contains(record)).collect();
+        let is_here = |record: &&RecordPath| record.dir.ancestors().nth(2) == Some(folder);
+        let records = found.iter().filter(is_here).cloned().collect();
         Ok(Self { folder: kept, records, analyses })
     }
 }

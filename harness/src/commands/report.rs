@@ -51,7 +51,9 @@ pub fn leave_page(folder: &Path) -> anyhow::Result<PathBuf> {
     loop {
         match claims.take(&folder.join(".tmp-claim-report"))? {
             Attempt::Taken(_claim) => {
-                whole_file::write(&out, page(&[Section::read(folder)?]).as_bytes())?;
+                let section = Section::read(folder)?;
+                section.sources.source.left_out.iter().for_each(|why| eprintln!("note: {why}"));
+                whole_file::write(&out, page(&[section]).as_bytes())?;
                 return Ok(out);
             }
             Attempt::Held(_) => thread::sleep(PAUSE),

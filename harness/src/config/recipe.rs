@@ -104,7 +104,12 @@ pub(super) fn scale(config: &mut Config, epochs: &Leaf) -> Option<Problem> {
 pub(super) fn scaled(leaves: &Leaves, epochs: &Leaf) -> Vec<Problem> {
     const TIMES: [&str; 4] = ["epochs", "validate_every", "validate_last", "milestones"];
     let is_time = |key: &str| key.rsplit('.').next().is_some_and(|last| TIMES.contains(&last));
-    let asked = leaves.iter().filter(|(key, leaf)| is_time(key) && leaf.place.starts_with("--set "));
+    // Where all times get shorter a 1 stays one.
+    let shortens =
+        leaves.get("teacher.epochs").and_then(|leaf| leaf.value.as_integer()) >= epochs.value.as_integer();
+    let stays = |leaf: &Leaf| shortens && leaf.value.as_integer() == Some(1);
+    let asked =
+        leaves.iter().filter(|(key, leaf)| is_time(key) && leaf.place.starts_with("--set ") && !stays(leaf));
     let problem = |(key, leaf): (&String, &Leaf)| Problem {
         place: leaf.place.clone(),
         message: format!(

@@ -1,5 +1,6 @@
 //! Which stored analyses are of the records that they lie beside.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Analysis, TEACHERS, scan};
@@ -8,7 +9,8 @@ use crate::record::RunInfo;
 
 /// The analyses in an experiment's `folder` that are of its records `infos`, and a sentence on each of the others: one whose
 /// rows have no record, whose models are not those that the records kept, or that saw images through a method with other
-/// settings than its record's. What records of earlier versions do not say is believed.
+/// settings than its record's; and one where those that are left saw images through a method with different settings. What
+/// records of earlier versions do not say is believed.
 ///
 /// # Errors
 /// As [`scan`].
@@ -24,7 +26,24 @@ pub fn of_records(folder: &Path, infos: &[&RunInfo]) -> Result<(Vec<Analysis>, V
             None => own.push(analysis),
         }
     }
+    others.extend(different(&own));
     Ok((own, others))
+}
+
+/// The first method that analyses saw images through with different settings.
+fn different(analyses: &[Analysis]) -> Option<String> {
+    let mut seen: BTreeMap<&str, &toml::Table> = BTreeMap::new();
+    for (method, settings) in analyses.iter().flat_map(|one| &one.perturbations) {
+        let first = *seen.entry(method).or_insert(settings);
+        if first != settings {
+            return Some(format!(
+                "The stored analyses saw images through {method} with different settings: {}, and {}.",
+                listed(first),
+                listed(settings)
+            ));
+        }
+    }
+    None
 }
 
 /// Why an analysis is not of these records.
@@ -40,7 +59,8 @@ fn stranger(analysis: &Analysis, infos: &[&RunInfo]) -> Option<String> {
     }
     for (method, seen) in &analysis.perturbations {
         let trained = record(method).and_then(|info| info.config.get("method")?.get(method)?.as_table());
-        if trained.is_some_and(|trained| trained != seen) {
+        let is_same = |trained: &toml::Table| seen.iter().all(|(key, value)| trained.get(key) == Some(value));
+        if trained.is_some_and(|trained| !is_same(trained)) {
             return Some(format!("it saw images through {method} with {}", listed(seen)));
         }
     }

@@ -50,14 +50,17 @@ pub fn scan(root: &Path) -> Result<Vec<RecordPath>> {
 }
 
 /// The records of the experiment whose folder is `folder`, as [`scan`] but for those that lie deeper, such as in a folder that
-/// somebody put them aside in.
+/// somebody put them aside in. A folder that is a link has the link's name.
 ///
 /// # Errors
 /// As [`scan`].
 pub fn scan_one(folder: &Path) -> Result<Vec<RecordPath>> {
-    let folder = real(folder)?;
-    let mut found = scan(&folder)?;
-    found.retain(|path| path.dir.ancestors().nth(2) == Some(&folder));
+    let real = real(folder)?;
+    let mut found = scan(&real)?;
+    found.retain(|path| path.dir.ancestors().nth(2) == Some(&real));
+    if let Some(name) = std::path::absolute(folder).ok().as_deref().and_then(name) {
+        found.iter_mut().for_each(|path| path.folder.clone_from(&name));
+    }
     Ok(found)
 }
 

@@ -151,10 +151,38 @@ fn arrays_of_other_records_are_left_out() {
     seen.perturbations.insert("be-kd-ods".to_owned(), settings);
     seen.write(&analysis::path(&folder, "teachers", 1)).unwrap();
     assert_eq!(left_out().0, 3, "a record that says nothing is believed");
-    remake("be-kd-ods", "[method.be-kd-ods]\neta = 1\ntau = 4.0", "00ff");
+    remake("be-kd-ods", "[method.be-kd-ods]\nalpha = 0.9\neta = 1\ntau = 4.0", "00ff");
     let (count, why) = left_out();
     assert_eq!(count, 2);
     assert!(why.contains("it saw images through be-kd-ods with eta = 50, tau = 4.0."), "{why}");
+    // What a loss weighs is nothing that an image depends on.
+    seen.perturbations.insert("be-kd-ods".to_owned(), toml::from_str("eta = 1\ntau = 4.0").unwrap());
+    seen.write(&analysis::path(&folder, "teachers", 1)).unwrap();
+    assert_eq!(left_out().0, 3);
+    // Nobody trained this one: the teachers and a student may still differ in it.
+    let mut student = made::student_analysis("be-kd", 1, Estimator::Exact);
+    for (analysis, eta) in [(&mut seen, 1), (&mut student, 2)] {
+        let settings = toml::from_str(&format!("eta = {eta}")).unwrap();
+        analysis.perturbations.insert("be-kd-gaussian".to_owned(), settings);
+        analysis.write(&analysis::path(&folder, &analysis.row, 1)).unwrap();
+    }
+    let (count, why) = left_out();
+    assert_eq!(count, 3);
+    assert!(why.contains("through be-kd-gaussian with different settings: eta = 1, and eta = 2."), "{why}");
+}
+
+/// A folder of records that is a link, to one of another name, is called as the link.
+#[cfg(unix)]
+#[test]
+fn a_linked_folder_has_the_links_name() {
+    let out = tempfile::tempdir().unwrap();
+    make(out.path());
+    fs::rename(out.path().join("quick-smoke"), out.path().join("disk-7")).unwrap();
+    fs::create_dir(out.path().join("runs")).unwrap();
+    let link = out.path().join("runs/quick-smoke");
+    std::os::unix::fs::symlink(out.path().join("disk-7"), &link).unwrap();
+    assert_eq!(Experiment::read(&link).unwrap().folder, "quick-smoke");
+    assert_eq!(Source::read(&link).unwrap().folder, "quick-smoke");
 }
 
 /// Records that somebody put aside in the folder are not of the experiment.
