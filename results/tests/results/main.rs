@@ -6,6 +6,7 @@ mod check;
 mod compare;
 mod fuzz;
 mod made;
+mod mixed;
 mod record;
 mod report;
 mod table;
