@@ -20,6 +20,7 @@ pub mod analysis;
 pub mod check;
 mod column;
 pub mod compare;
+mod dotted;
 mod error;
 pub mod figure;
 mod moments;

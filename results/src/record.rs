@@ -16,6 +16,7 @@ mod layout;
 mod log;
 mod place;
 mod predictions;
+mod relevant;
 mod run_info;
 mod scan;
 
@@ -24,5 +25,6 @@ pub use layout::{METRICS, MODEL, PREDICTIONS, RUN, TIMING};
 pub use log::{EpochRow, LogRow, TimingRow};
 pub use place::Place;
 pub use predictions::{Predictions, Split};
+pub use relevant::relevant;
 pub use run_info::{DataInfo, RunInfo, SplitRows};
 pub use scan::{RecordPath, folders, real, scan, scan_one};

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::dotted::{at, keys};
 use crate::{Column, Error, Result, rows};
 
 /// The embedded tables: path in the repository and text.
@@ -70,9 +71,7 @@ impl Reference {
         };
         wanted.iter().find(|(key, value)| at(config, key) != Some(value)).map(other)
     }
-}
 
-impl Reference {
     /// Where `row`, with the resolved configuration `config`, was trained otherwise than the published networks: a key, our value
     /// and theirs; none where it says nothing else.
     pub fn departs(&self, row: &str, config: &toml::Table) -> Option<String> {
@@ -99,25 +98,6 @@ impl Reference {
             let is_same = own == theirs || number(own).is_some_and(|own| Some(own) == number(theirs));
             (!is_same).then(|| format!("{key} = {own} where the published ones have {theirs}"))
         })
-    }
-}
-
-/// Adds every value of `table` under its dotted key.
-fn keys(table: &toml::Table, above: &str, found: &mut Vec<(String, toml::Value)>) {
-    for (key, value) in table {
-        let key = format!("{above}{key}");
-        match value {
-            toml::Value::Table(below) => keys(below, &format!("{key}."), found),
-            _ => found.push((key, value.clone())),
-        }
-    }
-}
-
-/// The value of a dotted key.
-fn at<'a>(config: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
-    match key.split_once('.') {
-        Some((table, rest)) => at(config.get(table)?.as_table()?, rest),
-        None => config.get(key),
     }
 }
 

@@ -177,7 +177,7 @@ fn config(infos: &[RunInfo]) -> anyhow::Result<Config> {
 
 /// The settings of the perturbations whose methods have records: of the others the records do not say which ones are wanted. A
 /// configuration of another version says nothing.
-fn of_records(infos: &[RunInfo]) -> Settings {
+fn wanted_perturbations(infos: &[RunInfo]) -> Settings {
     let settings = config(infos).and_then(|config| perturbations::settings(&config));
     let mut settings = settings.unwrap_or_default();
     settings.retain(|method, _| infos.iter().any(|info| info.row == *method));
@@ -193,7 +193,7 @@ fn members(info: &RunInfo) -> usize {
 /// The analyses of the seeds that have records of teachers 1..M: of each student with its own M, and of the teachers with the
 /// students', else with what is stored of them.
 fn pieces(folder: &Path, infos: &[RunInfo]) -> anyhow::Result<Vec<Piece>> {
-    let perturbations = of_records(infos);
+    let perturbations = wanted_perturbations(infos);
     let mut by_seed: BTreeMap<u64, Vec<&RunInfo>> = BTreeMap::new();
     for info in infos {
         by_seed.entry(info.seed).or_default().push(info);

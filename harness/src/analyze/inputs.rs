@@ -77,7 +77,7 @@ impl<'a> Inputs<'a> {
     /// Failures of the device.
     pub fn sets(&self, step: u64, batch: &Batch) -> anyhow::Result<Vec<(&Set, Tensor)>> {
         let mut sets = vec![(&Set::Clean, batch.images.clone())];
-        for Perturbing { set, method, .. } in &self.perturbations {
+        for Perturbing { set, method } in &self.perturbations {
             if let Some(by) = method.perturbation() {
                 sets.push((set, self.perturb(by, self.teachers, step, batch)?));
             }

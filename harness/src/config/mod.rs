@@ -16,7 +16,7 @@ mod report;
 
 use std::collections::BTreeMap;
 
-use results::record::Place;
+use results::record::{self, Place};
 use serde::{Deserialize, Serialize};
 
 use crate::experiments::Experiment;
@@ -153,30 +153,15 @@ pub(crate) fn presets(experiment: &Experiment) -> anyhow::Result<Vec<String>> {
     Ok(layers::File::parse(experiment)?.presets())
 }
 
-/// The parts of a run's configuration that its outcome depends on, so that more seeds, other methods or a longer curve
-/// of teachers do not disown finished runs. What a method fixes is what it was trained with, also where the table, of an earlier
-/// version, says otherwise.
+/// The parts of a run's configuration that its outcome depends on ([`record::relevant`]). What a method fixes is what it was
+/// trained with, also where the table, of an earlier version, says otherwise.
 pub fn relevant(config: &toml::Table, row: &Row) -> toml::Table {
-    let mut table = config.clone();
-    for key in ["seeds", "methods", "teachers"] {
-        table.remove(key);
-    }
-    let methods = table.remove("method");
-    let recipe = table.remove("recipe").and_then(|all| all.get(row.method()).cloned());
-    match row {
-        Row::Teacher(_) => {
-            table.remove("student");
-            table.remove("members");
-        }
-        Row::Student(name) => {
-            if let Some(settings) = methods.and_then(|all| all.get(name).cloned()) {
-                table.insert("method".to_owned(), settings);
-            }
-            if let Some(recipe) = fixed::in_table(config, name).or(recipe) {
-                table.remove("student");
-                table.insert("recipe".to_owned(), recipe);
-            }
-        }
+    let mut table = record::relevant(config, &row.to_string());
+    if let Row::Student(name) = row
+        && let Some(recipe) = fixed::in_table(config, name)
+    {
+        table.remove("student");
+        table.insert("recipe".to_owned(), recipe);
     }
     table
 }

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use toml::Value;
-
-use crate::record::Record;
+use crate::dotted::keys;
+use crate::record::{Record, relevant};
 use crate::rows;
 
 /// What speaks against one table of `records`, a sentence each: settings, data or precisions that differ, students that
@@ -37,18 +36,14 @@ fn settings(records: &[Record]) -> Option<String> {
 /// What a record's outcome depends on, by names that are the same for all records that share it.
 fn inputs(record: &Record) -> BTreeMap<String, String> {
     let info = record.info();
-    let mut all = BTreeMap::new();
-    flatten("", &Value::Table(info.config.clone()), &mut all);
-    let is_teacher = rows::teacher_index(&info.row).is_some();
-    let own = |table: &str| format!("{table}.{}.", info.row);
-    let has_recipe = all.keys().any(|key| key.starts_with(&own("recipe")));
-    all.retain(|key, _| match key.split('.').next().unwrap_or_default() {
-        "seeds" | "methods" | "teachers" => false,
-        "members" => !is_teacher,
-        "student" => !is_teacher && !has_recipe,
-        table @ ("method" | "recipe") => key.starts_with(&own(table)),
-        _ => true,
-    });
+    let mut found = Vec::new();
+    keys(&relevant(&info.config, &info.row), "", &mut found);
+    let named = |key: String| match key.split_once('.') {
+        Some((table @ ("method" | "recipe"), rest)) => format!("{table}.{}.{rest}", info.row),
+        _ => key,
+    };
+    let mut all: BTreeMap<String, String> =
+        found.into_iter().map(|(key, value)| (named(key), value.to_string())).collect();
     let rows = &info.data.rows;
     for (split, count) in [("training", rows.train), ("validation", rows.val), ("test", rows.test)] {
         all.insert(format!("{split} images"), count.to_string());
@@ -59,18 +54,6 @@ fn inputs(record: &Record) -> BTreeMap<String, String> {
     let precision = info.device.split(' ').find(|word| ["tf32", "bf16"].contains(word)).unwrap_or("f32");
     all.insert("precision".to_owned(), precision.to_owned());
     all
-}
-
-fn flatten(prefix: &str, value: &Value, into: &mut BTreeMap<String, String>) {
-    match value {
-        Value::Table(table) => {
-            for (key, value) in table {
-                let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                flatten(&key, value, into);
-            }
-        }
-        other => drop(into.insert(prefix.to_owned(), other.to_string())),
-    }
 }
 
 /// Students whose teachers are not the ones that lie beside them.
