@@ -90,12 +90,12 @@ fn started(pid: u32) -> Option<u64> {
     if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
 }
 
-#[cfg(test)]
+// Elsewhere nothing is told about processes.
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn a_process_lives_until_it_ends_and_its_number_is_not_enough() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let of = |pid| Owner { pid, started: started(pid).unwrap(), ..Owner::this() };

@@ -12,11 +12,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::EXIT_AGAIN;
 use crate::shell::quote_os;
+
+/// A scheduler's warning.
+#[cfg(unix)]
+const WARNING: Option<i32> = Some(signal_hook::consts::SIGUSR1);
+/// There is no such signal.
+#[cfg(not(unix))]
+const WARNING: Option<i32> = None;
 
 /// The last signal; 0 before the first.
 static CAUGHT: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
@@ -70,7 +77,7 @@ impl Interrupted {
         Self { cause: Cause::Signal(15) }
     }
 
-    /// 128 and the signal's number (130 after SIGINT, 138 after SIGUSR1, 143 after SIGTERM), [`EXIT_AGAIN`], or 1 after
+    /// 128 and the signal's number (on Linux 130 after SIGINT, 138 after SIGUSR1, 143 after SIGTERM), [`EXIT_AGAIN`], or 1 after
     /// a failure.
     pub fn exit_code(self) -> u8 {
         match self.cause {
@@ -85,7 +92,9 @@ impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cause {
             Cause::Signal(signal) if i32::from(signal) == SIGINT => f.write_str("stopped by SIGINT")?,
-            Cause::Signal(signal) if i32::from(signal) == SIGUSR1 => f.write_str("stopped by SIGUSR1")?,
+            Cause::Signal(signal) if Some(i32::from(signal)) == WARNING => {
+                f.write_str("stopped by SIGUSR1")?
+            }
             Cause::Signal(_) => f.write_str("stopped by SIGTERM")?,
             Cause::Failure => f.write_str("stopped by a failure elsewhere")?,
             Cause::TimeLimit => {
@@ -116,7 +125,9 @@ pub fn catch() -> io::Result<()> {
         flag::register(signal, Arc::clone(&once))?;
         flag::register_usize(signal, Arc::clone(&caught), signal.unsigned_abs() as usize)?;
     }
-    flag::register_usize(SIGUSR1, caught.clone(), SIGUSR1.unsigned_abs() as usize)?;
+    if let Some(signal) = WARNING {
+        flag::register_usize(signal, caught, signal.unsigned_abs() as usize)?;
+    }
     Ok(())
 }
 

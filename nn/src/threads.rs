@@ -15,9 +15,9 @@ const CUDA_QUEUES: &str = "CUDA_DEVICE_MAX_CONNECTIONS";
 /// for them takes longer than the work, the workers go on spinning on cores that this crate's kernels want, and several
 /// runs in one process wait for each other at the pool. Values do not change: no operator of it sums.
 ///
-/// To be called at the start of a program: where other threads run already it does nothing.
+/// To be called at the start of a program: where other threads run already, or the system does not tell, it does nothing.
 pub fn keep_apart() {
-    if !is_alone() {
+    if num_threads::is_single_threaded() != Some(true) {
         return;
     }
     let set = |name: &str, value: &str| {
@@ -29,11 +29,6 @@ pub fn keep_apart() {
     set(CANDLE_THREADS, "1");
     #[cfg(feature = "cuda")]
     set(CUDA_QUEUES, "32");
-}
-
-/// Whether the process is known to have one thread.
-fn is_alone() -> bool {
-    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }
 
 /// Runs a whole pass on the threads that share its work. From another thread each of its parallel loops, one a norm and some

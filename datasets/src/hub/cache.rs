@@ -108,19 +108,24 @@ impl Place {
         Ok(self.snapshot.clone())
     }
 
-    /// Links the snapshot to the blob, relative, replacing what was there in one step.
+    /// Links the snapshot to the blob, relative, replacing what was there in one step. A copy where there are no such links.
     fn link(&self, blob: &Path) -> Result<()> {
-        let repository = self.blobs.parent().unwrap_or(&self.blobs);
-        let inside = self.snapshot.strip_prefix(repository).unwrap_or(&self.snapshot);
-        let up: PathBuf = inside.components().skip(1).map(|_| "..").collect();
-        let target = up.join(blob.strip_prefix(repository).unwrap_or(blob));
         let fresh = self.snapshot.with_extension("divkd-new");
         let _ = fs::remove_file(&fresh);
         #[cfg(unix)]
-        std::os::unix::fs::symlink(&target, &fresh).map_err(Error::io("link", &fresh))?;
+        std::os::unix::fs::symlink(self.relative(blob), &fresh).map_err(Error::io("link", &fresh))?;
         #[cfg(not(unix))]
         fs::copy(blob, &fresh).map(drop).map_err(Error::io("copy to", &fresh))?;
         fs::rename(&fresh, &self.snapshot).map_err(Error::io("rename to", &self.snapshot))
+    }
+
+    /// The way from the snapshot's folder to the blob.
+    #[cfg(unix)]
+    fn relative(&self, blob: &Path) -> PathBuf {
+        let repository = self.blobs.parent().unwrap_or(&self.blobs);
+        let inside = self.snapshot.strip_prefix(repository).unwrap_or(&self.snapshot);
+        let up: PathBuf = inside.components().skip(1).map(|_| "..").collect();
+        up.join(blob.strip_prefix(repository).unwrap_or(blob))
     }
 
     fn note(&self, suffix: &str) -> PathBuf {

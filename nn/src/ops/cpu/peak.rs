@@ -3,14 +3,14 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use super::BLOCK;
 use super::simd::{Lanes, Level, simd_kernel};
 
-/// Independent accumulators: enough to hide the latency of two multiply-adds a cycle.
-const ACCUMULATORS: usize = 16;
-const ROUNDS: usize = 1_000_000;
+/// Multiply-adds of vectors in one run: some 20 ms of them.
+const VECTORS: usize = 16_000_000;
 
 simd_kernel! {
-    /// `ROUNDS` multiply-adds of each accumulator.
+    /// [`VECTORS`] multiply-adds, over as many independent sums as the registers hold.
     ///
     /// # Safety
     /// `out` must hold sixteen floats.
@@ -19,17 +19,31 @@ simd_kernel! {
 
 #[inline(always)]
 unsafe fn multiply_adds_lanes<V: Lanes>(out: &mut [f32; 16], factor: f32) {
+    // SAFETY: forwarded.
+    unsafe {
+        if V::SUMS >= 16 {
+            into_sums::<V, 16>(out, factor);
+        } else if V::SUMS >= 6 {
+            into_sums::<V, 6>(out, factor);
+        } else {
+            into_sums::<V, 3>(out, factor);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn into_sums<V: Lanes, const SUMS: usize>(out: &mut [f32; 16], factor: f32) {
     // SAFETY: `out` has the lanes.
     unsafe {
-        let (a, b) = (V::splat(factor), V::splat(1.0 - factor));
+        let factor = V::splat(factor);
         // Different values: equal sums would be computed once.
-        let mut acc: [V; ACCUMULATORS] = std::array::from_fn(|i| V::splat(black_box(i as f32)));
-        for _ in 0..ROUNDS {
-            for sum in &mut acc {
-                *sum = b.fma(*sum, a);
+        let mut sums: [V; SUMS] = std::array::from_fn(|i| V::splat(black_box(i as f32)));
+        for _ in 0..VECTORS / SUMS {
+            for sum in &mut sums {
+                *sum = sum.fma(*sum, factor);
             }
         }
-        for sum in acc {
+        for sum in sums {
             sum.add(V::load(out.as_ptr())).store(out.as_mut_ptr());
         }
     }
@@ -44,12 +58,13 @@ pub fn peak_gflops() -> f64 {
         let start = Instant::now();
         rayon::broadcast(|_| {
             let mut out = [black_box(1.0_f32); 16];
+            // Too small a factor to change a sum: none vanishes or grows without end.
             // SAFETY: an array of sixteen floats.
-            unsafe { multiply_adds(level, &mut out, black_box(0.999)) }
+            unsafe { multiply_adds(level, &mut out, black_box(1e-9)) }
             black_box(out);
         });
         start.elapsed().as_secs_f64()
     };
     let best = (0..16).map(|_| run()).fold(f64::INFINITY, f64::min);
-    (threads * ACCUMULATORS * ROUNDS * 16 * 2) as f64 / best / 1e9
+    (threads * VECTORS * BLOCK * 2) as f64 / best / 1e9
 }
