@@ -1,4 +1,5 @@
-//! The kernels of every instruction set that this processor has, against sums taken product by product in f64.
+//! The kernels of every instruction set that this processor has, against sums taken product by product in f64; those with fused
+//! multiply-add against each other, bit by bit.
 
 #[path = "../../../tests/it/naive.rs"]
 pub(crate) mod naive;
@@ -125,12 +126,15 @@ fn check_convolution(shape: ConvShape, images: usize, scaled: bool, seed: u64) -
     let of_out = if convolution.is_minimal(false) { rows * cols } else { 1 };
     let of_in = if convolution.is_minimal(true) { height * width } else { 1 };
     let of_taps = if convolution.is_minimal(false) { kernel * kernel } else { 1 };
+    let mut fused: Option<(Level, Vec<u32>)> = None;
     for level in Level::available() {
+        let mut bits = Vec::new();
         let weights = |packed| Weights { packed, plain: &weight, fast };
         let mut outs = vec![vec![f32::NAN; blocks(channels_out) * rows * cols * BLOCK]; images];
         let reads: Vec<&[f32]> = all_inputs.iter().map(|v| &v[..]).collect();
         let mut writes: Vec<&mut [f32]> = outs.iter_mut().map(|v| &mut v[..]).collect();
         convolution.forward(level, &reads, weights(&packed), &mut writes, &mut scratch);
+        bits.extend(outs.iter().flatten().map(|value| value.to_bits()));
         for (n, out) in outs.iter().enumerate() {
             let input = wide(&inputs[n]);
             naive::compare(
@@ -144,6 +148,7 @@ fn check_convolution(shape: ConvShape, images: usize, scaled: bool, seed: u64) -
         let reads: Vec<&[f32]> = all_grads.iter().map(|v| &v[..]).collect();
         let mut writes: Vec<&mut [f32]> = outs.iter_mut().map(|v| &mut v[..]).collect();
         convolution.grad_input(level, &reads, weights(&transposed), &mut writes, &mut scratch);
+        bits.extend(outs.iter().flatten().map(|value| value.to_bits()));
         for (n, out) in outs.iter().enumerate() {
             let grad = wide(&grads_out[n]);
             naive::compare(
@@ -158,6 +163,7 @@ fn check_convolution(shape: ConvShape, images: usize, scaled: bool, seed: u64) -
             let (inputs, grads) = (all_inputs.concat(), all_grads.concat());
             convolution.grad_weight(level, &inputs, &grads, images, &mut out, &mut scratch);
         }
+        bits.extend(out.iter().map(|value| value.to_bits()));
         let mut found = vec![f32::NAN; weight.len()];
         convolution.unpack(&out, |o, i, k, value| found[(o * channels_in + i) * kernel * kernel + k] = value);
         naive::compare(
@@ -166,6 +172,13 @@ fn check_convolution(shape: ConvShape, images: usize, scaled: bool, seed: u64) -
             &expected,
             &widened(&magnitude, of_taps),
         )?;
+        // Tiles differ, the order of a sum does not.
+        if level > Level::Portable {
+            let (other, same) = fused.get_or_insert_with(|| (level, bits.clone()));
+            if *same != bits {
+                return Err(format!("{level:?} and {other:?} give other bits"));
+            }
+        }
     }
     Ok(())
 }
@@ -305,6 +318,7 @@ fn joins_and_norms_keep_what_is_not_finite() {
     let same = |found: f32, expected: f32| {
         (found.is_nan() && expected.is_nan()) || found == expected || (found - expected).abs() < 1e-5
     };
+    let mut fused: Option<Vec<u32>> = None;
     for level in Level::available() {
         let mut joined = vec![0.0; extent.len()];
         let image = Skip::Image { values: &skip, blocks: 2, stride: 1, height: 3, width: 5 };
@@ -313,6 +327,10 @@ fn joins_and_norms_keep_what_is_not_finite() {
         let mut normed = vec![f32::NAN; extent.bordered_len()];
         // SAFETY: as above.
         unsafe { pointwise::norm_relu(level, &z, &affine, &mut normed, &extent) }
+        if level > Level::Portable {
+            let bits = joined.iter().chain(&normed).map(|value| value.to_bits()).collect();
+            assert!(*fused.get_or_insert_with(|| Vec::clone(&bits)) == bits, "{level:?}: other bits");
+        }
         for (at, value) in joined.iter().enumerate() {
             let expected = relu(norm(at) + skip[at]);
             assert!(same(*value, expected), "{level:?} join {at}: {value} {expected}");
