@@ -96,6 +96,23 @@ fn three_percent_on_any_metric_are_caught() {
     assert_eq!(report(moved("here").compare("quick-smoke", &now)).verdict(), Verdict::Fail);
 }
 
+/// Whose bits are the same is held to the same numbers.
+#[test]
+fn avx2_and_avx512_are_one_class() {
+    let out = tempfile::tempdir().unwrap();
+    let table = records(out.path(), "quick", "smoke", 1, 2.5);
+    let verdict = |was: &str, is: &str| {
+        let was = golden(&table, was, |text| times(&text, "be-kd", Column::Nll, 1.001));
+        report(was.compare("quick-smoke", &Golden::new(&table, is).unwrap())).verdict()
+    };
+    let [avx512, avx2, portable] =
+        ["avx512", "avx2", "portable"].map(|level| format!("x86_64-linux {level}"));
+    assert_eq!(verdict(&avx512, &avx2), Verdict::Fail);
+    assert_eq!(verdict(&avx2, &avx512), Verdict::Fail);
+    assert_eq!(verdict(&avx512, &portable), Verdict::Pass);
+    assert_eq!(verdict(&avx512, "x86_64-macos avx2"), Verdict::Pass);
+}
+
 #[test]
 fn new_rows_are_new_and_lost_ones_fail() {
     let out = tempfile::tempdir().unwrap();
@@ -136,7 +153,7 @@ fn a_failing_golden_reads_like_this() {
             .filter(|line| !line.contains("be-kd-gaussian"))
             .fold(String::new(), |all, line| all + line + "\n")
     };
-    let section = golden(&table, "x86_64-linux avx512", change).compare("quick-smoke", &now);
+    let section = golden(&table, "x86_64-linux portable", change).compare("quick-smoke", &now);
     insta::assert_snapshot!(report(section).render());
 }
 
