@@ -71,8 +71,8 @@ impl Golden {
         Ok(())
     }
 
-    /// Holds the numbers of `now` to these: exactly where both are of one class of machine, AVX2 and AVX-512 counted as one. A column or row that a golden
-    /// of an earlier version does not have is new.
+    /// Holds the numbers of `now` to these: exactly where both are of one class of machine, AVX2 and AVX-512 counted as one.
+    /// A column or row that a golden of an earlier version does not have is new.
     pub fn compare(&self, folder: &str, now: &Self) -> Section {
         let tolerance = if have_same_bits(&self.machine, &now.machine) { 0.0 } else { TOLERANCE };
         let how = match tolerance {
@@ -105,8 +105,8 @@ impl Golden {
     }
 }
 
-/// Whether machines of these classes compute the same bits: AVX2 and AVX-512 do, whose vectors differ in length and whose sums have
-/// one order.
+/// Whether machines of these classes compute the same bits: AVX2 and AVX-512 do, for their vectors differ in length and their
+/// sums have one order.
 fn have_same_bits(one: &str, other: &str) -> bool {
     let narrower = |machine: &str| machine.replace("avx512", "avx2");
     narrower(one) == narrower(other)
