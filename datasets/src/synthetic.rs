@@ -152,7 +152,7 @@ impl World {
         let s = &self.settings;
         let b = (a + 1 + draws.below(self.classes as u32 - 1) as usize) % self.classes;
         let w = draws.uniform_in(0.0, s.mix);
-        let (for_a, for_b) = ((1.0 - w).powf(s.sharpness), w.powf(s.sharpness));
+        let (for_a, for_b) = (power(1.0 - w, s.sharpness), power(w, s.sharpness));
         posterior[a] = for_a / (for_a + for_b);
         posterior[b] = 1.0 - posterior[a];
         let label = if draws.uniform() < posterior[a] { a } else { b };
@@ -183,6 +183,16 @@ impl World {
     }
 }
 
+/// value^exponent, the same on every system.
+fn power(value: f32, exponent: f32) -> f32 {
+    libm::pow(f64::from(value), f64::from(exponent)) as f32
+}
+
+/// The cosine, the same on every system.
+fn cosine(angle: f32) -> f32 {
+    libm::cos(f64::from(angle)) as f32
+}
+
 /// Index of the pixel that lies `shift` rows and columns on, round the borders.
 fn shifted(i: usize, size: usize, shift: (usize, usize)) -> usize {
     let (plane, y, x) = (i / (size * size), i / size % size, i % size);
@@ -193,7 +203,7 @@ fn shifted(i: usize, size: usize, shift: (usize, usize)) -> usize {
 /// interpolated with a cosine.
 fn smooth_field(size: usize, cells: usize, draws: &mut Draws) -> Vec<f32> {
     let grid: Vec<f32> = (0..3 * cells * cells).map(|_| draws.normal()).collect();
-    let ease = |t: f32| (1.0 - (std::f32::consts::PI * t).cos()) / 2.0;
+    let ease = |t: f32| (1.0 - cosine(std::f32::consts::PI * t)) / 2.0;
     // Of every position along a side: its two neighbours on the grid and the weight of the second.
     let places: Vec<(usize, usize, f32)> = (0..size)
         .map(|i| {

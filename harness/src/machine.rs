@@ -4,8 +4,8 @@ use nn::ops::cpu::simd::Level;
 
 /// Architecture, operating system and instruction set of the kernels, such as `x86_64-linux avx512`.
 ///
-/// Machines of one class have been seen to compute the same bits, and AVX2 and AVX-512 the same as each other; a mathematical
-/// library of another version may still round another way.
+/// Machines of one class compute the same bits, and so do all whose kernels round a multiply-add once, which are those with
+/// AVX2, AVX-512 and aarch64: sums have one order, and exponentials, logarithms and cosines are not the system's.
 pub fn class() -> String {
     let level = match Level::detect() {
         Level::Portable => "portable",

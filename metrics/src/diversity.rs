@@ -6,7 +6,7 @@
 //! and Lakshminarayanan (*Deep Ensembles: A Loss Landscape Perspective*, 2019, not divided by the error here).
 
 use crate::Result;
-use crate::probs::{check_logits, log_softmax};
+use crate::probs::{check_logits, softmax};
 
 /// Pairwise KL diversity of each example in nats, (N): the mean over ordered pairs i != j of
 /// sum_k p_j ln(p_j / p_i), from `logits` (M, N, K), member-major. Zero for a single member.
@@ -17,9 +17,8 @@ use crate::probs::{check_logits, log_softmax};
 /// Where a dimension is zero, the length is not `m * n * k`, or a logit is not finite.
 pub fn pairwise_kl(logits: &[f32], m: usize, n: usize, k: usize) -> Result<Vec<f64>> {
     let mut per_example = Vec::with_capacity(n);
-    for_each_example(logits, m, n, k, |log_probs| {
-        let pairs = ordered_pairs(m);
-        let sum: f64 = pairs.map(|(i, j)| kl(&log_probs[j * k..][..k], &log_probs[i * k..][..k])).sum();
+    for_each_example(logits, m, n, k, |members| {
+        let sum: f64 = ordered_pairs(m).map(|(i, j)| members[j].kl(&members[i])).sum();
         per_example.push(sum / (m * (m - 1)).max(1) as f64);
     })?;
     Ok(per_example)
@@ -33,9 +32,9 @@ pub fn pairwise_kl(logits: &[f32], m: usize, n: usize, k: usize) -> Result<Vec<f
 /// As [`pairwise_kl`].
 pub fn member_kl(logits: &[f32], m: usize, n: usize, k: usize) -> Result<Vec<f64>> {
     let mut sums = vec![0.0; m];
-    for_each_example(logits, m, n, k, |log_probs| {
+    for_each_example(logits, m, n, k, |members| {
         for (i, j) in ordered_pairs(m) {
-            let kl = kl(&log_probs[j * k..][..k], &log_probs[i * k..][..k]);
+            let kl = members[j].kl(&members[i]);
             sums[i] += kl;
             sums[j] += kl;
         }
@@ -44,16 +43,42 @@ pub fn member_kl(logits: &[f32], m: usize, n: usize, k: usize) -> Result<Vec<f64
     Ok(sums.into_iter().map(|sum| sum / pairs).collect())
 }
 
-/// Calls `f` with the members' log-probabilities (M, K) on each example.
-fn for_each_example(logits: &[f32], m: usize, n: usize, k: usize, mut f: impl FnMut(&[f64])) -> Result<()> {
+/// One member's prediction for an example.
+#[derive(Clone)]
+struct Member {
+    probs: Vec<f64>,
+    log_probs: Vec<f64>,
+}
+
+impl Member {
+    fn set(&mut self, logits: &[f32]) {
+        let logits = || logits.iter().map(|&z| f64::from(z));
+        let log_sum = softmax(logits(), &mut self.probs);
+        self.log_probs.iter_mut().zip(logits()).for_each(|(log_p, z)| *log_p = z - log_sum);
+    }
+
+    /// sum_k p_k (ln p_k - ln q_k) for this member's p and `other`'s q; a class with p_k = 0 adds nothing.
+    fn kl(&self, other: &Self) -> f64 {
+        let logs = self.log_probs.iter().zip(&other.log_probs);
+        self.probs.iter().zip(logs).map(|(p, (log_p, log_q))| p * (log_p - log_q)).sum()
+    }
+}
+
+/// Calls `f` with the predictions of the members for each example.
+fn for_each_example(
+    logits: &[f32],
+    m: usize,
+    n: usize,
+    k: usize,
+    mut f: impl FnMut(&[Member]),
+) -> Result<()> {
     check_logits(logits, m, n, k)?;
-    let mut log_probs = vec![0.0; m * k];
+    let mut members = vec![Member { probs: vec![0.0; k], log_probs: vec![0.0; k] }; m];
     for example in 0..n {
-        for (member, out) in logits.chunks_exact(n * k).zip(log_probs.chunks_exact_mut(k)) {
-            let row = &member[example * k..][..k];
-            log_softmax(row.iter().map(|&z| f64::from(z)), out);
+        for (logits, member) in logits.chunks_exact(n * k).zip(&mut members) {
+            member.set(&logits[example * k..][..k]);
         }
-        f(&log_probs);
+        f(&members);
     }
     Ok(())
 }
@@ -100,11 +125,6 @@ pub fn mean_pairwise_disagreement(logits: &[f32], m: usize, n: usize, k: usize) 
 fn top(logits: &[f32]) -> usize {
     let larger = |best: usize, class: usize| if logits[class] > logits[best] { class } else { best };
     (0..logits.len()).fold(0, larger)
-}
-
-/// sum_k p_k (ln p_k - ln q_k) from log-probabilities; a class with p_k = 0 adds nothing.
-fn kl(log_p: &[f64], log_q: &[f64]) -> f64 {
-    log_p.iter().zip(log_q).map(|(p, q)| p.exp() * (p - q)).sum()
 }
 
 #[cfg(test)]

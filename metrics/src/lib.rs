@@ -1,4 +1,5 @@
 //! Scores, calibration and diversity of ensemble predictions, on plain `f64` slices: no tensors, no files.
+//! Exponentials and logarithms are not the system's, so every machine gives the same bits.
 //!
 //! Everything follows METHODOLOGY.md, section "Metrics" (Nam et al., NeurIPS 2021, section 5; DEE: Ashukha et al.,
 //! ICLR 2020). Predictions enter as member logits (M, N, K), member-major, or as averaged probabilities

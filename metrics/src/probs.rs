@@ -1,5 +1,7 @@
 //! Class probabilities (N, K) and where they come from: the softmax of member logits, averaged over members.
 
+use libm::{exp, log};
+
 use crate::{Error, Result};
 
 /// Added to a probability before its logarithm, as the protocol's NLL, entropy and temperature objective do.
@@ -46,13 +48,11 @@ impl Probs {
     pub fn mean_of_members(logits: &[f32], m: usize, n: usize, k: usize) -> Result<Self> {
         check_logits(logits, m, n, k)?;
         let mut values = vec![0.0; n * k];
-        let mut log_probs = vec![0.0; k];
+        let mut probs = vec![0.0; k];
         for member in logits.chunks_exact(n * k) {
             for (row, mean) in member.chunks_exact(k).zip(values.chunks_exact_mut(k)) {
-                log_softmax(row.iter().map(|&z| f64::from(z)), &mut log_probs);
-                for (mean, log_p) in mean.iter_mut().zip(&log_probs) {
-                    *mean += log_p.exp();
-                }
+                softmax(row.iter().map(|&z| f64::from(z)), &mut probs);
+                mean.iter_mut().zip(&probs).for_each(|(mean, p)| *mean += p);
             }
         }
         let scale = 1.0 / m as f64;
@@ -70,8 +70,7 @@ impl Probs {
         }
         let mut values = vec![0.0; self.values.len()];
         for (row, out) in self.rows().zip(values.chunks_exact_mut(self.k)) {
-            log_softmax(row.iter().map(|p| p.ln() / temperature), out);
-            out.iter_mut().for_each(|log_p| *log_p = log_p.exp());
+            softmax(row.iter().map(|p| log(*p) / temperature), out);
         }
         Ok(Self { n: self.n, k: self.k, values })
     }
@@ -133,15 +132,20 @@ pub(crate) fn top1(row: &[f64]) -> (usize, f64) {
     )
 }
 
-/// Writes z_k - ln sum_j exp(z_j) to `out`, stable for any finite maximum; minus infinity stays minus infinity.
-pub(crate) fn log_softmax(logits: impl Iterator<Item = f64>, out: &mut [f64]) {
+/// Writes softmax(z) to `out` and returns ln sum_j exp(z_j), both stable for any finite maximum; minus infinity gives 0.
+pub(crate) fn softmax(logits: impl Iterator<Item = f64>, out: &mut [f64]) -> f64 {
     let mut max = f64::NEG_INFINITY;
     for (out, z) in out.iter_mut().zip(logits) {
         *out = z;
         max = max.max(z);
     }
-    let log_sum = max + out.iter().map(|z| (z - max).exp()).sum::<f64>().ln();
-    out.iter_mut().for_each(|z| *z -= log_sum);
+    let mut sum = 0.0;
+    for z in out.iter_mut() {
+        *z = exp(*z - max);
+        sum += *z;
+    }
+    out.iter_mut().for_each(|exp| *exp /= sum);
+    max + log(sum)
 }
 
 /// Checks that `logits` are finite and have the shape (M, N, K).

@@ -1,5 +1,7 @@
 //! Scores of averaged probabilities p (N, K) against labels y: accuracy, likelihood, Brier score; and entropy.
 
+use libm::log;
+
 use crate::probs::{EPSILON, top1};
 use crate::{Probs, Result};
 
@@ -32,7 +34,7 @@ pub fn bs(probs: &Probs, labels: &[u32]) -> Result<f64> {
 
 /// One example's part of [`nll`].
 pub(crate) fn surprise(row: &[f64], label: usize) -> f64 {
-    -(EPSILON + row[label]).ln()
+    -log(EPSILON + row[label])
 }
 
 /// One example's part of [`bs`].
@@ -42,7 +44,7 @@ pub(crate) fn squares(row: &[f64], label: usize) -> f64 {
 
 /// Mean entropy of the predictions in nats: the mean of -sum_k p_k ln(1e-12 + p_k).
 pub fn entropy(probs: &Probs) -> f64 {
-    let sum: f64 = probs.values().iter().map(|p| -p * (EPSILON + p).ln()).sum();
+    let sum: f64 = probs.values().iter().map(|p| -p * log(EPSILON + p)).sum();
     sum / probs.examples() as f64
 }
 

@@ -5,7 +5,9 @@
 //! runs a simplex search from T = 1; here a grid finds the lowest valley and golden section its bottom, so that the
 //! result does not depend on a start.
 
-use crate::probs::{EPSILON, log_softmax};
+use libm::{exp, log};
+
+use crate::probs::{EPSILON, softmax};
 use crate::{Probs, Result};
 
 /// The range of T that is searched: predictions so extreme that they need more have nothing to calibrate.
@@ -28,8 +30,8 @@ const WIDTH: f64 = 1e-6;
 /// Where the labels are not one class of `val` an example.
 pub fn fit_temperature(val: &Probs, labels: &[u32]) -> Result<f64> {
     let objective = Objective::new(val, labels)?;
-    let at = |ln_t: f64| objective.at(ln_t.exp());
-    let step = TEMPERATURE_RANGE.1.ln() / f64::from(GRID_HALF);
+    let at = |ln_t: f64| objective.at(exp(ln_t));
+    let step = log(TEMPERATURE_RANGE.1) / f64::from(GRID_HALF);
     let mut best = (0.0, at(0.0));
     let outwards = (1..=GRID_HALF).flat_map(|i| [-i, i]);
     for ln_t in outwards.map(|i| f64::from(i) * step) {
@@ -38,11 +40,11 @@ pub fn fit_temperature(val: &Probs, labels: &[u32]) -> Result<f64> {
             best = (ln_t, value);
         }
     }
-    let low = (best.0 - step).max(TEMPERATURE_RANGE.0.ln());
-    let high = (best.0 + step).min(TEMPERATURE_RANGE.1.ln());
+    let low = (best.0 - step).max(log(TEMPERATURE_RANGE.0));
+    let high = (best.0 + step).min(log(TEMPERATURE_RANGE.1));
     let refined = golden_section(at, low, high);
     let ln_t = if refined.1 < best.1 - GAIN { refined.0 } else { best.0 };
-    Ok(ln_t.exp().clamp(TEMPERATURE_RANGE.0, TEMPERATURE_RANGE.1))
+    Ok(exp(ln_t).clamp(TEMPERATURE_RANGE.0, TEMPERATURE_RANGE.1))
 }
 
 /// Where `f` is lowest in [low, high], and its value there; exact to [`WIDTH`] where `f` has one valley.
@@ -75,17 +77,17 @@ struct Objective {
 impl Objective {
     fn new(val: &Probs, labels: &[u32]) -> Result<Self> {
         let labels = val.labelled(labels)?.map(|(_, label)| label).collect();
-        let logits = val.values().iter().map(|p| (EPSILON + p).ln()).collect();
+        let logits = val.values().iter().map(|p| log(EPSILON + p)).collect();
         Ok(Self { logits, labels, classes: val.classes() })
     }
 
     fn at(&self, temperature: f64) -> f64 {
-        let mut log_probs = vec![0.0; self.classes];
+        let mut probs = vec![0.0; self.classes];
         let examples = self.logits.chunks_exact(self.classes).zip(&self.labels);
         let sum: f64 = examples
             .map(|(row, &label)| {
-                log_softmax(row.iter().map(|z| z / temperature), &mut log_probs);
-                -(EPSILON + log_probs[label].exp()).ln()
+                softmax(row.iter().map(|z| z / temperature), &mut probs);
+                -log(EPSILON + probs[label])
             })
             .sum();
         sum / self.labels.len() as f64

@@ -1,17 +1,14 @@
 //! Losses and perturbations on CUDA, a kernel or two each: as chains of candle's operators they are some hundred launches,
-//! allocations and copies of layouts a step. They are defined where they are called ([`crate::loss`], [`crate::pixels`]), as
-//! the chains that the CPU runs.
-
-use std::sync::{Mutex, PoisonError};
+//! allocations and copies of layouts a step. They are defined where they are called ([`crate::loss`], [`crate::pixels`]).
 
 use candle_core::cuda::CudaDType;
-use candle_core::{
-    CpuStorage, CudaDevice, CudaStorage, CustomOp1, CustomOp2, D, Layout, Shape, Storage, Tensor,
-};
+use candle_core::{CpuStorage, CudaDevice, CudaStorage, CustomOp2, D, Layout, Shape, Storage, Tensor};
 
 use crate::error::Result;
-use crate::ops::cuda::rows::{self, Divergence, Rows};
+use crate::ops::cuda::rows;
 use crate::ops::cuda::{filled, filled_storage, tensor_address};
+use crate::ops::rows::Rows;
+use crate::softmax::Loss;
 
 /// The address of a contiguous tensor's first value.
 fn address<T: CudaDType>(tensor: &Tensor) -> candle_core::Result<u64> {
@@ -26,135 +23,66 @@ fn floats(tensor: &Tensor) -> candle_core::Result<u64> {
     address::<f32>(tensor)
 }
 
-fn not_on_cpu<T>(name: &str) -> candle_core::Result<T> {
-    candle_core::bail!("{name}: an operator for CUDA got a tensor on the CPU")
-}
-
 fn device_of(tensor: &Tensor) -> candle_core::Result<&CudaDevice> {
     tensor.device().as_cuda_device()
 }
 
-/// Rows along the last dimension.
-fn rows_of(shape: &Shape) -> Rows {
-    let classes = shape.dims().last().copied().unwrap_or(1);
-    Rows { rows: shape.elem_count() / classes.max(1), classes }
-}
-
 /// softmax(logits / temperature) over the last dimension.
-pub(crate) fn probs(logits: &Tensor, temperature: f64) -> Result<Tensor> {
-    Ok(logits.contiguous()?.apply_op1(Probs(temperature))?)
+pub(crate) fn probs(
+    (logits, layout): (&CudaStorage, &Layout),
+    temperature: f64,
+) -> candle_core::Result<CudaStorage> {
+    let from = tensor_address::<f32>((logits, layout))?;
+    let made = filled_storage(&logits.device, layout.shape().elem_count(), |backend, to| {
+        // SAFETY: both hold the rows.
+        unsafe { rows::probs(backend, (from, to), Rows::of(layout.dims()), temperature) }
+    })?;
+    Ok(made)
 }
 
-struct Probs(f64);
-
-impl CustomOp1 for Probs {
-    fn name(&self) -> &'static str {
-        "tempered_probs"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        not_on_cpu(self.name())
-    }
-
-    fn cuda_fwd(&self, logits: &CudaStorage, layout: &Layout) -> candle_core::Result<(CudaStorage, Shape)> {
-        let from = tensor_address::<f32>((logits, layout))?;
-        let (shape, of) = (layout.shape(), rows_of(layout.shape()));
-        let made = filled_storage(&logits.device, shape.elem_count(), |backend, to| {
-            // SAFETY: both hold the rows.
-            unsafe { rows::probs(backend, (from, to), of, self.0) }
-        })?;
-        Ok((made, shape.clone()))
-    }
-
-    fn bwd(&self, _: &Tensor, probs: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let (grad, of) = (grad.contiguous()?, rows_of(probs.shape()));
-        let (probs_at, grad_at) = (floats(probs)?, floats(&grad)?);
-        let made = filled(device_of(probs)?, probs.shape(), |backend, to| {
-            // SAFETY: all hold the rows.
-            unsafe { rows::probs_grad(backend, (probs_at, grad_at, to), of, self.0) }
-        })?;
-        Ok(Some(made))
-    }
+/// Its gradient by the logits, from `probs` and the gradient by them.
+pub(crate) fn probs_grad(probs: &Tensor, grad: &Tensor, temperature: f64) -> Result<Tensor> {
+    let (probs_at, grad_at) = (floats(probs)?, floats(grad)?);
+    filled(device_of(probs)?, probs.shape(), |backend, to| {
+        // SAFETY: all hold the rows.
+        unsafe { rows::probs_grad(backend, (probs_at, grad_at, to), Rows::of(probs.dims()), temperature) }
+    })
 }
 
-/// What a mean over rows of logits (M, B, K) is taken of.
-enum Loss {
-    /// Against labels (B,).
-    Labels(Tensor),
-    /// From probabilities (M, B, K) or (1, B, K).
-    Targets(Tensor, Divergence),
-}
-
-/// A [`Loss`] as an operator: its value, and its gradient, which is made with it.
-struct MeanLoss {
-    loss: Loss,
-    gradient: Mutex<Option<Tensor>>,
-}
-
-/// The mean of -ln softmax(logits)_y.
-pub(crate) fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
-    mean_loss(logits, Loss::Labels(labels.contiguous()?))
-}
-
-/// The mean divergence of softmax(logits / temperature) from `targets`.
-pub(crate) fn divergence(targets: &Tensor, logits: &Tensor, kind: Divergence) -> Result<Tensor> {
-    mean_loss(logits, Loss::Targets(targets.detach().contiguous()?, kind))
-}
-
-fn mean_loss(logits: &Tensor, loss: Loss) -> Result<Tensor> {
-    Ok(logits.contiguous()?.apply_op1(MeanLoss { loss, gradient: Mutex::new(None) })?)
-}
-
-impl CustomOp1 for MeanLoss {
-    fn name(&self) -> &'static str {
-        "mean_loss"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        not_on_cpu(self.name())
-    }
-
-    fn cuda_fwd(&self, logits: &CudaStorage, layout: &Layout) -> candle_core::Result<(CudaStorage, Shape)> {
-        let from = tensor_address::<f32>((logits, layout))?;
-        let (device, of) = (&logits.device, rows_of(layout.shape()));
-        let mut gradient = None;
-        let losses = filled(device, of.rows, |backend, losses| {
-            gradient = Some(filled(device, layout.shape(), |_, grads| match &self.loss {
-                Loss::Labels(labels) => {
-                    let labels_at = address::<u32>(labels)?;
-                    let (from, to) = ((from, labels_at), (losses, grads));
-                    // SAFETY: all hold the rows; the labels were checked to be one an image.
-                    unsafe { rows::cross_entropy(backend, from, to, of, labels.elem_count()) }
-                }
-                Loss::Targets(targets, kind) => {
-                    let (from, to) = ((floats(targets)?, from), (losses, grads));
-                    let target_rows = rows_of(targets.shape()).rows;
-                    // SAFETY: all hold the rows; the targets' shape was checked.
-                    unsafe { rows::divergence(backend, from, to, of, target_rows, *kind) }
-                }
-            })?);
-            Ok(())
-        })?;
-        *self.gradient.lock().unwrap_or_else(PoisonError::into_inner) = gradient;
-        let losses_at = floats(&losses)?;
-        let mean = filled_storage(device, 1, |backend, to| {
-            // SAFETY: a float a row, and one.
-            unsafe { rows::mean(backend, (losses_at, to), of.rows) }
-        })?;
-        Ok((mean, Shape::from(())))
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let gradient = self.gradient.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(gradient) = &*gradient else {
-            candle_core::bail!("{}: backward without forward", self.name())
-        };
-        Ok(Some(times(gradient, grad)?))
-    }
+/// A loss, and its gradient by the logits, which is always there.
+pub(crate) fn mean_loss(
+    loss: &Loss,
+    (logits, layout): (&CudaStorage, &Layout),
+) -> candle_core::Result<(CudaStorage, Option<Tensor>)> {
+    let from = tensor_address::<f32>((logits, layout))?;
+    let (device, of) = (&logits.device, Rows::of(layout.dims()));
+    let mut gradient = None;
+    let losses = filled(device, of.rows, |backend, losses| {
+        gradient = Some(filled(device, layout.shape(), |_, grads| match loss {
+            Loss::Labels(labels) => {
+                let (from, to) = ((from, address::<u32>(labels)?), (losses, grads));
+                // SAFETY: all hold the rows; the labels were checked to be one an image.
+                unsafe { rows::cross_entropy(backend, from, to, of, labels.elem_count()) }
+            }
+            Loss::Targets(targets, kind) => {
+                let (from, to) = ((floats(targets)?, from), (losses, grads));
+                let target_rows = Rows::of(targets.dims()).rows;
+                // SAFETY: all hold the rows; the targets' shape was checked.
+                unsafe { rows::divergence(backend, from, to, of, target_rows, *kind) }
+            }
+        })?);
+        Ok(())
+    })?;
+    let losses_at = floats(&losses)?;
+    let mean = filled_storage(device, 1, |backend, to| {
+        // SAFETY: a float a row, and one.
+        unsafe { rows::mean(backend, (losses_at, to), of.rows) }
+    })?;
+    Ok((mean, gradient))
 }
 
 /// Values times a single one.
-fn times(values: &Tensor, by: &Tensor) -> Result<Tensor> {
+pub(crate) fn times(values: &Tensor, by: &Tensor) -> Result<Tensor> {
     let (values_at, by_at, count) = (floats(values)?, floats(by)?, values.elem_count());
     filled(device_of(values)?, values.shape(), |backend, to| {
         // SAFETY: `values` and what is made have `count` values.
@@ -181,7 +109,7 @@ impl CustomOp2 for Blend {
         _: &CpuStorage,
         _: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        not_on_cpu(self.name())
+        candle_core::bail!("{}: an operator for CUDA got a tensor on the CPU", self.name())
     }
 
     fn cuda_fwd(
@@ -219,7 +147,7 @@ pub(crate) fn tally(
     labels: &Tensor,
 ) -> Result<Tensor> {
     let (logits, labels) = (logits.contiguous()?, labels.contiguous()?);
-    let (device, of) = (device_of(&logits)?, rows_of(logits.shape()));
+    let (device, of) = (device_of(&logits)?, Rows::of(logits.dims()));
     let (logits_at, labels_at) = (floats(&logits)?, address::<u32>(&labels)?);
     let losses = [floats(total)?, floats(ce)?, kd.map(floats).transpose()?.unwrap_or(0)];
     let hits = filled(device, of.rows, |backend, to| {
@@ -238,7 +166,7 @@ pub(crate) fn largest(values: &Tensor) -> Result<Tensor> {
     // An error where there is no dimension.
     values.dim(D::Minus1)?;
     let values = values.contiguous()?;
-    let (of, from) = (rows_of(values.shape()), floats(&values)?);
+    let (of, from) = (Rows::of(values.dims()), floats(&values)?);
     filled(device_of(&values)?, &values.dims()[..values.rank() - 1], |backend, to| {
         // SAFETY: a float a row.
         unsafe { rows::largest(backend, (from, to), of) }

@@ -1,8 +1,8 @@
 //! The training engine: networks, losses, optimiser, parameters and checkpoints, on candle.
 //!
 //! A [`Network`] turns images (B, C, H, W) in [0, 1] into logits (M, B, K); its forward and backward pass are one candle
-//! operator over hand-written kernels ([`ops`]). Everything around it (losses, perturbations) is ordinary candle on the CPU, and
-//! a kernel or two each on CUDA.
+//! operator over hand-written kernels ([`ops`]). So is each loss around it, and what perturbs images is a chain of a few of candle's
+//! on the CPU and a kernel on CUDA.
 
 // The test files that unit tests share name the crate as users do.
 #[cfg(test)]
@@ -31,9 +31,11 @@ pub mod profile;
 pub mod resident;
 pub mod schedule;
 pub mod sgd;
+mod softmax;
 pub mod spec;
 pub mod state;
 pub mod threads;
+mod values;
 
 pub use beside::Beside;
 pub use error::{Error, Result};

@@ -1,12 +1,16 @@
-//! Cross-entropy and the tempered Kullback-Leibler divergence of distillation. On CUDA each is a kernel or two instead of the
-//! chain of candle's operators that says here what it is.
+//! Cross-entropy and the tempered Kullback-Leibler divergence of distillation.
+//!
+//! In f32, which networks compute in, softmax and losses are operators of this crate on every device. In f64 they are the chains
+//! of candle's operators that say here what they are.
 
 use candle_core::{D, DType, Tensor};
 use candle_nn::ops::log_softmax;
 
 use crate::error::{Error, Result};
 #[cfg(feature = "cuda")]
-use crate::{fused, ops::cuda::rows::Divergence};
+use crate::fused;
+use crate::ops::rows::Divergence;
+use crate::softmax;
 
 /// Mean over the M * B rows of -ln softmax(logits)_y.
 ///
@@ -18,23 +22,22 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     let (members, batch, _) = logits.dims3()?;
     check_labels("cross_entropy", labels, batch)?;
     let labels = labels.to_dtype(DType::U32)?;
-    #[cfg(feature = "cuda")]
-    if logits.device().is_cuda() {
-        return fused::cross_entropy(logits, &labels);
+    if logits.dtype() == DType::F32 {
+        return softmax::cross_entropy(logits, &labels);
     }
     let index = labels.reshape((1, batch, 1))?.broadcast_as((members, batch, 1))?.contiguous()?;
     let log_probs = log_softmax(logits, D::Minus1)?;
     Ok(log_probs.gather(&index, 2)?.mean_all()?.neg()?)
 }
 
-/// softmax(logits / temperature) over the last dimension.
+/// softmax(logits / temperature) over the last dimension. In f32 its gradient does not lose digits where a probability is nearly
+/// 1, as PyTorch's does.
 ///
 /// # Errors
 /// Candle's, where the tensor has no dimension.
 pub fn tempered_probs(logits: &Tensor, temperature: f64) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if logits.device().is_cuda() {
-        return fused::probs(logits, temperature);
+    if logits.dtype() == DType::F32 {
+        return softmax::probs(logits, temperature);
     }
     Ok(log_softmax(&(logits / temperature)?, D::Minus1)?.exp()?)
 }
@@ -49,9 +52,8 @@ pub fn tempered_probs(logits: &Tensor, temperature: f64) -> Result<Tensor> {
 pub fn tempered_kl(target: &Tensor, logits: &Tensor, temperature: f64) -> Result<Tensor> {
     let (members, batch) = check_target("tempered_kl", target, logits)?;
     let target = target.detach();
-    #[cfg(feature = "cuda")]
-    if logits.device().is_cuda() {
-        return fused::divergence(&target, logits, Divergence { temperature, with_entropy: true });
+    if logits.dtype() == DType::F32 {
+        return softmax::divergence(&target, logits, Divergence { temperature, with_entropy: true });
     }
     // p ln p -> 0 for p -> 0: the floor keeps the logarithm finite where the product is zero anyway.
     let log_target = target.maximum(f64::from(f32::MIN_POSITIVE))?.log()?;
@@ -70,9 +72,8 @@ pub fn tempered_kl(target: &Tensor, logits: &Tensor, temperature: f64) -> Result
 /// [`Error::Shape`] where the shapes do not fit.
 pub fn tempered_cross_entropy(target: &Tensor, logits: &Tensor, temperature: f64) -> Result<Tensor> {
     let (members, batch) = check_target("tempered_cross_entropy", target, logits)?;
-    #[cfg(feature = "cuda")]
-    if logits.device().is_cuda() {
-        return fused::divergence(target, logits, Divergence { temperature, with_entropy: false });
+    if logits.dtype() == DType::F32 {
+        return softmax::divergence(target, logits, Divergence { temperature, with_entropy: false });
     }
     let log_student = log_softmax(&(logits / temperature)?, D::Minus1)?;
     let rows = (members * batch) as f64;

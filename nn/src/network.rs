@@ -21,6 +21,7 @@ use crate::precision::Precision;
 use crate::profile;
 use crate::spec::NetworkSpec;
 use crate::threads::on_workers;
+use crate::values::{contiguous, with_values};
 
 /// Which statistics the batch norms use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -377,24 +378,5 @@ impl CustomOp2 for NetworkOp {
         let params =
             gradients.params.map(|g| Tensor::from_vec(g, params.shape(), params.device())).transpose()?;
         Ok((images, params))
-    }
-}
-
-fn contiguous<'a>(storage: &'a CpuStorage, layout: &TensorLayout) -> candle_core::Result<&'a [f32]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
-        None => candle_core::bail!("network: expected a contiguous tensor, found {layout:?}"),
-    }
-}
-
-/// Calls `f` on a CPU tensor's values without a copy.
-fn with_values<T>(
-    tensor: &Tensor,
-    f: impl FnOnce(&[f32]) -> candle_core::Result<T>,
-) -> candle_core::Result<T> {
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        candle_core::Storage::Cpu(cpu) => f(contiguous(cpu, layout)?),
-        _ => candle_core::bail!("network: expected a tensor on the CPU"),
     }
 }

@@ -1,26 +1,29 @@
-//! Steps in the space of images. As in [`crate::loss`], CUDA has a kernel for each.
+//! Steps in the space of images, in f32. CUDA has a kernel for each.
 
 use candle_core::Tensor;
 
 use crate::error::{Error, Result};
 #[cfg(feature = "cuda")]
 use crate::fused;
+use crate::ops::cpu::rows;
+use crate::values::with_values;
 
 /// Smallest length that a gradient is divided by: a zero gradient gives a zero direction, never NaN.
 const MIN_NORM: f64 = 1e-12;
 
-/// g / max(||g||_2, 1e-12) for each example of a gradient (B, C, H, W), without a gradient of its own.
+/// g / max(||g||_2, 1e-12) for each example of a gradient (B, C, H, W) in f32, without a gradient of its own.
 ///
 /// # Errors
-/// Candle's, where the device fails.
+/// Candle's, where the gradient is of another type or the device fails.
 pub fn unit(gradient: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if gradient.device().is_cuda() {
         return fused::unit(gradient, MIN_NORM);
     }
-    let norm = gradient.flatten_from(1)?.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(MIN_NORM)?;
-    let norm = norm.reshape((gradient.dim(0)?, 1, 1, 1))?;
-    Ok(gradient.broadcast_div(&norm)?.detach())
+    let gradient = gradient.contiguous()?;
+    let dimension = gradient.elem_count() / gradient.dim(0)?.max(1);
+    let made = with_values(&gradient, |values| Ok(rows::unit(values, dimension, MIN_NORM)))?;
+    Ok(Tensor::from_vec(made, gradient.shape(), gradient.device())?)
 }
 
 /// clip(x + size * d) to [0, 1], without a gradient; with `factors` (B,) the size is multiplied by each example's.

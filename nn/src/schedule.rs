@@ -51,7 +51,9 @@ impl Schedule {
         match self.decay {
             // Counted from 0, like the time.
             Decay::Linear => self.at(before, milestones.map(|milestone| milestone - 1.0), |share| share),
-            Decay::Cosine => self.at(before + passed, milestones, |share| 0.5 * (1.0 - (PI * share).cos())),
+            Decay::Cosine => {
+                self.at(before + passed, milestones, |share| 0.5 * (1.0 - libm::cos(PI * share)))
+            }
         }
     }
 

@@ -111,12 +111,13 @@ impl Draws {
         low + (high - low) * self.uniform()
     }
 
-    /// Standard normal by Box and Muller's transform: two words a draw, one normal each.
+    /// Standard normal by Box and Muller's transform: two words a draw, one normal each. The logarithm and cosine are not the
+    /// system's, so that every system draws the same.
     pub fn normal(&mut self) -> f32 {
         // In (0, 1]: the logarithm stays finite.
         let u = (f64::from(self.next_u32()) + 1.0) * (1.0 / 4_294_967_296.0);
         let v = f64::from(self.next_u32()) * (1.0 / 4_294_967_296.0);
-        ((-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32
+        ((-2.0 * libm::log(u)).sqrt() * libm::cos(std::f64::consts::TAU * v)) as f32
     }
 
     /// Uniform in 0..n without bias (Lemire's multiplication with rejection). Zero where `n` is zero.

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
 use datasets::Dataset;
 use methods::be_kd_ods::BeKdOds;
 use methods::perturb::ods;
 use methods::{Noise as _, Streams};
+use nn::pixels::unit;
 use nn::{Mode, Network};
 use random::Stream;
 use results::analysis::{Curve, Direction, Matrix, Remainder, Space};
@@ -137,10 +137,4 @@ fn squares(
         }
     }
     Ok(squares)
-}
-
-/// Each example of `noise` (B, C, H, W) over its L2 norm.
-fn unit(noise: &Tensor) -> nn::Result<Tensor> {
-    let norm = noise.flatten_from(1)?.sqr()?.sum_keepdim(1)?.sqrt()?.reshape((noise.dim(0)?, 1, 1, 1))?;
-    Ok(noise.broadcast_div(&norm)?)
 }

@@ -4,8 +4,10 @@ use results::record::{EpochRow, LogRow, METRICS, RunInfo};
 
 use crate::support::{TEACHER, checkpoints, results, run, stopped_with, undisturbed};
 
-/// Batches of 4 images in groups of 2, the last of 3 in groups of 1 and 2.
-const GROUPS: [&str; 4] = ["--set", "bn_groups=2", "--set", "data.train_rows=95"];
+/// Batches of 4 images in groups of 2, the last of 3 in groups of 1 and 2, at a rate at which a difference in the last digit
+/// stays small.
+const GROUPS: [&str; 6] =
+    ["--set", "bn_groups=2", "--set", "data.train_rows=95", "--set", "teacher.lr=0.001"];
 
 fn in_groups(more: &[&'static str]) -> Vec<&'static str> {
     [&TEACHER[..], &GROUPS, more].concat()
@@ -32,7 +34,7 @@ fn pieces_keep_the_result() {
     assert_eq!(whole.len(), 12);
     // 24 steps an epoch carry the last digit of f32 on.
     for (pieces, whole) in pieces.iter().zip(&whole) {
-        assert!((pieces / whole - 1.0).abs() < 1e-3, "{pieces} {whole}");
+        assert!((pieces / whole - 1.0).abs() < 2e-5, "{pieces} {whole}");
     }
     assert_ne!(pieces, whole, "the batch was not cut");
 }

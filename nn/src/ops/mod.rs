@@ -3,3 +3,4 @@
 pub mod cpu;
 #[cfg(any(feature = "cuda", test))]
 pub(crate) mod cuda;
+pub(crate) mod rows;

@@ -2,6 +2,7 @@
 
 mod batch_ensemble;
 mod layers;
+mod losses;
 mod naive;
 mod names;
 mod not_finite;

@@ -1,7 +1,7 @@
 //! Tier 1: a deterministic run against the stored table of an earlier one.
 //!
 //! A golden is a folder `<experiment>-<preset>` with `table.csv`, as [`Format::Csv`] writes it, and `machine.txt`, the
-//! class of machine that made it. On that class numbers must be the same; elsewhere instruction sets round differently,
+//! class of machine that made it. On that class numbers must be the same; elsewhere instruction sets may round differently,
 //! and each may differ by [`TOLERANCE`] of its size.
 
 use std::collections::BTreeMap;
@@ -71,7 +71,7 @@ impl Golden {
         Ok(())
     }
 
-    /// Holds the numbers of `now` to these: exactly where both are of one class of machine, AVX2 and AVX-512 counted as one.
+    /// Holds the numbers of `now` to these: exactly where both are of one class of machine, those with fused multiply-adds counted as one.
     /// A column or row that a golden of an earlier version does not have is new.
     pub fn compare(&self, folder: &str, now: &Self) -> Section {
         let tolerance = if have_same_bits(&self.machine, &now.machine) { 0.0 } else { TOLERANCE };
@@ -105,11 +105,11 @@ impl Golden {
     }
 }
 
-/// Whether machines of these classes compute the same bits: AVX2 and AVX-512 do, for their vectors differ in length and their
-/// sums have one order.
+/// Whether machines of these classes compute the same bits: those whose kernels round a multiply-add once do, for their vectors
+/// differ in length and their sums have one order.
 fn have_same_bits(one: &str, other: &str) -> bool {
-    let narrower = |machine: &str| machine.replace("avx512", "avx2");
-    narrower(one) == narrower(other)
+    const FUSED: [&str; 3] = ["x86_64-linux avx2", "x86_64-linux avx512", "aarch64-linux portable"];
+    one == other || [one, other].iter().all(|machine| FUSED.contains(machine))
 }
 
 fn cells<'a>(rows: &'a Cells, row: &str) -> Option<&'a BTreeMap<String, f64>> {

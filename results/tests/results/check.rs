@@ -98,7 +98,7 @@ fn three_percent_on_any_metric_are_caught() {
 
 /// Whose bits are the same is held to the same numbers.
 #[test]
-fn avx2_and_avx512_are_one_class() {
+fn fused_multiply_adds_are_one_class() {
     let out = tempfile::tempdir().unwrap();
     let table = records(out.path(), "quick", "smoke", 1, 2.5);
     let verdict = |was: &str, is: &str| {
@@ -109,6 +109,7 @@ fn avx2_and_avx512_are_one_class() {
         ["avx512", "avx2", "portable"].map(|level| format!("x86_64-linux {level}"));
     assert_eq!(verdict(&avx512, &avx2), Verdict::Fail);
     assert_eq!(verdict(&avx2, &avx512), Verdict::Fail);
+    assert_eq!(verdict(&avx2, "aarch64-linux portable"), Verdict::Fail);
     assert_eq!(verdict(&avx512, &portable), Verdict::Pass);
     assert_eq!(verdict(&avx512, "x86_64-macos avx2"), Verdict::Pass);
 }

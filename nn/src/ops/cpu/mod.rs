@@ -9,6 +9,7 @@ pub(crate) mod correlate;
 pub(crate) mod geometry;
 pub mod peak;
 pub(crate) mod pointwise;
+pub(crate) mod rows;
 pub mod simd;
 pub(crate) mod weight_grad;
 pub(crate) mod winograd;

@@ -30,6 +30,15 @@ __device__ inline float largest_of_rows(float value) {
     return values[threadIdx.x % ROWS];
 }
 
+// Where the first of the largest values of a thread's row is; infinity where none is a number.
+__device__ inline float first_largest(Row row, const float *values, unsigned classes) {
+    float mine = LOWEST;
+    OF_ROW(k, classes) mine = fmaxf(mine, values[row.start + k]);
+    float largest = largest_of_rows(mine), first = LOWEST;
+    OF_ROW(k, classes) if (values[row.start + k] == largest) first = fmaxf(first, -(float)k);
+    return -largest_of_rows(first);
+}
+
 // Softmax of a row over a temperature: the largest logit, and the logarithm of the sum of exp((z - largest) / tau).
 struct Softmax {
     float largest, log_sum, inverse;
@@ -54,15 +63,18 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     OF_ROW(k, classes) probs[row.start + k] = expf(of.log_prob(logits[row.start + k]));
 }
 
-// Its gradient: p o (g - sum g p) / tau.
+// Its gradient: p o (g - sum g p) / tau. Every g is taken less that of the largest p, which changes nothing where the p add up
+// to 1: of a p that is nearly 1 the rounding is as large as all others together, and would otherwise be in the sum.
 extern "C" __global__ void __launch_bounds__(THREADS)
     row_probs_grad(const float *probs, const float *grads, float *to, unsigned rows, unsigned classes, float inverse) {
     FOLLOW;
     Row row(rows, classes);
+    float largest = first_largest(row, probs, classes);
+    float start = row.inside && largest < (float)classes ? grads[row.start + (unsigned)largest] : 0.0f;
     double sum = 0.0;
-    OF_ROW(k, classes) sum += (double)grads[row.start + k] * (double)probs[row.start + k];
+    OF_ROW(k, classes) sum += (double)(grads[row.start + k] - start) * (double)probs[row.start + k];
     float mean = (float)sum_doubles(sum, ROWS);
-    OF_ROW(k, classes) to[row.start + k] = inverse * probs[row.start + k] * (grads[row.start + k] - mean);
+    OF_ROW(k, classes) to[row.start + k] = inverse * probs[row.start + k] * (grads[row.start + k] - start - mean);
 }
 
 // The largest value of each row.
@@ -124,12 +136,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     row_hits(const float *logits, const unsigned *labels, float *hits, unsigned rows, unsigned batch, unsigned classes) {
     FOLLOW;
     Row row(rows, classes);
-    float mine = LOWEST;
-    OF_ROW(k, classes) mine = fmaxf(mine, logits[row.start + k]);
-    float largest = largest_of_rows(mine), first = LOWEST;
-    OF_ROW(k, classes) if (logits[row.start + k] == largest) first = fmaxf(first, -(float)k);
-    first = largest_of_rows(first);
-    if (row.inside && row.lane == 0) hits[row.at] = first == -(float)labels[row.at % batch] ? 1.0f : 0.0f;
+    float largest = first_largest(row, logits, classes);
+    if (row.inside && row.lane == 0) hits[row.at] = largest == (float)labels[row.at % batch] ? 1.0f : 0.0f;
 }
 
 // The mean of `count` values. Grid: 1.

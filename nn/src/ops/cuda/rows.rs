@@ -2,25 +2,14 @@
 
 use super::backend::{Arg, Backend, Element, Launch, elementwise};
 use crate::error::Result;
+use crate::ops::rows::{Divergence, Rows};
 
 /// Rows that a block works on (`ROWS` in rows.cu).
 const ROWS: usize = 8;
 
-/// Rows of logits, and how many values each has.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rows {
-    pub rows: usize,
-    pub classes: usize,
-}
-
-impl Rows {
-    pub(crate) fn values(self) -> usize {
-        self.rows * self.classes
-    }
-
-    fn grid(self) -> [usize; 3] {
-        [self.rows.div_ceil(ROWS), 1, 1]
-    }
+/// Blocks for the rows.
+fn grid(of: Rows) -> [usize; 3] {
+    [of.rows.div_ceil(ROWS), 1, 1]
 }
 
 /// # Safety
@@ -50,7 +39,7 @@ pub(crate) unsafe fn probs(
 ) -> Result<()> {
     let args = [of.rows.into(), of.classes.into(), inverse(temperature)];
     // SAFETY: the caller's.
-    unsafe { launch(backend, "row_probs", of.grid(), &[&at([logits, to]), &args], 2 * of.values()) }
+    unsafe { launch(backend, "row_probs", grid(of), &[&at([logits, to]), &args], 2 * of.values()) }
 }
 
 /// Its gradient by the logits, from `probs` and the gradient by them.
@@ -65,9 +54,7 @@ pub(crate) unsafe fn probs_grad(
 ) -> Result<()> {
     let args = [of.rows.into(), of.classes.into(), inverse(temperature)];
     // SAFETY: the caller's.
-    unsafe {
-        launch(backend, "row_probs_grad", of.grid(), &[&at([probs, grads, to]), &args], 3 * of.values())
-    }
+    unsafe { launch(backend, "row_probs_grad", grid(of), &[&at([probs, grads, to]), &args], 3 * of.values()) }
 }
 
 /// The largest value of each row.
@@ -77,7 +64,7 @@ pub(crate) unsafe fn probs_grad(
 pub(crate) unsafe fn largest(backend: &dyn Backend, (values, to): (u64, u64), of: Rows) -> Result<()> {
     let args = [of.rows.into(), of.classes.into()];
     // SAFETY: the caller's.
-    unsafe { launch(backend, "row_largest", of.grid(), &[&at([values, to]), &args], of.values()) }
+    unsafe { launch(backend, "row_largest", grid(of), &[&at([values, to]), &args], of.values()) }
 }
 
 /// Losses of the rows and the gradient of their mean, given the labels of `batch` images.
@@ -94,15 +81,7 @@ pub(crate) unsafe fn cross_entropy(
     let args = [of.rows.into(), batch.into(), of.classes.into()];
     let memory = at([logits, labels, losses, grads]);
     // SAFETY: the caller's.
-    unsafe { launch(backend, "row_cross_entropy", of.grid(), &[&memory, &args], 2 * of.values()) }
-}
-
-/// Which distance of logits from target probabilities.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Divergence {
-    pub temperature: f64,
-    /// Kullback-Leibler; without, the cross-entropy.
-    pub with_entropy: bool,
+    unsafe { launch(backend, "row_cross_entropy", grid(of), &[&memory, &args], 2 * of.values()) }
 }
 
 /// Losses of the rows and the gradient of their mean, given `target_rows` rows of targets, again and again.
@@ -126,7 +105,7 @@ pub(crate) unsafe fn divergence(
     ];
     let memory = at([targets, logits, losses, grads]);
     // SAFETY: the caller's.
-    unsafe { launch(backend, "row_divergence", of.grid(), &[&memory, &args], 3 * of.values()) }
+    unsafe { launch(backend, "row_divergence", grid(of), &[&memory, &args], 3 * of.values()) }
 }
 
 /// 1 for each row whose largest logit is its label's.
@@ -141,7 +120,7 @@ pub(crate) unsafe fn hits(
 ) -> Result<()> {
     let args = [of.rows.into(), batch.into(), of.classes.into()];
     // SAFETY: the caller's.
-    unsafe { launch(backend, "row_hits", of.grid(), &[&at([logits, labels, to]), &args], of.values()) }
+    unsafe { launch(backend, "row_hits", grid(of), &[&at([logits, labels, to]), &args], of.values()) }
 }
 
 /// The mean of `count` values.
