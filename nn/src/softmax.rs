@@ -83,8 +83,8 @@ fn mean_loss(logits: &Tensor, loss: Loss) -> Result<Tensor> {
 }
 
 impl MeanLoss {
-    fn keep(&self, gradient: impl Into<Option<Tensor>>) {
-        *self.gradient.lock().unwrap_or_else(PoisonError::into_inner) = gradient.into();
+    fn keep(&self, gradient: Option<Tensor>) {
+        *self.gradient.lock().unwrap_or_else(PoisonError::into_inner) = gradient;
     }
 }
 
@@ -105,7 +105,7 @@ impl CustomOp1 for MeanLoss {
                 with_values(targets, |targets| Ok(rows::divergence(targets, logits, of, *kind)))?
             }
         };
-        self.keep(Tensor::from_vec(gradient, layout.shape(), &Device::Cpu)?);
+        self.keep(Some(Tensor::from_vec(gradient, layout.shape(), &Device::Cpu)?));
         Ok((CpuStorage::F32(vec![mean]), Shape::from(())))
     }
 
