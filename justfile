@@ -56,13 +56,18 @@ test-emulated *options='--test-threads 2':
         LD_LIBRARY_PATH=$PWD/target/cuda-standin/emulated-runtime DIVKD_REQUIRE=cuda \
         cargo test -p harness --features cudnn --test device -- {{options}}
 
-# Run the tests of numbers and methods for aarch64 under qemu: needs gcc-aarch64-linux-gnu, qemu-user and the Rust target.
+# Run the tests of numbers and methods, and the smoke run against its golden, for aarch64 under qemu: needs
+# gcc-aarch64-linux-gnu, qemu-user and the Rust target.
 test-aarch64:
-    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
-    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
-    CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/aarch64}" \
-        cargo test --target aarch64-unknown-linux-gnu -p random -p metrics -p nn -p methods -p results -- \
-        --skip ops::cuda --skip engine::cuda
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+        CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+        CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/aarch64}" && \
+    cargo test --target aarch64-unknown-linux-gnu -p random -p metrics -p nn -p methods -p results -- \
+        --skip ops::cuda --skip engine::cuda && \
+    rm -rf target/aarch64-runs && \
+    cargo run --target aarch64-unknown-linux-gnu -- reproduce quick --preset smoke --out target/aarch64-runs && \
+    cargo run --target aarch64-unknown-linux-gnu -- table target/aarch64-runs/quick-smoke --format csv \
+        | cmp - results/golden/quick-smoke/table.csv
 
 # Run the CPU engine's tests under AddressSanitizer, its unsafe code's check: needs a nightly toolchain.
 sanitize:

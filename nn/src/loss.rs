@@ -30,8 +30,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     Ok(log_probs.gather(&index, 2)?.mean_all()?.neg()?)
 }
 
-/// softmax(logits / temperature) over the last dimension. In f32 its gradient does not lose digits where a probability is nearly
-/// 1, as PyTorch's does.
+/// softmax(logits / temperature) over the last dimension. In f32 its gradient loses no digits where a probability is nearly 1.
 ///
 /// # Errors
 /// Candle's, where the tensor has no dimension.

@@ -69,7 +69,7 @@ proptest! {
         let (found, expected) = (pass(&case, tau, DType::F32), pass(&case, tau, DType::F64));
         for (list, (found, expected)) in found.iter().zip(&expected).enumerate() {
             // Probabilities are rounded before their gradient is made of them.
-            let largest = expected.iter().fold(0.1, |largest: f64, value| largest.max(value.abs()));
+            let largest = expected.iter().fold(0.01, |largest: f64, value| largest.max(value.abs()));
             for (found, expected) in found.iter().zip(expected) {
                 let allowed = 1e-6 * largest;
                 prop_assert!((found - expected).abs() <= allowed, "{list}: {found} {expected}");

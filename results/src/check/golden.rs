@@ -71,8 +71,8 @@ impl Golden {
         Ok(())
     }
 
-    /// Holds the numbers of `now` to these: exactly where both are of one class of machine, those with fused multiply-adds counted as one.
-    /// A column or row that a golden of an earlier version does not have is new.
+    /// Holds the numbers of `now` to these: exactly where both are of one class of machine, those with fused multiply-adds
+    /// counted as one. A column or row that a golden of an earlier version does not have is new.
     pub fn compare(&self, folder: &str, now: &Self) -> Section {
         let tolerance = if have_same_bits(&self.machine, &now.machine) { 0.0 } else { TOLERANCE };
         let how = match tolerance {

@@ -5,7 +5,7 @@
 
 use crate::ops::rows::{Divergence, Rows};
 
-/// Softmax of a row over a temperature, and where it is needed its logarithm.
+/// Softmax of a row over a temperature.
 struct Softmax {
     largest: f64,
     temperature: f64,
