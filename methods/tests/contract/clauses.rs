@@ -9,7 +9,7 @@ use crate::{distillation, perturbation, pieces, settings};
 
 type Check = fn(&Entry) -> Result<(), String>;
 
-pub(crate) const CLAUSES: [(&str, Check); 25] = [
+pub(crate) const CLAUSES: [(&str, Check); 27] = [
     ("finite_loss_of_declared_shapes", finite_loss_of_declared_shapes),
     ("a_divergence_is_not_negative", a_divergence_is_not_negative),
     ("student_is_the_plain_network_or_its_batch_ensemble", student),
@@ -24,13 +24,15 @@ pub(crate) const CLAUSES: [(&str, Check); 25] = [
     ("divergence_is_there_if_and_only_if_teachers_are", distillation::divergence_if_teachers),
     ("another_number_of_teachers_is_an_error", distillation::another_number_of_teachers),
     ("each_subnetwork_learns_from_its_own_teacher", distillation::one_to_one),
+    ("the_divergence_is_from_the_teachers", distillation::divergence_is_from_the_teachers),
     ("every_teacher_matters", distillation::every_teacher_matters),
     ("labels_act_through_the_cross_entropy", distillation::labels_act_through_the_cross_entropy),
     ("tau_squared_keeps_the_gradients_size", distillation::tau_squared),
     ("networks_see_pixels_in_0_to_1", distillation::pixels_stay_in_range),
     ("perturbed_images_are_those_of_the_step", perturbation::is_of_the_step),
     ("the_student_sees_perturbed_images", perturbation::student_sees_them),
-    ("alpha_0_is_the_cross_entropy", settings::alpha_0_is_the_cross_entropy),
+    ("teachers_see_perturbed_images", distillation::teachers_see_perturbed_images),
+    ("alpha_weighs_cross_entropy_and_divergence", settings::alpha_weighs),
     ("every_setting_changes_loss_and_gradient", settings::every_one_changes_loss_and_gradient),
     ("no_setting_has_a_default", settings::none_has_a_default),
     ("wrong_settings_are_errors", settings::wrong_ones_are_errors),

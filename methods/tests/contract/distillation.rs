@@ -1,11 +1,11 @@
 //! What every method that distils promises.
 
 use candle_core::{Device, Tensor};
-use methods::{Entry, Method, Step, Streams};
+use methods::{Entry, Method};
 use nn::Network;
 
 use crate::clauses::{bits, ensure, scalar, setup};
-use crate::fixture::{self, BATCH, CLASSES, GROUPS, MEMBERS};
+use crate::fixture::{self, BATCH, CLASSES, MEMBERS};
 
 /// The method with those of its settings changed that it has.
 fn with(entry: &Entry, changes: &[(&str, f64)]) -> Result<Box<dyn Method>, String> {
@@ -54,33 +54,37 @@ pub(crate) fn another_number_of_teachers(entry: &Entry) -> Result<(), String> {
     Ok(())
 }
 
+/// Logits that subnetworks can be made to say, whether their classifier adds a bias each or scales a common one by [`S`].
+const TARGETS: [[f32; CLASSES]; MEMBERS] = [[2.0, -2.0, 1.0], [-2.0, 2.0, 1.0]];
+const S: [[f32; CLASSES]; MEMBERS] = [[1.0, 1.0, 1.0], [-1.0, -1.0, 1.0]];
+
+/// Makes a network say `logits` to every image: (CLASSES) for a plain one, (MEMBERS, CLASSES) for a BatchEnsemble.
+fn say(network: &Network, logits: &[f32]) -> Result<(), String> {
+    let mut state = network.state().map_err(text)?;
+    for tensor in state.iter_mut().filter(|tensor| tensor.name.starts_with("classifier.fc")) {
+        if tensor.name == "classifier.fc.weight" {
+            tensor.values.fill(0.0);
+        } else if tensor.name.contains("bias") && tensor.values.len() == logits.len() {
+            tensor.values.copy_from_slice(logits);
+        } else if tensor.name.ends_with(nn::params::S) {
+            tensor.values.copy_from_slice(S.as_flattened());
+        }
+    }
+    network.load_state(&state).map_err(text)
+}
+
 /// Teachers and subnetworks whose logits are constants, without labels: the loss is least where teacher j is subnetwork j's.
 pub(crate) fn one_to_one(entry: &Entry) -> Result<(), String> {
-    const TARGETS: [[f32; CLASSES]; MEMBERS] = [[2.0, -2.0, 1.0], [-2.0, 2.0, 1.0]];
-    const S: [[f32; CLASSES]; MEMBERS] = [[1.0, 1.0, 1.0], [-1.0, -1.0, 1.0]];
     let (method, student, teachers) = setup(entry)?;
     if student.members() != MEMBERS || !method.uses_teachers() {
         return Ok(());
     }
     let method = with(entry, &[("alpha", 1.0)])?;
-    let make_constant = |network: &Network, bias: &[f32]| -> Result<(), String> {
-        let mut state = network.state().map_err(text)?;
-        for tensor in state.iter_mut().filter(|tensor| tensor.name.starts_with("classifier.fc")) {
-            if tensor.name == "classifier.fc.weight" {
-                tensor.values.fill(0.0);
-            } else if tensor.name.contains("bias") && tensor.values.len() == bias.len() {
-                tensor.values.copy_from_slice(bias);
-            } else if tensor.name.ends_with(nn::params::S) {
-                tensor.values.copy_from_slice(S.as_flattened());
-            }
-        }
-        network.load_state(&state).map_err(text)
-    };
     let total = |order: [usize; MEMBERS]| -> Result<f32, String> {
         let (_, student, _) = setup(entry)?;
-        make_constant(&student, TARGETS.as_flattened())?;
+        say(&student, TARGETS.as_flattened())?;
         for (teacher, at) in teachers.iter().zip(order) {
-            make_constant(teacher, &TARGETS[at])?;
+            say(teacher, &TARGETS[at])?;
         }
         scalar("the total", &fixture::loss(&*method, &student, &teachers, 3)?.total)
     };
@@ -94,6 +98,50 @@ pub(crate) fn one_to_one(entry: &Entry) -> Result<(), String> {
     Ok(())
 }
 
+/// Where the loss is the divergence alone, and all logits are constants: tau^2 KL(p || softmax(S / tau)), the mean over
+/// subnetworks, p = softmax(T_j / tau) or, for a plain student, the mean of these. Up to what no student changes, so that a
+/// cross-entropy is one.
+pub(crate) fn divergence_is_from_the_teachers(entry: &Entry) -> Result<(), String> {
+    const TEACHERS: [[f32; CLASSES]; MEMBERS] = [[3.0, 0.5, -1.0], [-0.5, 1.5, 2.5]];
+    const TAU: f64 = 2.0;
+    if !has(entry, "alpha")? {
+        return Ok(());
+    }
+    let method = with(entry, &[("alpha", 1.0), ("tau", TAU)])?;
+    let tau = if has(entry, "tau")? { TAU } else { 1.0 };
+    let (_, student, teachers) = setup(entry)?;
+    let (members, says) = (student.members(), TARGETS.as_flattened());
+    let total = |logits: &[f32]| -> Result<f64, String> {
+        let (_, student, _) = setup(entry)?;
+        say(&student, &logits[..members * CLASSES])?;
+        scalar("the total", &fixture::loss(&*method, &student, &teachers, 3)?.total).map(f64::from)
+    };
+    for (teacher, logits) in teachers.iter().zip(&TEACHERS) {
+        say(teacher, logits)?;
+    }
+    let found = total(says)? - total(&[0.0; MEMBERS * CLASSES])?;
+    // KL(p || softmax(S / tau)) - KL(p || 1 / K) = -sum_k p_k ln softmax(S / tau)_k - ln K
+    let of = |member: usize| {
+        let q = softmax(&TARGETS[member], tau);
+        let p = TEACHERS.map(|teacher| softmax(&teacher, tau));
+        let p = |k: usize| if members == 1 { (p[0][k] + p[1][k]) / 2.0 } else { p[member][k] };
+        (0..CLASSES).map(|k| -p(k) * q[k].ln()).sum::<f64>() - (CLASSES as f64).ln()
+    };
+    let expected = tau * tau * (0..members).map(of).sum::<f64>() / members as f64;
+    ensure((found - expected).abs() < 1e-4 * expected.abs(), || {
+        format!(
+            "the divergence's difference between two students is {found}, that of tau^2 KL(teacher || student) {expected}; a \
+             method that takes another one, or it another way round, is an exception, to be named with the reason in \
+             methods/tests/contract/main.rs"
+        )
+    })
+}
+
+fn softmax(logits: &[f32; CLASSES], tau: f64) -> [f64; CLASSES] {
+    let weights = logits.map(|logit| (f64::from(logit) / tau).exp());
+    weights.map(|weight| weight / weights.iter().sum::<f64>())
+}
+
 /// Teachers whose logits are constants, so that no perturbation depends on them: another constant of any of them is another loss.
 pub(crate) fn every_teacher_matters(entry: &Entry) -> Result<(), String> {
     let (method, _, teachers) = setup(entry)?;
@@ -104,16 +152,7 @@ pub(crate) fn every_teacher_matters(entry: &Entry) -> Result<(), String> {
     let total = |changed: Option<usize>| -> Result<Vec<u32>, String> {
         let (_, student, _) = setup(entry)?;
         for (at, teacher) in teachers.iter().enumerate() {
-            let bias = if changed == Some(at) { [1.0, -1.0, 0.0] } else { [0.5, 0.0, -0.5] };
-            let mut state = teacher.state().map_err(text)?;
-            for tensor in &mut state {
-                match tensor.name.as_str() {
-                    "classifier.fc.weight" => tensor.values.fill(0.0),
-                    "classifier.fc.bias" => tensor.values.copy_from_slice(&bias),
-                    _ => {}
-                }
-            }
-            teacher.load_state(&state).map_err(text)?;
+            say(teacher, if changed == Some(at) { &[1.0, -1.0, 0.0] } else { &[0.5, 0.0, -0.5] })?;
         }
         bits(&fixture::loss(&*method, &student, &teachers, 3)?.total)
     };
@@ -136,10 +175,7 @@ pub(crate) fn labels_act_through_the_cross_entropy(entry: &Entry) -> Result<(), 
         let labels: Vec<u32> = batch.labels.to_vec1().map_err(text)?;
         let labels: Vec<u32> = labels.into_iter().map(|label| (label + shift) % CLASSES as u32).collect();
         batch.labels = Tensor::from_vec(labels, BATCH, &Device::Cpu).map_err(text)?;
-        let noise = Streams { seed: 3, epoch: 1, step: 0 };
-        let step =
-            Step { student: &student, teachers: &teachers, groups: GROUPS, noise: &noise, progress: 0.5 };
-        bits(&method.loss(&batch, &step).map_err(text)?.total)
+        bits(&fixture::loss_on(&batch, &*method, &student, &teachers, 3)?.total)
     };
     ensure(total(0)? == total(1)?, || {
         "at alpha = 1 the labels change the loss; a method that makes its images with them is an exception, to be named with the \
@@ -168,6 +204,28 @@ pub(crate) fn tau_squared(entry: &Entry) -> Result<(), String> {
     })
 }
 
+/// A teacher that is blind within [0.5 - range, 0.5 + range] and sees what lies outside as the third class, with `gain`; `sure`
+/// of the first class is what it says else.
+fn look_outside(teacher: &Network, range: f32, gain: f32, sure: f32) -> Result<(), String> {
+    let mut state = teacher.state().map_err(text)?;
+    for tensor in &mut state {
+        let values = &mut tensor.values;
+        values.fill(0.0);
+        match tensor.name.as_str() {
+            // The first two maps are the first colour and its negative: [-2, 2] for [0, 1].
+            "backbone.layers.0.conv1.weight" => (values[4], values[27 + 4]) = (1.0, -1.0),
+            "backbone.layers.0.norm1.weight" => values[..2].fill(gain),
+            "backbone.layers.0.norm1.bias" => values[..2].fill(-(4.0 * range + 0.01) * gain),
+            // Towards the third class.
+            "classifier.fc.weight" => values[8..10].fill(1.0),
+            "classifier.fc.bias" => values.copy_from_slice(&[sure, 0.0, 0.0]),
+            name if name.ends_with("running_var") => values.fill(1.0),
+            _ => {}
+        }
+    }
+    teacher.load_state(&state).map_err(text)
+}
+
 /// A teacher that is blind within [0, 1] and sees all that lies outside changes nothing, with the largest steps.
 pub(crate) fn pixels_stay_in_range(entry: &Entry) -> Result<(), String> {
     let (method, ..) = setup(entry)?;
@@ -177,23 +235,7 @@ pub(crate) fn pixels_stay_in_range(entry: &Entry) -> Result<(), String> {
     let method = with(entry, &[("eta", 255.0)])?;
     let total = |gain: f32, sure: f32, seed: u64| -> Result<Vec<u32>, String> {
         let (_, student, teachers) = setup(entry)?;
-        let mut state = teachers[0].state().map_err(text)?;
-        for tensor in &mut state {
-            let values = &mut tensor.values;
-            values.fill(0.0);
-            match tensor.name.as_str() {
-                // The first two maps are the first colour and its negative: [-2, 2] for [0, 1].
-                "backbone.layers.0.conv1.weight" => (values[4], values[27 + 4]) = (1.0, -1.0),
-                "backbone.layers.0.norm1.weight" => values[..2].fill(gain),
-                "backbone.layers.0.norm1.bias" => values[..2].fill(-2.01 * gain),
-                // Towards the third class.
-                "classifier.fc.weight" => values[8..10].fill(1.0),
-                "classifier.fc.bias" => values.copy_from_slice(&[sure, 0.0, 0.0]),
-                name if name.ends_with("running_var") => values.fill(1.0),
-                _ => {}
-            }
-        }
-        teachers[0].load_state(&state).map_err(text)?;
+        look_outside(&teachers[0], 0.5, gain, sure)?;
         bits(&fixture::loss(&*method, &student, &teachers, seed)?.total)
     };
     // Unsure and sure: whichever of the teachers perturbs, this one looks at what another one made.
@@ -203,4 +245,29 @@ pub(crate) fn pixels_stay_in_range(entry: &Entry) -> Result<(), String> {
         })?;
     }
     Ok(())
+}
+
+/// A teacher that is blind where all clean pixels are sees the perturbed ones, with the largest steps.
+pub(crate) fn teachers_see_perturbed_images(entry: &Entry) -> Result<(), String> {
+    let (method, ..) = setup(entry)?;
+    if method.perturbation().is_none() {
+        return Ok(());
+    }
+    let method = with(entry, &[("alpha", 1.0), ("eta", 255.0)])?;
+    let mut batch = fixture::batch()?;
+    batch.images = batch.images.affine(0.4, 0.3).map_err(text)?;
+    let total = |gain: f32, seed: u64| -> Result<Vec<u32>, String> {
+        let (_, student, teachers) = setup(entry)?;
+        look_outside(&teachers[0], 0.2, gain, 0.1)?;
+        bits(&fixture::loss_on(&batch, &*method, &student, &teachers, seed)?.total)
+    };
+    // Whether another teacher perturbs is up to the seed.
+    for seed in 0..8 {
+        if total(0.0, seed)? != total(1.0, seed)? {
+            return Ok(());
+        }
+    }
+    Err("the student distills from perturbed images, and teachers see the clean ones; a method that wants this is an exception, to \
+         be named with the reason in methods/tests/contract/main.rs"
+        .into())
 }

@@ -88,7 +88,18 @@ pub(crate) fn loss(
     teachers: &[Network],
     seed: u64,
 ) -> Result<Loss, String> {
+    loss_on(&batch()?, method, student, teachers, seed)
+}
+
+/// The same on another batch.
+pub(crate) fn loss_on(
+    batch: &Batch,
+    method: &dyn Method,
+    student: &Network,
+    teachers: &[Network],
+    seed: u64,
+) -> Result<Loss, String> {
     let noise = Streams { seed, epoch: 1, step: 0 };
     let step = Step { student, teachers, groups: GROUPS, noise: &noise, progress: 0.5 };
-    method.loss(&batch()?, &step).map_err(|e| e.to_string())
+    method.loss(batch, &step).map_err(|e| e.to_string())
 }

@@ -75,7 +75,7 @@ pub(crate) fn is_of_the_step(entry: &Entry) -> Result<(), String> {
 }
 
 /// Running statistics tell what the student saw: the images of the method's perturbation, after or before the clean ones,
-/// or alone.
+/// or alone. The loss's logits, which its cross-entropy is of, are those of the clean ones where it saw them.
 pub(crate) fn student_sees_them(entry: &Entry) -> Result<(), String> {
     let text = |e: nn::Error| e.to_string();
     let (method, student, teachers) = setup(entry)?;
@@ -84,15 +84,16 @@ pub(crate) fn student_sees_them(entry: &Entry) -> Result<(), String> {
     let noise = Streams { seed: 3, epoch: 1, step: 0 };
     let step = Step { student: &student, teachers: &teachers, groups: GROUPS, noise: &noise, progress: 0.5 };
     let perturbed = by.perturb(&batch, &step.context()).map_err(text)?;
-    method.loss(&batch, &step).map_err(text)?;
+    let loss = method.loss(&batch, &step).map_err(text)?;
     let (clean, perturbed) = (&batch.images, &perturbed);
-    for seen in [&[clean, perturbed][..], &[perturbed, clean], &[perturbed]] {
+    for (seen, scored) in [(&[clean, perturbed][..], 0), (&[perturbed, clean], 1), (&[perturbed], 0)] {
         let (_, twin, _) = setup(entry)?;
-        for images in seen {
-            twin.frozen_logits(images, Mode::Train { groups: GROUPS }).map_err(text)?;
-        }
+        let pass = |images: &&Tensor| twin.frozen_logits(images, Mode::Train { groups: GROUPS });
+        let logits = seen.iter().map(pass).collect::<NnResult<Vec<_>>>().map_err(text)?;
         if twin.buffers().map_err(text)? == student.buffers().map_err(text)? {
-            return Ok(());
+            return ensure(bits(&loss.logits)? == bits(&logits[scored])?, || {
+                "the loss's logits are not those of the clean images".into()
+            });
         }
     }
     Err("the student does not see the images of `perturbation`: its running statistics are of others".into())

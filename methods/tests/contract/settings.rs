@@ -8,22 +8,24 @@ use toml::Value;
 use crate::clauses::{bits, ensure, scalar, setup};
 use crate::fixture;
 
-/// And alpha = 1 leaves the cross-entropy out. For methods with such a setting.
-pub(crate) fn alpha_0_is_the_cross_entropy(entry: &Entry) -> Result<(), String> {
+/// The total is (1 - alpha) times the cross-entropy and alpha times the divergence, for methods with such a setting.
+pub(crate) fn alpha_weighs(entry: &Entry) -> Result<(), String> {
     let mut settings = fixture::settings(entry)?;
     if !settings.contains_key("alpha") {
         return Ok(());
     }
-    for alpha in [0.0, 1.0] {
+    for alpha in [0.0_f32, 0.25, 1.0] {
         settings.insert("alpha".into(), alpha.into());
         let method = fixture::method(entry, settings.clone())?;
         let (_, student, teachers) = setup(entry)?;
         let loss = fixture::loss(&*method, &student, &teachers, 3)?;
-        let expected = if alpha == 0.0 { Some(&loss.ce) } else { loss.kd.as_ref() };
-        let expected = scalar("the part", expected.ok_or("there is no divergence")?)?;
-        let total = scalar("the total", &loss.total)?;
+        let ce = scalar("the cross-entropy", &loss.ce)?;
+        let kd = scalar("the divergence", &loss.kd.ok_or("there is no divergence")?)?;
+        let (total, expected) = (scalar("the total", &loss.total)?, (1.0 - alpha) * ce + alpha * kd);
         ensure((total - expected).abs() <= 1e-6 * expected.abs(), || {
-            format!("alpha = {alpha}: the total is {total}, the part {expected}")
+            format!(
+                "alpha = {alpha}: the total is {total}, not {expected} of cross-entropy {ce} and divergence {kd}"
+            )
         })?;
     }
     Ok(())
