@@ -162,6 +162,21 @@ fn other_perturbations_and_teachers_are_analysed_again() {
     assert!(is_new && words(&of_two)[1] != words(&first)[1], "{first} {of_two}");
 }
 
+/// What is printed is what the folder holds, the line `train-kld` like the table.
+#[test]
+fn fewer_seeds_and_rows_than_are_stored_print_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = |more: &[&str]| {
+        let output = divkd(folder.path(), &[&["reproduce", "quick", "--preset", "smoke"], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout).to_owned()
+    };
+    let two = printed(&["--methods", "teacher,be", "--seeds", "2"]);
+    assert!(two.starts_with("train-kld "), "{two}");
+    assert_eq!(printed(&["--methods", "teacher"]), two);
+    assert_eq!(printed(&["--methods", "be"]), two);
+}
+
 /// Each student's arrays are against the teachers that it learned from, whatever M the folder's first record has, and none is
 /// made anew.
 #[test]

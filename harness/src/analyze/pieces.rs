@@ -84,29 +84,31 @@ impl Piece {
     }
 }
 
+/// The analysis of the teachers of a `seed`.
+///
+/// # Errors
+/// Where the settings of a perturbation cannot be read.
+pub fn of_teachers(seed: u64, config: &Config) -> anyhow::Result<Piece> {
+    let teachers = (1..=config.members).map(Row::Teacher).collect();
+    Ok(Piece { student: None, seed, teachers, perturbations: perturbations::settings(config)? })
+}
+
 /// The analyses of the `plan` of an experiment: of each seed that trains its teachers.
 ///
 /// # Errors
 /// Where the settings of a perturbation cannot be read.
 pub fn of_plan(plan: &Plan, config: &Config) -> anyhow::Result<Vec<Piece>> {
-    let members = config.members;
-    let perturbations = perturbations::settings(config)?;
-    let teachers: Vec<Row> = (1..=members).map(Row::Teacher).collect();
     let mut pieces = Vec::new();
     for run in &plan.runs {
+        let of_teachers = of_teachers(run.seed, config)?;
         let student = match &run.row {
-            Row::Teacher(index) if *index == members => None,
+            Row::Teacher(index) if *index == config.members => None,
             Row::Teacher(_) => continue,
             Row::Student(_) => Some(run.row.clone()),
         };
         let trains = |row: &Row| plan.runs.iter().any(|other| other.seed == run.seed && other.row == *row);
-        if teachers.iter().all(trains) {
-            pieces.push(Piece {
-                student,
-                seed: run.seed,
-                teachers: teachers.clone(),
-                perturbations: perturbations.clone(),
-            });
+        if of_teachers.teachers.iter().all(trains) {
+            pieces.push(Piece { student, ..of_teachers });
         }
     }
     Ok(pieces)

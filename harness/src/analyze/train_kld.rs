@@ -3,19 +3,22 @@
 
 use results::analysis::Analysis;
 use results::check::claims::TrainKld;
+use results::record::scan_one;
 
 use super::pieces;
 use crate::config::Config;
-use crate::plan::Plan;
+use crate::plan::{Plan, Row};
 
-/// The teachers' mean pairwise KL by seed, of those of `plan` whose analysis is stored as the experiment asks for it and
-/// that have at least two teachers.
+/// The teachers' mean pairwise KL by seed, of those in the folder of `plan` whose analysis is stored as the experiment asks for
+/// it and that have at least two teachers: also of seeds that an earlier command asked for, which are in the table too.
 ///
 /// # Errors
-/// As [`Piece::is_stored`](super::Piece::is_stored).
-pub fn of_plan(plan: &Plan, config: &Config) -> anyhow::Result<TrainKld> {
+/// Where the folder cannot be read; as [`Piece::is_stored`](super::Piece::is_stored).
+pub fn of_folder(plan: &Plan, config: &Config) -> anyhow::Result<TrainKld> {
     let mut found = TrainKld::new();
-    for piece in pieces::of_plan(plan, config)?.iter().filter(|piece| piece.student.is_none()) {
+    let first = Row::Teacher(1).to_string();
+    for record in scan_one(&plan.folder)?.iter().filter(|record| record.row == first) {
+        let piece = pieces::of_teachers(record.seed, config)?;
         if piece.is_stored(&plan.folder)? {
             let means = Analysis::read(&piece.path(&plan.folder))?.train_kld();
             found.extend((!means.is_empty()).then_some((piece.seed, means)));

@@ -197,11 +197,12 @@ fn with_session(
     work(&session, &record::data(&splits))
 }
 
-/// Prints the line `train-kld`, where all seeds have it, and the table.
+/// Prints the line `train-kld`, where all seeds of the plan that train at least two teachers have it (one has no diversity), and
+/// the table.
 fn print_results(plan: &Plan, config: &Config, table: &Table) -> anyhow::Result<()> {
-    let by_seed = train_kld::of_plan(plan, config)?;
-    let line = train_kld::line(&by_seed).filter(|_| by_seed.len() == seeds_with_teachers(plan));
-    if let Some(line) = line {
+    let by_seed = train_kld::of_folder(plan, config)?;
+    let has_it = |run: &Run| run.row != Row::Teacher(2) || by_seed.contains_key(&run.seed);
+    if let Some(line) = train_kld::line(&by_seed).filter(|_| plan.runs.iter().all(has_it)) {
         outln!("{line}")?;
     }
     out!("{}", table.render(Format::Term))
@@ -241,9 +242,4 @@ fn say_what_is_missing(plan: &Plan) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!("{} of {} runs are missing:\n  {}", reasons.len(), plan.runs.len(), reasons.join("\n  "))
-}
-
-/// How many seeds train at least two teachers: one has no diversity.
-fn seeds_with_teachers(plan: &Plan) -> usize {
-    plan.runs.iter().filter(|run| run.row == Row::Teacher(2)).count()
 }

@@ -6,9 +6,10 @@ mod left;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use results::record::Record;
 
 use crate::plan::stored::{PLAN, Stored};
-use crate::plan::{Run, duration};
+use crate::plan::{Run, duration, run_dir};
 use crate::progress::Progress;
 use crate::slurm::queue::Queue;
 use crate::train::attempts::Attempts;
@@ -17,7 +18,7 @@ use crate::train::{checkpoint, run};
 /// What a run does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
-    /// Its record is there.
+    /// Its record is there, whole.
     Done,
     /// It is trained.
     Running {
@@ -31,7 +32,7 @@ pub enum State {
         /// For what.
         why: String,
     },
-    /// Its last attempt failed and nobody tries again.
+    /// Its last attempt failed and nobody tries again, or its record has been damaged since.
     Failed {
         /// The error.
         why: String,
@@ -111,7 +112,10 @@ impl Experiment {
 
 fn state(folder: &Path, run: &Run, queue: &Queue) -> State {
     if run.finished {
-        return State::Done;
+        return match Record::open(&run_dir(folder, &run.row, run.seed)) {
+            Ok(_) => State::Done,
+            Err(error) => State::Failed { why: error.to_string(), log: None },
+        };
     }
     let dir = run::checkpoint_dir(folder, run);
     let holder = claims::holder(&run::claim_dir(folder, run)).ok().flatten();

@@ -41,6 +41,19 @@ fn a_run_without_a_plan_is_seen() {
     assert!(failed.contains("\n  teacher-1/seed-2  failed   the loss is "), "{failed}");
 }
 
+/// What every command that reads the record refuses is not done.
+#[test]
+fn a_damaged_record_is_not_called_done() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(one(folder.path(), &[]).status().unwrap().code(), Some(0));
+    let done = status(folder.path());
+    assert!(done.starts_with("quick-smoke: 1 runs: 1 done, 0 running, 0 waiting, 0 failed"), "{done}");
+    fs::remove_file(folder.path().join("runs/quick-smoke/teacher-1/seed-2/predictions.safetensors")).unwrap();
+    let damaged = status(folder.path());
+    assert!(damaged.starts_with("quick-smoke: 1 runs: 0 done, 0 running, 0 waiting, 1 failed"), "{damaged}");
+    assert!(damaged.contains("is incomplete: predictions.safetensors is missing"), "{damaged}");
+}
+
 /// Not taken for none, which would be written over what is there.
 #[test]
 fn a_damaged_plan_is_named_before_anything_is_trained() {
