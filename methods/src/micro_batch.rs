@@ -92,8 +92,7 @@ pub fn gradient(
         });
     }
     losses.reverse();
-    let sum = sum.ok_or_else(|| Error::State("the batch has no image".to_owned()))?;
-    Ok((joined(&losses)?, sum))
+    Ok((joined(&losses)?, sum.ok_or_else(no_image)?))
 }
 
 /// `share` of a batch's loss, and its gradient.
@@ -114,9 +113,16 @@ fn of_piece(method: &dyn Method, batch: &Batch, step: &Step<'_>, share: f64) -> 
     Ok((loss, gradient.clone()))
 }
 
-/// The loss of the whole batch from its pieces' shares.
+fn no_image() -> Error {
+    Error::State("the batch has no image".to_owned())
+}
+
+/// The loss of the whole batch from its pieces' shares, which are added in their order: the sum has the same bits on every machine.
 fn joined(pieces: &[Loss]) -> Result<Loss> {
-    let sum = |parts: Vec<&Tensor>| Tensor::stack(&parts, 0)?.sum(0);
+    let sum = |parts: Vec<&Tensor>| -> Result<Tensor> {
+        let (first, rest) = parts.split_first().ok_or_else(no_image)?;
+        Ok(rest.iter().try_fold((*first).clone(), |sum, part| sum + *part)?)
+    };
     let kds: Option<Vec<&Tensor>> = pieces.iter().map(|loss| loss.kd.as_ref()).collect();
     let logits: Vec<&Tensor> = pieces.iter().map(|loss| &loss.logits).collect();
     Ok(Loss {
