@@ -5,7 +5,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::layout::{name, seed_of};
+use super::layout::{RUN, name, seed_of};
+use super::run_info::RunInfo;
 use crate::{Error, Result, rows};
 
 /// A finished record's place, read off its path.
@@ -23,17 +24,18 @@ pub struct RecordPath {
 
 /// The records under `root`, which may be a folder of several `<experiment>-<preset>` folders, one of these, or one of
 /// their rows. Sorted by folder, then row in the tables' order ([`rows::order`]), then seed. Drafts and other names that
-/// begin with a dot are left out; so is everything that is not `seed-<n>` where that is expected.
+/// begin with a dot are left out; so is everything that is not `seed-<n>` where that is expected. Where `root` is a row or, as its
+/// name and a record say, an experiment, what somebody put aside in a folder of it is left out too.
 ///
 /// # Errors
 /// Where it is not there, or a folder cannot be read.
 pub fn scan(root: &Path) -> Result<Vec<RecordPath>> {
     // Names are those of the real folder: `.` and `..` have none.
     let root = real(root)?;
-    let mut found = Vec::new();
-    let mut level = vec![root];
+    let mut found: Vec<RecordPath> = Vec::new();
+    let mut level = vec![root.clone()];
     // A row is at most two folders below a folder of experiments.
-    for _ in 0..3 {
+    for depth in 0..3 {
         let mut below = Vec::new();
         for dir in level {
             for child in visible(&dir)? {
@@ -42,6 +44,9 @@ pub fn scan(root: &Path) -> Result<Vec<RecordPath>> {
                     None => below.push(child),
                 }
             }
+        }
+        if !found.is_empty() && (depth == 0 || found.iter().any(|path| is_of(path, &root))) {
+            break;
         }
         level = below;
     }
@@ -77,6 +82,12 @@ pub fn folders(root: &Path) -> Result<Vec<PathBuf>> {
         return Err(Error::NoRecords { root: root.to_owned() });
     }
     Ok(folders.into_iter().collect())
+}
+
+/// Whether a record is of the experiment and preset that `folder` is named after.
+fn is_of(path: &RecordPath, folder: &Path) -> bool {
+    RunInfo::read(&path.dir.join(RUN))
+        .is_ok_and(|info| name(folder) == Some(format!("{}-{}", info.experiment, info.preset)))
 }
 
 /// A folder of records, absolute and without links.

@@ -6,8 +6,9 @@ use std::path::Path;
 use results::Error;
 use results::analysis::tables::{self, Source};
 use results::analysis::{self, Analysis, Estimator, Matrix, Set};
+use results::record::folders;
 use results::sheet::{Sheet, render};
-use results::table::{Experiment, Format};
+use results::table::{Experiment, Format, Table};
 
 use crate::made::{self, Made};
 
@@ -195,6 +196,8 @@ fn records_deeper_down_are_others() {
     fs::rename(folder.join("be-kd"), folder.join("old/be-kd")).unwrap();
     let rows: Vec<String> = Experiment::read(&folder).unwrap().rows.into_iter().map(|row| row.name).collect();
     assert_eq!(rows, ["de-1", "de-2", "kd", "be-kd-ods"]);
+    assert_eq!(Table::build(&folder).unwrap().experiments, [Experiment::read(&folder).unwrap()]);
+    assert_eq!(folders(&folder).unwrap(), [fs::canonicalize(&folder).unwrap()]);
     assert!(Source::read(&folder).unwrap().tested.iter().all(|tested| tested.row != "be-kd"));
     let compared = results::compare::compare(&folder, "kd", 20).unwrap();
     assert!(compared.iter().all(|one| one.row != "be-kd"));
