@@ -1,8 +1,8 @@
 //! Weights on their way into the kernels, and their gradients on the way out.
 //!
 //! A BatchEnsemble layer s_m * (W applied to (r_m * x)) is a convolution with the weights W o (s_m r_m^T) of each member,
-//! so r and s cost no pass over the activations. From a member's gradient G by those weights follow all three: W gets
-//! sum over m of s_o r_i G, s_o gets sum over i of W r_i G, r_i gets sum over o of W s_o G.
+//! so r and s cost no pass over the activations, and from a member's gradient by those weights follow the gradients of all
+//! three ([`fold`](crate::ops::cpu::fold)).
 
 use std::ops::Range;
 
@@ -13,7 +13,9 @@ use super::memory::{Arena, Buffer};
 use super::node_forward::Context;
 use super::plan::Plan;
 use crate::ops::cpu::convolution::Weights;
-use crate::ops::cpu::padded;
+use crate::ops::cpu::fold::{Fast, Fold};
+use crate::ops::cpu::simd::Level;
+use crate::ops::cpu::{BLOCK, padded};
 
 /// Every convolution's weights, times s r^T for each member, in the forward or the transposed order.
 pub(crate) fn pack_weights(
@@ -87,8 +89,8 @@ pub(crate) fn weight_sums(graph: &Graph, arena: &Arena, nodes: &[usize]) -> Weig
         .collect()
 }
 
-/// Adds up the tasks' sums in order and turns each member's gradient G of its own weights W o (s r^T) into those of the
-/// layer: W gets sum of s_o r_i G, s gets sum over i of W r_i G, r gets sum over o of W s_o G.
+/// Adds up the tasks' sums in order and folds each member's gradient of its own weights into those of the layer, block by
+/// block of outputs.
 pub(crate) fn reduce_weights(
     graph: &Graph,
     plan: &Plan,
@@ -102,58 +104,44 @@ pub(crate) fn reduce_weights(
         let Node::Conv(conv) = &graph.nodes[*index] else { continue };
         let shape = &conv.op.shape;
         let (channels_in, channels_out) = (shape.channels_in, shape.channels_out);
-        let square = shape.kernel * shape.kernel;
-        for member in 0..plan.members {
-            let parts: Vec<&[f32]> = weight_sums
-                .iter()
-                .zip(tasks)
-                .filter(|(_, task)| plan.member(task.start) == member)
-                .map(|(sums, _)| &*sums[slot].1)
-                .collect();
-            let mut total = vec![0.0_f32; parts.first().map_or(0, |part| part.len())];
-            total.par_chunks_mut(8192).enumerate().for_each(|(chunk, to)| {
-                for part in &parts {
-                    for (sum, value) in to.iter_mut().zip(&part[chunk * 8192..]) {
-                        *sum += value;
-                    }
-                }
-            });
-            let (packed, bias_sums) = total.split_at(conv.op.packed_len(false));
-            let weight_range = conv.weight..conv.weight + channels_out * channels_in * square;
-            match fast_weights(conv, params, member) {
-                None => {
-                    let to = &mut grads[weight_range];
-                    conv.op.unpack(packed, |o, i, k, value| to[(o * channels_in + i) * square + k] += value);
-                }
-                Some((s, r)) => {
-                    let (mut grad_s, mut grad_r) = (vec![0.0_f64; channels_out], vec![0.0_f64; channels_in]);
-                    let weight = &params[weight_range.clone()];
-                    let to = &mut grads[weight_range];
-                    conv.op.unpack(packed, |o, i, k, value| {
-                        let at = (o * channels_in + i) * square + k;
-                        to[at] += value * (s[o] * r[i]);
-                        let product = f64::from(value) * f64::from(weight[at]);
-                        grad_s[o] += product * f64::from(r[i]);
-                        grad_r[i] += product * f64::from(s[o]);
-                    });
-                    if let Some((s_at, r_at)) = conv.fast {
-                        add_to(&mut grads[s_at + member * channels_out..], &grad_s);
-                        add_to(&mut grads[r_at + member * channels_in..], &grad_r);
-                    }
-                }
+        let row = channels_in * shape.kernel * shape.kernel;
+        let mut sums: Vec<Vec<&[f32]>> = vec![Vec::new(); plan.members];
+        for (task, of_task) in tasks.iter().zip(weight_sums) {
+            sums[plan.member(task.start)].push(&of_task[slot].1);
+        }
+        let weights = conv.weight..conv.weight + channels_out * row;
+        let fold = Fold {
+            convolution: &conv.op,
+            sums: &sums,
+            weight: &params[weights.clone()],
+            fast: conv.fast.map(|(s, r)| {
+                (&params[s..][..plan.members * channels_out], &params[r..][..plan.members * channels_in])
+            }),
+        };
+        let level = Level::detect();
+        let outputs = grads[weights].par_chunks_mut(BLOCK * row).enumerate();
+        let blocks: Vec<Fast> = outputs.map(|(block, to)| fold.block(level, block, to)).collect();
+        if let Some((s, r)) = conv.fast {
+            for member in 0..plan.members {
+                let of_s = blocks.iter().flat_map(|block| &block.s[member]);
+                add_to(&mut grads[s + member * channels_out..][..channels_out], of_s.copied());
             }
-            if let Some(bias) = conv.bias {
+            let of_r = (0..plan.members * channels_in).map(|at| blocks.iter().map(|block| block.r[at]).sum());
+            add_to(&mut grads[r..], of_r);
+        }
+        if let Some(bias) = conv.bias {
+            for (member, sums) in sums.iter().enumerate() {
                 let at = bias + graph.members.map_or(0, |_| member * channels_out);
-                for (to, value) in grads[at..at + channels_out].iter_mut().zip(bias_sums) {
-                    *to += value;
-                }
+                let of =
+                    |o: usize| sums.iter().fold(0.0, |sum, part| sum + part[conv.op.packed_len(false) + o]);
+                grads[at..at + channels_out].iter_mut().enumerate().for_each(|(o, to)| *to += of(o));
             }
         }
     }
 }
 
-fn add_to(to: &mut [f32], values: &[f64]) {
+fn add_to(to: &mut [f32], values: impl Iterator<Item = f64>) {
     for (to, value) in to.iter_mut().zip(values) {
-        *to += *value as f32;
+        *to += value as f32;
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::correlate::{Extent, Grid, correlate};
 use super::geometry::{ConvShape, Parity};
-use super::simd::Level;
+use super::simd::{Lanes, Level};
 use super::weight_grad::{Pair, Shape, weight_grad};
 use super::winograd::Winograd;
 use super::{BLOCK, blocks};
@@ -275,23 +275,50 @@ impl Convolution {
         }
     }
 
-    /// Adds what a packed gradient says of (o, i, k) by calling `visit(o, i, k, value)` for every weight.
+    /// Outputs of a block: all lanes but for the last block's that have no channel.
+    pub(super) fn outputs(&self, block: usize) -> usize {
+        BLOCK.min(self.shape.channels_out - block * BLOCK)
+    }
+
+    /// Writes the sum of some packed gradients by weight for the outputs of `block`, the input `channel` and every tap.
+    ///
+    /// # Safety
+    /// All of `sums` must hold the packed weights.
     #[inline(always)]
-    pub(crate) fn unpack(&self, packed: &[f32], mut visit: impl FnMut(usize, usize, usize, f32)) {
-        if let Some(minimal) = &self.minimal {
-            return minimal.unpack(packed, visit);
-        }
-        let square = self.shape.kernel * self.shape.kernel;
-        let in_blocks = blocks(self.shape.channels_in);
-        for o in 0..self.shape.channels_out {
-            for i in 0..self.shape.channels_in {
-                let base =
-                    ((o / BLOCK * in_blocks + i / BLOCK) * square * BLOCK + i % BLOCK) * BLOCK + o % BLOCK;
-                for k in 0..square {
-                    visit(o, i, k, packed[base + k * BLOCK * BLOCK]);
-                }
+    pub(super) unsafe fn unpack<V: Lanes>(
+        &self,
+        sums: &[&[f32]],
+        block: usize,
+        channel: usize,
+        to: &mut [[f32; BLOCK]],
+    ) {
+        // SAFETY: places within the packed weights; the level's, see `Lanes`.
+        unsafe {
+            if let Some(minimal) = &self.minimal {
+                return minimal.unpack::<V>(sums, block, channel, to);
+            }
+            let in_blocks = blocks(self.shape.channels_in);
+            let first = ((block * in_blocks + channel / BLOCK) * to.len() * BLOCK + channel % BLOCK) * BLOCK;
+            for (k, to) in to.iter_mut().enumerate() {
+                sum_at::<V>(sums, first + k * BLOCK * BLOCK).store(to.as_mut_ptr());
             }
         }
+    }
+}
+
+/// The sum of the vectors that lie at a place in each of `parts`, in their order.
+///
+/// # Safety
+/// There must be one.
+#[inline(always)]
+pub(super) unsafe fn sum_at<V: Lanes>(parts: &[&[f32]], place: usize) -> V {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sum = V::splat(0.0);
+        for part in parts {
+            sum = sum.add(V::load(part.as_ptr().add(place)));
+        }
+        sum
     }
 }
 

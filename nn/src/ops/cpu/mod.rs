@@ -6,6 +6,7 @@
 
 pub(crate) mod convolution;
 pub(crate) mod correlate;
+pub(crate) mod fold;
 pub(crate) mod geometry;
 pub mod peak;
 pub(crate) mod pointwise;

@@ -9,6 +9,7 @@ use proptest::test_runner::RngSeed;
 use random::{Draws, Stream};
 
 use super::convolution::{Convolution, Weights};
+use super::fold::Fold;
 use super::geometry::ConvShape;
 use super::pointwise::{self, Affine, Extent, Skip};
 use super::simd::Level;
@@ -53,6 +54,18 @@ fn unblocked(values: &[f32], channels: usize, pixels: usize) -> Result<Vec<f32>,
         }
     }
     Ok(to)
+}
+
+/// The gradients (O, I, k, k) of packed `sums`.
+pub(super) fn folded(convolution: &Convolution, level: Level, sums: &[f32]) -> Vec<f32> {
+    let ConvShape { channels_in, channels_out, kernel, .. } = convolution.shape;
+    let mut to = vec![0.0; channels_out * channels_in * kernel * kernel];
+    let (weight, sums) = (to.clone(), [vec![sums]]);
+    let fold = Fold { convolution, sums: &sums, weight: &weight, fast: None };
+    for (block, to) in to.chunks_mut(BLOCK * channels_in * kernel * kernel).enumerate() {
+        fold.block(level, block, to);
+    }
+    to
 }
 
 fn shapes() -> impl Strategy<Value = ConvShape> {
@@ -164,8 +177,7 @@ fn check_convolution(shape: ConvShape, images: usize, scaled: bool, seed: u64) -
             convolution.grad_weight(level, &inputs, &grads, images, &mut out, &mut scratch);
         }
         bits.extend(out.iter().map(|value| value.to_bits()));
-        let mut found = vec![f32::NAN; weight.len()];
-        convolution.unpack(&out, |o, i, k, value| found[(o * channels_in + i) * kernel * kernel + k] = value);
+        let found = folded(&convolution, level, &out);
         naive::compare(
             &format!("{level:?} gradient by weight"),
             &found,

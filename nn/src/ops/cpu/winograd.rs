@@ -25,8 +25,9 @@ mod transforms;
 
 use std::array::from_fn;
 
+use super::convolution::sum_at;
 use super::correlate::{Extent, Grid};
-use super::simd::Level;
+use super::simd::{Lanes, Level};
 use super::weight_grad::{Pair, Shape, weight_grad};
 use super::{BLOCK, blocks};
 use transforms::{multiply, transform_grads, transform_inputs, transform_outputs};
@@ -127,22 +128,38 @@ impl Winograd {
         }
     }
 
-    /// Calls `visit(o, i, k, value)` with every weight's gradient: G^T u G of each pair of channels.
+    /// Writes the gradients G^T u G of the nine weights between the outputs of `block` and the input `channel`, u the sum of some
+    /// gradients by the transformed weights.
+    ///
+    /// # Safety
+    /// All of `sums` must hold the transformed weights.
     #[inline(always)]
-    pub(crate) fn unpack(&self, packed: &[f32], mut visit: impl FnMut(usize, usize, usize, f32)) {
-        let len = self.weights_position();
-        for o in 0..self.channels_out {
-            for i in 0..self.channels_in {
-                let place = (o / BLOCK * self.blocks_in() * BLOCK + i) * BLOCK + o % BLOCK;
-                let u: [f32; POSITIONS] = from_fn(|position| packed[position * len + place]);
-                let three = |u: [f32; 4]| {
-                    let (sum, difference) = ((u[1] + u[2]) * 0.5, (u[1] - u[2]) * 0.5);
-                    [u[0] + sum, difference, sum + u[3]]
-                };
-                let columns: [[f32; 3]; 4] = from_fn(|c| three(from_fn(|r| u[r * 4 + c])));
-                let rows: [[f32; 3]; 3] = from_fn(|r| three(from_fn(|c| columns[c][r])));
-                for (k, value) in rows.into_iter().flatten().enumerate() {
-                    visit(o, i, k, value);
+    pub(crate) unsafe fn unpack<V: Lanes>(
+        &self,
+        sums: &[&[f32]],
+        block: usize,
+        channel: usize,
+        to: &mut [[f32; BLOCK]],
+    ) {
+        let (len, place) = (self.weights_position(), (block * self.blocks_in() * BLOCK + channel) * BLOCK);
+        // SAFETY: places within the transformed weights.
+        unsafe {
+            let mut lines = [[V::splat(0.0); 4]; 3];
+            for c in 0..4 {
+                let at = place + c * len;
+                let column = of_weights([
+                    sum_at::<V>(sums, at),
+                    sum_at(sums, at + 4 * len),
+                    sum_at(sums, at + 8 * len),
+                    sum_at(sums, at + 12 * len),
+                ]);
+                for (line, value) in lines.iter_mut().zip(column) {
+                    line[c] = value;
+                }
+            }
+            for (line, to) in lines.into_iter().zip(to.as_chunks_mut::<3>().0) {
+                for (lanes, to) in of_weights(line).into_iter().zip(to) {
+                    lanes.store(to.as_mut_ptr());
                 }
             }
         }
@@ -231,6 +248,17 @@ impl Winograd {
                 }
             }
         }
+    }
+}
+
+/// G^T u.
+#[inline(always)]
+unsafe fn of_weights<V: Lanes>(u: [V; 4]) -> [V; 3] {
+    // SAFETY: the level's, see `Lanes`.
+    unsafe {
+        let half = V::splat(0.5);
+        let (sum, difference) = (u[1].add(u[2]).mul(half), u[1].sub(u[2]).mul(half));
+        [u[0].add(sum), difference, sum.add(u[3])]
     }
 }
 
