@@ -12,8 +12,8 @@ use super::graph::{Conv, Graph, Node};
 use super::memory::{Arena, Buffer};
 use super::node_forward::Context;
 use super::plan::Plan;
-use crate::ops::cpu::convolution::Weights;
-use crate::ops::cpu::fold::{Fast, Fold};
+use crate::ops::cpu::convolution::{Fast, Weights};
+use crate::ops::cpu::fold::{FastGradients, Fold};
 use crate::ops::cpu::simd::Level;
 use crate::ops::cpu::{BLOCK, padded};
 
@@ -24,7 +24,7 @@ pub(crate) fn pack_weights(
     params: &[f32],
     transposed: bool,
 ) -> Vec<Option<Buffer>> {
-    let members = graph.member_count();
+    let (members, level) = (graph.member_count(), Level::detect());
     graph
         .nodes
         .par_iter()
@@ -32,30 +32,22 @@ pub(crate) fn pack_weights(
             let Node::Conv(conv) = node else { return None };
             let len = conv.op.packed_len(transposed);
             let mut packed = arena.take(len * members);
-            packed.par_chunks_mut(len).enumerate().for_each(|(member, to)| {
-                let weight = &params[conv.weight..];
-                let fast = fast_weights(conv, params, member);
-                if transposed {
-                    conv.op.pack_transposed(weight, fast, to);
-                } else {
-                    conv.op.pack_forward(weight, fast, to);
-                }
-            });
+            let (weight, fast) = (&params[conv.weight..], fast_weights(conv, params, 0..members));
+            if transposed {
+                conv.op.pack_transposed(level, weight, fast, &mut packed);
+            } else {
+                conv.op.pack_forward(level, weight, fast, &mut packed);
+            }
             Some(packed)
         })
         .collect()
 }
 
-/// s (O) and r (I) of a member.
-pub(crate) fn fast_weights<'a>(
-    conv: &Conv,
-    params: &'a [f32],
-    member: usize,
-) -> Option<(&'a [f32], &'a [f32])> {
-    conv.fast.map(|(s, r)| {
-        let (o, i) = (conv.op.shape.channels_out, conv.op.shape.channels_in);
-        (&params[s + member * o..][..o], &params[r + member * i..][..i])
-    })
+/// s and r of some members.
+fn fast_weights<'a>(conv: &Conv, params: &'a [f32], members: Range<usize>) -> Fast<'a> {
+    let of =
+        |at: usize, channels: usize| &params[at + members.start * channels..][..members.len() * channels];
+    conv.fast.map(|(s, r)| (of(s, conv.op.shape.channels_out), of(r, conv.op.shape.channels_in)))
 }
 
 /// The weights of the convolution `conv`, which is node `index`, for one member.
@@ -70,7 +62,7 @@ pub(crate) fn member_weights<'a>(
     Weights {
         packed: &all[member * len..(member + 1) * len],
         plain: &context.params[conv.weight..],
-        fast: fast_weights(conv, context.params, member),
+        fast: fast_weights(conv, context.params, member..member + 1),
     }
 }
 
@@ -114,13 +106,11 @@ pub(crate) fn reduce_weights(
             convolution: &conv.op,
             sums: &sums,
             weight: &params[weights.clone()],
-            fast: conv.fast.map(|(s, r)| {
-                (&params[s..][..plan.members * channels_out], &params[r..][..plan.members * channels_in])
-            }),
+            fast: fast_weights(conv, params, 0..plan.members),
         };
         let level = Level::detect();
         let outputs = grads[weights].par_chunks_mut(BLOCK * row).enumerate();
-        let blocks: Vec<Fast> = outputs.map(|(block, to)| fold.block(level, block, to)).collect();
+        let blocks: Vec<FastGradients> = outputs.map(|(block, to)| fold.block(level, block, to)).collect();
         if let Some((s, r)) = conv.fast {
             for member in 0..plan.members {
                 let of_s = blocks.iter().flat_map(|block| &block.s[member]);

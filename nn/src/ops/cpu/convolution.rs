@@ -1,13 +1,18 @@
 //! The three sums of a convolution (forward, gradient by input, gradient by weight), each by the kernels that suit its shape.
 
+use std::array::from_fn;
 use std::borrow::Cow;
 
 use super::correlate::{Extent, Grid, correlate};
 use super::geometry::{ConvShape, Parity};
+use super::pack::{Source, pack};
 use super::simd::{Lanes, Level};
 use super::weight_grad::{Pair, Shape, weight_grad};
 use super::winograd::Winograd;
 use super::{BLOCK, blocks};
+
+/// s (M, O) and r (M, I) of some members of a BatchEnsemble's layer, whose weights are W o (s r^T).
+pub(crate) type Fast<'a> = Option<(&'a [f32], &'a [f32])>;
 
 /// One member's weights for a sum.
 #[derive(Clone, Copy)]
@@ -16,8 +21,8 @@ pub(crate) struct Weights<'a> {
     pub packed: &'a [f32],
     /// (O, I, k, k), from which they were made.
     pub plain: &'a [f32],
-    /// s (O) and r (I) of a BatchEnsemble's layer, whose weights are W o (s r^T).
-    pub fast: Option<(&'a [f32], &'a [f32])>,
+    /// Of this member.
+    pub fast: Fast<'a>,
 }
 
 /// The three sums of one convolution, with their taps worked out once.
@@ -65,36 +70,39 @@ impl Convolution {
             .unwrap_or(0)
     }
 
-    /// Packs a weight (O, I, k, k), scaled by s (O) and r (I) where the layer is a BatchEnsemble's: W o (s r^T).
-    pub(crate) fn pack_forward(&self, weight: &[f32], fast: Option<(&[f32], &[f32])>, to: &mut [f32]) {
+    /// Packs a weight (O, I, k, k) for each member, one after the other, scaled by s (M, O) and r (M, I) where the layer is a
+    /// BatchEnsemble's: W o (s r^T).
+    pub(crate) fn pack_forward(&self, level: Level, weight: &[f32], fast: Fast<'_>, to: &mut [f32]) {
+        let source = self.source(weight, fast, to.len() / self.packed_len(false));
         match &self.minimal {
-            Some(minimal) => minimal.pack(to, |o, i, k| self.weight_at(weight, fast, o, i, k)),
-            None => self.pack_forward_directly(weight, fast, to),
+            Some(minimal) => minimal.pack(level, source, from_fn(|k| k), to),
+            None => self.pack_forward_directly(level, source, to),
         }
     }
 
-    fn pack_forward_directly(&self, weight: &[f32], fast: Option<(&[f32], &[f32])>, to: &mut [f32]) {
+    fn pack_forward_directly(&self, level: Level, source: Source<'_>, to: &mut [f32]) {
         let taps: Vec<usize> = (0..self.shape.kernel * self.shape.kernel).collect();
-        let at = |o: usize, i: usize, k: usize| self.weight_at(weight, fast, o, i, k);
-        pack(to, self.shape.channels_out, self.shape.channels_in, &taps, at);
+        // SAFETY: nothing but the level.
+        unsafe { pack(level, source, &taps, self.shape.direct_len(), to) }
     }
 
     /// The same for the gradient by input: input and output change places, one part a parity.
-    pub(crate) fn pack_transposed(&self, weight: &[f32], fast: Option<(&[f32], &[f32])>, to: &mut [f32]) {
+    pub(crate) fn pack_transposed(&self, level: Level, weight: &[f32], fast: Fast<'_>, to: &mut [f32]) {
+        let source = self.source(weight, fast, to.len() / self.packed_len(true));
         match &self.minimal_transposed {
             // The kernel turned by half a turn.
-            Some(minimal) => minimal.pack(to, |i, o, k| self.weight_at(weight, fast, o, i, 8 - k)),
-            None => self.pack_transposed_directly(weight, fast, to),
+            Some(minimal) => minimal.pack(level, source.transposed(), from_fn(|k| 8 - k), to),
+            None => self.pack_transposed_directly(level, source, to),
         }
     }
 
-    fn pack_transposed_directly(&self, weight: &[f32], fast: Option<(&[f32], &[f32])>, to: &mut [f32]) {
-        let at = |i: usize, o: usize, k: usize| self.weight_at(weight, fast, o, i, k);
-        let mut rest = to;
+    fn pack_transposed_directly(&self, level: Level, source: Source<'_>, to: &mut [f32]) {
+        let mut part = 0;
         for parity in &self.parities {
-            let (part, tail) = rest.split_at_mut(self.parity_len(parity));
-            pack(part, self.shape.channels_in, self.shape.channels_out, &parity.kernel, at);
-            rest = tail;
+            let (len, to) = (self.shape.direct_len(), &mut to[part..]);
+            // SAFETY: nothing but the level.
+            unsafe { pack(level, source.transposed(), &parity.kernel, len, to) };
+            part += self.parity_len(parity);
         }
     }
 
@@ -102,11 +110,10 @@ impl Convolution {
         blocks(self.shape.channels_in) * blocks(self.shape.channels_out) * parity.taps.len() * BLOCK * BLOCK
     }
 
-    #[inline(always)]
-    fn weight_at(&self, weight: &[f32], fast: Option<(&[f32], &[f32])>, o: usize, i: usize, k: usize) -> f32 {
-        let square = self.shape.kernel * self.shape.kernel;
-        let value = weight[(o * self.shape.channels_in + i) * square + k];
-        fast.map_or(value, |(s, r)| value * (s[o] * r[i]))
+    fn source<'a>(&self, weight: &'a [f32], fast: Fast<'a>, members: usize) -> Source<'a> {
+        let (square, inputs) = (self.shape.kernel * self.shape.kernel, self.shape.channels_in);
+        let (channels, steps) = ((self.shape.channels_out, inputs), (inputs * square, square));
+        Source { weight, channels, steps, members, fast }
     }
 
     /// outs (blocked, no border) = convolution of `inputs` (bordered), image by image. Where Winograd's form gives a value
@@ -127,7 +134,8 @@ impl Convolution {
             if unsafe { minimal.correlate(level, &from, weights.packed, &to, scratch) } {
                 return;
             }
-            Cow::Owned(self.repacked(|to| self.pack_forward_directly(weights.plain, weights.fast, to)))
+            let source = self.source(weights.plain, weights.fast, 1);
+            Cow::Owned(self.repacked(|to| self.pack_forward_directly(level, source, to)))
         } else {
             Cow::Borrowed(weights.packed)
         };
@@ -185,7 +193,8 @@ impl Convolution {
             if unsafe { minimal.correlate(level, &from, weights.packed, &to, scratch) } {
                 return;
             }
-            Cow::Owned(self.repacked(|to| self.pack_transposed_directly(weights.plain, weights.fast, to)))
+            let source = self.source(weights.plain, weights.fast, 1);
+            Cow::Owned(self.repacked(|to| self.pack_transposed_directly(level, source, to)))
         } else {
             Cow::Borrowed(weights.packed)
         };
@@ -335,34 +344,4 @@ fn pointers(
         inputs.iter().map(|input| input.as_ptr()).collect(),
         outs.iter_mut().map(|out| out.as_mut_ptr()).collect(),
     )
-}
-
-/// (out block, in block, tap, 16 in, 16 out), zeros where a block has no channel.
-#[inline(always)]
-fn pack(
-    to: &mut [f32],
-    channels_out: usize,
-    channels_in: usize,
-    taps: &[usize],
-    at: impl Fn(usize, usize, usize) -> f32,
-) {
-    let mut lanes = to.as_chunks_mut::<BLOCK>().0.iter_mut();
-    for out_block in 0..blocks(channels_out) {
-        for in_block in 0..blocks(channels_in) {
-            for &tap in taps {
-                for i in in_block * BLOCK..(in_block + 1) * BLOCK {
-                    let Some(lane) = lanes.next() else { return };
-                    *lane = [0.0; BLOCK];
-                    if i < channels_in {
-                        for (l, value) in lane.iter_mut().enumerate() {
-                            let o = out_block * BLOCK + l;
-                            if o < channels_out {
-                                *value = at(o, i, tap);
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
 }

@@ -7,7 +7,7 @@
 use std::array::from_fn;
 
 use super::BLOCK;
-use super::convolution::Convolution;
+use super::convolution::{Convolution, Fast};
 use super::simd::{Lanes, Level, simd_kernel};
 
 /// Values of the sixteen outputs of a block.
@@ -20,12 +20,12 @@ pub(crate) struct Fold<'a> {
     pub sums: &'a [Vec<&'a [f32]>],
     /// W (O, I, k, k).
     pub weight: &'a [f32],
-    /// s (M, O) and r (M, I).
-    pub fast: Option<(&'a [f32], &'a [f32])>,
+    /// Of all members.
+    pub fast: Fast<'a>,
 }
 
 /// What the outputs of one block say of s and r.
-pub(crate) struct Fast {
+pub(crate) struct FastGradients {
     /// By member, the gradients of the block's s.
     pub s: Vec<Block<f64>>,
     /// (M, I), the block's part of the gradients of r.
@@ -34,7 +34,7 @@ pub(crate) struct Fast {
 
 impl Fold<'_> {
     /// Adds the gradients of the weights of `block`'s outputs to `to` (outputs of the block, I, k, k).
-    pub(crate) fn block(&self, level: Level, block: usize, to: &mut [f32]) -> Fast {
+    pub(crate) fn block(&self, level: Level, block: usize, to: &mut [f32]) -> FastGradients {
         let shape = &self.convolution.shape;
         let (members, channels) = (self.sums.len(), shape.channels_in);
         let (outputs, square) = (self.convolution.outputs(block), shape.kernel * shape.kernel);
@@ -47,7 +47,7 @@ impl Fold<'_> {
         if let Some((s, r)) = self.fast {
             assert!(s.len() == members * shape.channels_out && r.len() == members * channels);
         }
-        let mut fast = Fast { s: vec![[0.0; BLOCK]; members], r: vec![0.0; members * channels] };
+        let mut fast = FastGradients { s: vec![[0.0; BLOCK]; members], r: vec![0.0; members * channels] };
         // SAFETY: the sums are as long as the places of `Convolution::place` reach.
         unsafe { fold(level, self, block, to, &mut fast) };
         fast
@@ -59,11 +59,11 @@ simd_kernel! {
     ///
     /// # Safety
     /// All sums must hold the packed weights.
-    unsafe fn fold(what: &Fold<'_>, block: usize, to: &mut [f32], fast: &mut Fast) = fold_lanes
+    unsafe fn fold(what: &Fold<'_>, block: usize, to: &mut [f32], fast: &mut FastGradients) = fold_lanes
 }
 
 #[inline(always)]
-unsafe fn fold_lanes<V: Lanes>(what: &Fold<'_>, block: usize, to: &mut [f32], fast: &mut Fast) {
+unsafe fn fold_lanes<V: Lanes>(what: &Fold<'_>, block: usize, to: &mut [f32], fast: &mut FastGradients) {
     let Fold { convolution, sums, weight, .. } = what;
     let (channels, square) =
         (convolution.shape.channels_in, convolution.shape.kernel * convolution.shape.kernel);
@@ -196,7 +196,8 @@ mod tests {
                 let what = |name: &str| format!("{level:?} {shape:?} {name}");
                 let mut found = vec![0.0; len];
                 let outputs = found.chunks_mut(BLOCK * channels_in * square).enumerate();
-                let blocks: Vec<Fast> = outputs.map(|(block, to)| fold.block(level, block, to)).collect();
+                let blocks: Vec<FastGradients> =
+                    outputs.map(|(block, to)| fold.block(level, block, to)).collect();
                 let found: Vec<f64> = found.into_iter().map(f64::from).collect();
                 let found_s: Vec<f64> = (0..s.len())
                     .map(|at| (at / channels_out, at % channels_out))

@@ -8,6 +8,7 @@ pub(crate) mod convolution;
 pub(crate) mod correlate;
 pub(crate) mod fold;
 pub(crate) mod geometry;
+mod pack;
 pub mod peak;
 pub(crate) mod pointwise;
 pub(crate) mod rows;

@@ -114,10 +114,6 @@ fn check_convolution(shape: ConvShape, images: usize, scaled: bool, seed: u64) -
     let own_magnitude = magnitudes(&own);
 
     let convolution = Convolution::new(shape);
-    let (mut packed, mut transposed) =
-        (vec![f32::NAN; convolution.packed_len(false)], vec![f32::NAN; convolution.packed_len(true)]);
-    convolution.pack_forward(&weight, fast, &mut packed);
-    convolution.pack_transposed(&weight, fast, &mut transposed);
     let border = shape.pad();
     let (rows, cols) = (shape.out_height(), shape.out_width());
     let input_of = |n: usize| bordered(&inputs[n], channels_in, height, width, border);
@@ -141,7 +137,11 @@ fn check_convolution(shape: ConvShape, images: usize, scaled: bool, seed: u64) -
     let of_taps = if convolution.is_minimal(false) { kernel * kernel } else { 1 };
     let mut fused: Option<(Level, Vec<u32>)> = None;
     for level in Level::available() {
-        let mut bits = Vec::new();
+        let (mut packed, mut transposed) =
+            (vec![f32::NAN; convolution.packed_len(false)], vec![f32::NAN; convolution.packed_len(true)]);
+        convolution.pack_forward(level, &weight, fast, &mut packed);
+        convolution.pack_transposed(level, &weight, fast, &mut transposed);
+        let mut bits: Vec<u32> = packed.iter().chain(&transposed).map(|value| value.to_bits()).collect();
         let weights = |packed| Weights { packed, plain: &weight, fast };
         let mut outs = vec![vec![f32::NAN; blocks(channels_out) * rows * cols * BLOCK]; images];
         let reads: Vec<&[f32]> = all_inputs.iter().map(|v| &v[..]).collect();
@@ -228,8 +228,8 @@ fn convolution_keeps_what_is_not_finite_where_it_belongs() {
     let weight = normals(&mut draws, plain.weight_len());
     let (mut forward, mut transposed) =
         (vec![0.0; convolution.packed_len(false)], vec![0.0; convolution.packed_len(true)]);
-    convolution.pack_forward(&weight, None, &mut forward);
-    convolution.pack_transposed(&weight, None, &mut transposed);
+    convolution.pack_forward(Level::detect(), &weight, None, &mut forward);
+    convolution.pack_transposed(Level::detect(), &weight, None, &mut transposed);
     let mut scratch = vec![0.0; convolution.scratch_len()];
     let with = |mut values: Vec<f32>| {
         values[width + 1] = f32::NAN;
@@ -296,7 +296,7 @@ fn denormals_stay() {
     let shape = ConvShape { channels_in: 1, channels_out: 1, kernel: 1, stride: 1, height: 1, width: 1 };
     let convolution = Convolution::new(shape);
     let mut packed = vec![0.0; convolution.packed_len(false)];
-    convolution.pack_forward(&[1.0], None, &mut packed);
+    convolution.pack_forward(Level::detect(), &[1.0], None, &mut packed);
     for level in Level::available() {
         let mut out = vec![0.0; BLOCK];
         let weights = Weights { packed: &packed, plain: &[1.0], fast: None };

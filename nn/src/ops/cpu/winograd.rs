@@ -23,10 +23,9 @@
 
 mod transforms;
 
-use std::array::from_fn;
-
 use super::convolution::sum_at;
 use super::correlate::{Extent, Grid};
+use super::pack::{Source, transform};
 use super::simd::{Lanes, Level};
 use super::weight_grad::{Pair, Shape, weight_grad};
 use super::{BLOCK, blocks};
@@ -107,25 +106,10 @@ impl Winograd {
         (image, tile / (self.width / 2) * 2, tile % (self.width / 2) * 2)
     }
 
-    /// Transforms the weights that `at(o, i, k)` gives, k = 0..9 row-major: G g G^T of each pair of channels.
-    pub(crate) fn pack(&self, to: &mut [f32], at: impl Fn(usize, usize, usize) -> f32) {
-        let len = self.weights_position();
-        for out_block in 0..self.blocks_out() {
-            for i in 0..self.blocks_in() * BLOCK {
-                let mut weights = [[0.0; BLOCK]; 9];
-                if i < self.channels_in {
-                    for (k, lanes) in weights.iter_mut().enumerate() {
-                        for (o, lane) in (out_block * BLOCK..self.channels_out).zip(lanes) {
-                            *lane = at(o, i, k);
-                        }
-                    }
-                }
-                let place = (out_block * self.blocks_in() * BLOCK + i) * BLOCK;
-                for (position, lanes) in transformed(&weights).iter().enumerate() {
-                    to[position * len + place..][..BLOCK].copy_from_slice(lanes);
-                }
-            }
-        }
+    /// Transforms each member's weights, whose nine `taps` are row-major: G g G^T of each pair of channels.
+    pub(super) fn pack(&self, level: Level, source: Source<'_>, taps: [usize; 9], to: &mut [f32]) {
+        // SAFETY: nothing but the level.
+        unsafe { transform(level, source, &taps, self.weights_position(), self.weights_len(), to) }
     }
 
     /// Writes the gradients G^T u G of the nine weights between the outputs of `block` and the input `channel`, u the sum of some
@@ -260,23 +244,4 @@ unsafe fn of_weights<V: Lanes>(u: [V; 4]) -> [V; 3] {
         let (sum, difference) = (u[1].add(u[2]).mul(half), u[1].sub(u[2]).mul(half));
         [u[0].add(sum), difference, sum.add(u[3])]
     }
-}
-
-/// G g G^T, lane by lane.
-fn transformed(weights: &[[f32; BLOCK]; 9]) -> [[f32; BLOCK]; POSITIONS] {
-    let four = |g: [&[f32; BLOCK]; 3]| {
-        let mut to = [*g[0], [0.0; BLOCK], [0.0; BLOCK], *g[2]];
-        for lane in 0..BLOCK {
-            let (ends, middle) = (g[0][lane] + g[2][lane], g[1][lane]);
-            to[1][lane] = (ends + middle) * 0.5;
-            to[2][lane] = (ends - middle) * 0.5;
-        }
-        to
-    };
-    let columns: [[[f32; BLOCK]; 4]; 3] = from_fn(|c| four([&weights[c], &weights[3 + c], &weights[6 + c]]));
-    let mut to = [[0.0; BLOCK]; POSITIONS];
-    for (row, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-        *to = four([&columns[0][row], &columns[1][row], &columns[2][row]]);
-    }
-    to
 }
