@@ -1,8 +1,8 @@
 //! From the sums of a convolution's tasks to the gradients of W, and of s and r where the layer is a BatchEnsemble's.
 //!
 //! A member's own weights are W o (s r^T). From the gradient G by them W gets sum over members of s_o r_i G, s_o gets sum
-//! over i of W r_i G, and r_i gets sum over o of W s_o G. The last two are sums in f64 of products that are exact, so that
-//! every instruction set gives the same bits.
+//! over i of W r_i G, and r_i gets sum over o of W s_o G. The last two are sums in f64, and all are taken in one order, whatever
+//! the instruction set: the bits are the same.
 
 use std::array::from_fn;
 
@@ -48,7 +48,7 @@ impl Fold<'_> {
             assert!(s.len() == members * shape.channels_out && r.len() == members * channels);
         }
         let mut fast = FastGradients { s: vec![[0.0; BLOCK]; members], r: vec![0.0; members * channels] };
-        // SAFETY: the sums are as long as the places of `Convolution::place` reach.
+        // SAFETY: all sums hold the packed weights.
         unsafe { fold(level, self, block, to, &mut fast) };
         fast
     }
