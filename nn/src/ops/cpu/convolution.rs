@@ -292,7 +292,7 @@ impl Convolution {
     /// Writes the sum of some packed gradients by weight for the outputs of `block`, the input `channel` and every tap.
     ///
     /// # Safety
-    /// All of `sums` must hold the packed weights.
+    /// All of `sums` must hold the packed weights; `block` and `channel` be of the layer.
     #[inline(always)]
     pub(super) unsafe fn unpack<V: Lanes>(
         &self,

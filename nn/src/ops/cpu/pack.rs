@@ -14,6 +14,7 @@ pub(super) struct Source<'a> {
     pub channels: (usize, usize),
     /// Floats of `weight` from one output, and from one input, to the next.
     pub steps: (usize, usize),
+    /// M.
     pub members: usize,
     /// Each member's factors of the outputs and of the inputs.
     pub fast: Fast<'a>,

@@ -116,7 +116,7 @@ impl Winograd {
     /// gradients by the transformed weights.
     ///
     /// # Safety
-    /// All of `sums` must hold the transformed weights.
+    /// All of `sums` must hold the transformed weights; `block` and `channel` be of the layer.
     #[inline(always)]
     pub(crate) unsafe fn unpack<V: Lanes>(
         &self,
