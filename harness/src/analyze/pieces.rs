@@ -84,13 +84,20 @@ impl Piece {
     }
 }
 
-/// The analysis of the teachers of a `seed`.
+/// The analyses of the teachers of some `seeds`.
 ///
 /// # Errors
 /// Where the settings of a perturbation cannot be read.
-pub fn of_teachers(seed: u64, config: &Config) -> anyhow::Result<Piece> {
-    let teachers = (1..=config.members).map(Row::Teacher).collect();
-    Ok(Piece { student: None, seed, teachers, perturbations: perturbations::settings(config)? })
+pub fn of_teachers(seeds: impl Iterator<Item = u64>, config: &Config) -> anyhow::Result<Vec<Piece>> {
+    let perturbations = perturbations::settings(config)?;
+    let teachers: Vec<Row> = (1..=config.members).map(Row::Teacher).collect();
+    let of = |seed| Piece {
+        student: None,
+        seed,
+        teachers: teachers.clone(),
+        perturbations: perturbations.clone(),
+    };
+    Ok(seeds.map(of).collect())
 }
 
 /// The analyses of the `plan` of an experiment: of each seed that trains its teachers.
@@ -99,8 +106,8 @@ pub fn of_teachers(seed: u64, config: &Config) -> anyhow::Result<Piece> {
 /// Where the settings of a perturbation cannot be read.
 pub fn of_plan(plan: &Plan, config: &Config) -> anyhow::Result<Vec<Piece>> {
     let mut pieces = Vec::new();
-    for run in &plan.runs {
-        let of_teachers = of_teachers(run.seed, config)?;
+    let all = of_teachers(plan.runs.iter().map(|run| run.seed), config)?;
+    for (run, of_teachers) in plan.runs.iter().zip(all) {
         let student = match &run.row {
             Row::Teacher(index) if *index == config.members => None,
             Row::Teacher(_) => continue,

@@ -17,8 +17,9 @@ use crate::plan::{Plan, Row};
 pub fn of_folder(plan: &Plan, config: &Config) -> anyhow::Result<TrainKld> {
     let mut found = TrainKld::new();
     let first = Row::Teacher(1).to_string();
-    for record in scan_one(&plan.folder)?.iter().filter(|record| record.row == first) {
-        let piece = pieces::of_teachers(record.seed, config)?;
+    let records = scan_one(&plan.folder)?;
+    let seeds = records.iter().filter(|record| record.row == first).map(|record| record.seed);
+    for piece in pieces::of_teachers(seeds, config)? {
         if piece.is_stored(&plan.folder)? {
             let means = Analysis::read(&piece.path(&plan.folder))?.train_kld();
             found.extend((!means.is_empty()).then_some((piece.seed, means)));

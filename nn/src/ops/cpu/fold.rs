@@ -6,9 +6,9 @@
 
 use std::array::from_fn;
 
-use super::BLOCK;
 use super::convolution::{Convolution, Fast};
 use super::simd::{Lanes, Level, simd_kernel};
+use super::{BLOCK, blocks};
 
 /// Values of the sixteen outputs of a block.
 type Block<T> = [T; BLOCK];
@@ -36,6 +36,7 @@ impl Fold<'_> {
     /// Adds the gradients of the weights of `block`'s outputs to `to` (outputs of the block, I, k, k).
     pub(crate) fn block(&self, level: Level, block: usize, to: &mut [f32]) -> FastGradients {
         let shape = &self.convolution.shape;
+        assert!(block < blocks(shape.channels_out));
         let (members, channels) = (self.sums.len(), shape.channels_in);
         let (outputs, square) = (self.convolution.outputs(block), shape.kernel * shape.kernel);
         assert!(

@@ -131,7 +131,7 @@ impl Winograd {
             let mut lines = [[V::splat(0.0); 4]; 3];
             for c in 0..4 {
                 let at = place + c * len;
-                let column = of_weights([
+                let column = of_sums([
                     sum_at::<V>(sums, at),
                     sum_at(sums, at + 4 * len),
                     sum_at(sums, at + 8 * len),
@@ -142,7 +142,7 @@ impl Winograd {
                 }
             }
             for (line, to) in lines.into_iter().zip(to.as_chunks_mut::<3>().0) {
-                for (lanes, to) in of_weights(line).into_iter().zip(to) {
+                for (lanes, to) in of_sums(line).into_iter().zip(to) {
                     lanes.store(to.as_mut_ptr());
                 }
             }
@@ -237,7 +237,7 @@ impl Winograd {
 
 /// G^T u.
 #[inline(always)]
-unsafe fn of_weights<V: Lanes>(u: [V; 4]) -> [V; 3] {
+unsafe fn of_sums<V: Lanes>(u: [V; 4]) -> [V; 3] {
     // SAFETY: the level's, see `Lanes`.
     unsafe {
         let half = V::splat(0.5);
