@@ -17,7 +17,9 @@ use crate::device::{self, Chosen};
 use crate::output::{out, outln};
 use crate::plan::stored::Stored;
 use crate::plan::{Plan, Row, Run};
+use crate::slurm::ledger;
 use crate::slurm::options::Options;
+use crate::slurm::queue::Queue;
 use crate::slurm::submit::{self, Request};
 use crate::slurm::wait;
 use crate::status::{Experiment, State};
@@ -226,7 +228,9 @@ fn leave_results(plan: &Plan, config: &Config) -> anyhow::Result<()> {
 
 /// An error that lists the runs of `plan` that are not finished, with the reason of each.
 fn say_what_is_missing(plan: &Plan) -> anyhow::Result<()> {
-    let seen = Experiment::look(&plan.folder, &crate::slurm::queue::Queue::default())?;
+    // Where jobs were submitted, their logs tell more.
+    let queue = Queue::ask(&ledger::read(&plan.folder)?).unwrap_or_default();
+    let seen = Experiment::look(&plan.folder, &queue)?;
     let mut reasons = Vec::new();
     for run in plan.missing() {
         let state = seen.runs.iter().find(|(seen, _)| (&seen.row, seen.seed) == (&run.row, run.seed));

@@ -3,9 +3,11 @@
 use anyhow::{Context, bail};
 
 use super::finished::Expected;
-use crate::cli;
-use crate::plan::{Plan, is_finished};
-use crate::train::run::{Session, claim_dir};
+use crate::cli::{self, Planned};
+use crate::config::Resolved;
+use crate::plan::{Plan, Run, is_finished};
+use crate::train::attempts::Attempts;
+use crate::train::run::{Session, checkpoint_dir, claim_dir};
 use crate::train::{micro_batch, record, shared};
 use crate::{interrupt, loading, shell};
 
@@ -35,10 +37,41 @@ pub fn run(args: &cli::Run) -> anyhow::Result<()> {
         eprintln!("{}/seed-{} is finished", args.row, args.seed);
         return Ok(());
     };
+    train(args, &plan, run, (&resolved, &expected)).inspect_err(|error| {
+        if !error.is::<Waits>() {
+            let dir = checkpoint_dir(&plan.folder, run);
+            Attempts::open(&dir, run.to_string(), claims::job()).never_began(error);
+        }
+    })
+}
+
+/// Trains `run`, the only one of `plan`.
+fn train(
+    args: &cli::Run,
+    plan: &Plan,
+    run: &Run,
+    (resolved, expected): (&Resolved, &Expected<'_>),
+) -> anyhow::Result<()> {
+    let planned = &args.planned;
+    check_needs(planned, plan, run)?;
+    expected.folder(None)?;
+    micro_batch::check(planned.compute.most_images(), &resolved.config, plan)?;
+    let chosen = planned.compute.choose()?;
+    let splits = loading::splits(&resolved.config.data, planned.data_dir.as_deref())?;
+    let data = record::data(&splits);
+    expected.folder(Some(&data))?;
+    let command = shell::own_command();
+    let session =
+        Session { resolved, out: &planned.out, splits: &splits, device: &chosen, command: &command };
+    interrupt::catch().context("cannot handle signals")?;
+    shared::train(&session, plan, |run| expected.run(run, Some(&data)))
+}
+
+/// Whether the runs that `run` needs are finished.
+fn check_needs(planned: &Planned, plan: &Plan, run: &Run) -> anyhow::Result<()> {
     let mut missing = run.needs.iter().filter(|row| !is_finished(&plan.folder, row, run.seed));
     if let Some(row) = missing.next() {
-        let teacher =
-            crate::plan::Run { row: row.clone(), seed: run.seed, needs: Vec::new(), finished: false };
+        let teacher = Run { row: row.clone(), seed: run.seed, needs: Vec::new(), finished: false };
         let holder = claims::holder(&claim_dir(&plan.folder, &teacher))?;
         if holder.is_some_and(|holder| holder.is_alive()) {
             return Err(Waits { run: run.to_string(), needs: teacher.to_string() }.into());
@@ -55,20 +88,5 @@ pub fn run(args: &cli::Run) -> anyhow::Result<()> {
             options.join(" ")
         );
     }
-    expected.folder(None)?;
-    micro_batch::check(planned.compute.most_images(), &resolved.config, &plan)?;
-    let chosen = planned.compute.choose()?;
-    let splits = loading::splits(&resolved.config.data, planned.data_dir.as_deref())?;
-    let data = record::data(&splits);
-    expected.folder(Some(&data))?;
-    let command = shell::own_command();
-    let session = Session {
-        resolved: &resolved,
-        out: &planned.out,
-        splits: &splits,
-        device: &chosen,
-        command: &command,
-    };
-    interrupt::catch().context("cannot handle signals")?;
-    shared::train(&session, &plan, |run| expected.run(run, Some(&data)))
+    Ok(())
 }

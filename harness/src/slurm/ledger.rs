@@ -76,6 +76,12 @@ impl Submission {
         format!("{}.{stem}.{nonce:08x}", folder.to_string_lossy())
     }
 
+    /// The file that a task of `job` writes to.
+    pub fn log(&self, job: &Job, task: usize) -> PathBuf {
+        let stem = job.script.strip_suffix(".sbatch").unwrap_or(&job.script);
+        self.dir.join(format!("{stem}.{task}.log"))
+    }
+
     /// Writes the jobs down.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What Slurm still has of what was submitted.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::call::{self, Error};
 use super::ledger::{Job, Submission};
@@ -28,7 +29,16 @@ impl Queued {
     }
 }
 
-/// The tasks in the queue.
+/// A task that was submitted and is in the queue no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// `<job>_<task>`.
+    pub job: String,
+    /// The file that it wrote to, if it began.
+    pub log: PathBuf,
+}
+
+/// The tasks in the queue, and those that were.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Queue {
     /// By run, such as `be-kd/seed-1`.
@@ -37,6 +47,8 @@ pub struct Queue {
     pub evaluations: Vec<Queued>,
     /// Numbers of the jobs, by their names.
     pub ids: BTreeMap<String, u64>,
+    /// The last that a run was submitted with, by run, where that is over. The run need not be.
+    pub gone: BTreeMap<String, Gone>,
 }
 
 impl Queue {
@@ -64,7 +76,10 @@ impl Queue {
         answer += &ask("--jobs", jobs.iter().filter_map(|job| Some(job.id?.to_string())).collect())?;
         let nameless = jobs.iter().filter(|job| job.id.is_none());
         answer += &ask("--name", nameless.map(|job| job.name.clone()).collect())?;
-        Ok(Self::parse(&answer, &jobs))
+        let mut queue = Self::parse(&answer, &jobs);
+        queue.gone =
+            submissions.iter().flat_map(gone).filter(|(run, _)| !queue.runs.contains_key(run)).collect();
+        Ok(queue)
     }
 
     /// Reads lines of [`FORMAT`].
@@ -101,6 +116,19 @@ impl Queue {
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty() && self.evaluations.is_empty()
     }
+}
+
+/// The runs of a submission, as if all its jobs were over.
+fn gone(submission: &Submission) -> Vec<(String, Gone)> {
+    let mut all = Vec::new();
+    for job in &submission.jobs {
+        let Some(id) = job.id else { continue };
+        for (index, runs) in job.tasks.iter().enumerate() {
+            let gone = Gone { job: format!("{id}_{index}"), log: submission.log(job, index) };
+            all.extend(runs.iter().map(|run| (run.clone(), gone.clone())));
+        }
+    }
+    all
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Submits what is missing of a plan and nobody works on. One process at a time, by a claim on the folder; started again it
 //! finds what it, or another, submitted before.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -149,7 +150,9 @@ pub fn describe(request: &Request<'_>, plan: &Plan) -> anyhow::Result<String> {
     let mut text = String::new();
     for (stem, script, array) in &prepared.scripts {
         let after = match array {
-            Some(Array { stage: Stage::Students, seed, .. }) => format!(", afterok teachers-seed-{seed}"),
+            Some(Array { stage: Stage::Students, seed, .. }) => {
+                format!(", afterok of its teachers in teachers-seed-{seed}")
+            }
             Some(_) => String::new(),
             None => ", afterany of all".to_owned(),
         };
@@ -184,16 +187,24 @@ fn is_trained(folder: &Path, run: &Run) -> bool {
     holder.is_some_and(|holder| holder.is_alive())
 }
 
-/// The jobs that the runs of `array` need, in the queue or just submitted.
+/// The tasks that the runs of `array` need, in the queue or just submitted; of a job that trains nothing else, its number.
 fn needed(array: &Array, submission: &Submission, queue: &Queue) -> String {
+    let needs: BTreeSet<String> = array
+        .runs()
+        .flat_map(|run| run.needs.iter().map(move |row| format!("{row}/seed-{}", run.seed)))
+        .collect();
+    let is_needed = |task: &Vec<String>| task.iter().any(|run| needs.contains(run));
     let mut jobs: Vec<String> = Vec::new();
-    for need in
-        array.runs().flat_map(|run| run.needs.iter().map(move |row| format!("{row}/seed-{}", run.seed)))
-    {
-        let new = submission.jobs.iter().find(|job| job.tasks.iter().any(|task| task.contains(&need)));
-        let id = new.and_then(|job| job.id).map(|id| id.to_string());
-        jobs.extend(id.or_else(|| queue.runs.get(&need).map(|queued| queued.job.clone())));
+    for job in &submission.jobs {
+        let Some(id) = job.id else { continue };
+        let tasks: Vec<usize> = (0..job.tasks.len()).filter(|&task| is_needed(&job.tasks[task])).collect();
+        match tasks.len() {
+            0 => {}
+            all if all == job.tasks.len() => jobs.push(id.to_string()),
+            _ => jobs.extend(tasks.iter().map(|task| format!("{id}_{task}"))),
+        }
     }
+    jobs.extend(needs.iter().filter_map(|need| Some(queue.runs.get(need)?.job.clone())));
     after("afterok", &jobs)
 }
 

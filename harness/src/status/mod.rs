@@ -148,7 +148,17 @@ fn state(folder: &Path, run: &Run, queue: &Queue) -> State {
         None if checkpoint::newest(&dir).is_ok_and(|newest| newest.is_some()) => {
             "goes on from a checkpoint when it is started again".to_owned()
         }
-        None => "nobody has begun it".to_owned(),
+        None => match queue.gone.get(&run.to_string()) {
+            Some(gone) if gone.log.is_file() => {
+                let why = format!("job {} ended before the run began", gone.job);
+                return State::Failed { why, log: Some(gone.log.clone()) };
+            }
+            Some(gone) => format!(
+                "job {} left the queue before it began (cancelled, or a run that it needs failed): submit it again",
+                gone.job
+            ),
+            None => "nobody has begun it".to_owned(),
+        },
     };
     State::Waiting { why }
 }

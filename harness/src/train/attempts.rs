@@ -4,6 +4,7 @@
 //! in the same epoch gives it up. An attempt that ended without a word (killed, out of memory, its node lost, its time
 //! over) counts as a failure where it left no checkpoint. Started anew, by hand or as a new job, a run has three more.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -30,7 +31,8 @@ pub struct Attempt {
     pub log: Option<PathBuf>,
     /// When it began or failed, in seconds since 1970.
     pub time: u64,
-    /// Where it began: epochs that were over and steps of the next one. Where it failed: the epoch before, and no steps.
+    /// Where it began: epochs that were over and steps of the next one. Where it failed: the epochs before, none where it had
+    /// not begun to train, and no steps.
     pub epochs: usize,
     /// See `epochs`.
     pub steps: usize,
@@ -41,12 +43,45 @@ pub struct Attempt {
 
 /// A run failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{run} failed in epoch {epoch}{}", .count.map(|n| format!(", failure {n} of {FAILURES} there")).unwrap_or_default())]
+#[error("{run} failed {moment}{}", .count.map(|n| format!(", failure {n} of {FAILURES} there")).unwrap_or_default())]
 pub struct Failed {
     run: String,
-    epoch: usize,
+    moment: Moment,
     /// Failures of this job in this epoch; absent outside a job, and where they cannot be noted.
     count: Option<usize>,
+}
+
+/// How far a run was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Its teachers and checkpoints were being read.
+    Before,
+    /// So many epochs of so many were over.
+    After {
+        /// Those that were over.
+        epochs: usize,
+        /// All of the recipe.
+        of: usize,
+    },
+}
+
+impl Moment {
+    fn epochs(self) -> usize {
+        match self {
+            Self::Before => 0,
+            Self::After { epochs, .. } => epochs,
+        }
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Before => f.write_str("before its first step"),
+            Self::After { epochs, of } if epochs < of => write!(f, "in epoch {}", epochs + 1),
+            Self::After { .. } => f.write_str("after its last epoch"),
+        }
+    }
 }
 
 impl Failed {
@@ -84,16 +119,19 @@ impl Attempts {
         self.log.attempt.last()
     }
 
-    /// Notes that a job's attempt begins after `epochs` epochs and `steps` steps.
+    /// Notes that an attempt begins at that moment, `steps` steps into an epoch. By hand nothing is counted, and what failed
+    /// before is only said to be over.
     ///
     /// # Errors
     /// [`Failed`], not to be tried again, where the job has failed too often in this epoch.
-    pub fn begin(&mut self, epochs: usize, steps: usize) -> anyhow::Result<()> {
-        if self.job.is_none() {
+    pub fn begin(&mut self, moment: Moment, steps: usize) -> anyhow::Result<()> {
+        if self.job.is_none() && self.last().is_none_or(|last| last.failure.is_none()) {
             return Ok(());
         }
+        let epochs = moment.epochs();
         let place = (epochs, steps);
-        if let Some(last) = self.log.attempt.last_mut()
+        if self.job.is_some()
+            && let Some(last) = self.log.attempt.last_mut()
             && last.job == self.job
             && last.failure.is_none()
             && (last.epochs, last.steps) == place
@@ -103,11 +141,10 @@ impl Attempts {
                     .to_owned(),
             );
         }
-        let before = self.failures(epochs);
-        if before >= FAILURES {
+        if self.job.is_some() && self.failures(epochs) >= FAILURES {
             self.write();
             let reason = self.last().and_then(|last| last.failure.clone()).unwrap_or_default();
-            return Err(anyhow::anyhow!(reason).context(self.failed(epochs)));
+            return Err(anyhow::anyhow!(reason).context(self.failed(moment)));
         }
         let attempt = self.attempt(epochs, steps, None);
         self.log.attempt.push(attempt);
@@ -115,22 +152,33 @@ impl Attempts {
         Ok(())
     }
 
-    /// Notes that the attempt failed after `epochs` epochs, unless a signal or another process ended it; `error` with what
+    /// Notes that the attempt failed at that moment, unless a signal or another process ended it; `error` with what
     /// that means: where the note cannot be written either, which would let a job fail for ever, not another attempt.
-    pub fn end(&mut self, epochs: usize, error: anyhow::Error) -> anyhow::Error {
-        let taken_over =
-            matches!(error.downcast_ref::<claims::Error>(), Some(claims::Error::TakenOver { .. }));
-        if taken_over || error.is::<Interrupted>() {
+    pub fn end(&mut self, moment: Moment, error: anyhow::Error) -> anyhow::Error {
+        if !is_failure(&error) {
             return error;
         }
-        if self.job.is_some() && self.last().is_some_and(|last| last.failure.is_none()) {
+        let is_noted = self.note(moment, &error);
+        let failed = self.failed(moment);
+        error.context(Failed { count: failed.count.filter(|_| is_noted), ..failed })
+    }
+
+    /// Notes what kept the run from being begun, for `divkd status`; whatever else it means is for others to say.
+    pub fn never_began(&mut self, error: &anyhow::Error) {
+        if is_failure(error) && !error.is::<Failed>() {
+            self.note(Moment::Before, error);
+        }
+    }
+
+    /// Whether it could be written.
+    fn note(&mut self, moment: Moment, error: &anyhow::Error) -> bool {
+        let is_begun = |last: &Attempt| last.job == self.job && last.failure.is_none();
+        if self.last().is_some_and(is_begun) {
             self.log.attempt.pop();
         }
-        let attempt = self.attempt(epochs, 0, Some(format!("{error:#}")));
+        let attempt = self.attempt(moment.epochs(), 0, Some(format!("{error:#}")));
         self.log.attempt.push(attempt);
-        let is_noted = self.write();
-        let failed = self.failed(epochs);
-        error.context(Failed { count: failed.count.filter(|_| is_noted), ..failed })
+        self.write()
     }
 
     fn attempt(&self, epochs: usize, steps: usize, failure: Option<String>) -> Attempt {
@@ -143,9 +191,9 @@ impl Attempts {
         self.log.attempt.iter().filter(same).count()
     }
 
-    fn failed(&self, epochs: usize) -> Failed {
-        let count = self.job.is_some().then(|| self.failures(epochs));
-        Failed { run: self.run.clone(), epoch: epochs + 1, count }
+    fn failed(&self, moment: Moment) -> Failed {
+        let count = self.job.is_some().then(|| self.failures(moment.epochs()));
+        Failed { run: self.run.clone(), moment, count }
     }
 
     /// Whether it was written: a note that cannot be costs attempts, not results.
@@ -154,6 +202,12 @@ impl Attempts {
         self.log.attempt.drain(..old);
         whole_file::make(&self.path, |draft| Ok(fs::write(draft, toml::to_string(&self.log)?)?)).is_ok()
     }
+}
+
+/// Whether a run failed by it, and was not stopped.
+fn is_failure(error: &anyhow::Error) -> bool {
+    let taken_over = matches!(error.downcast_ref::<claims::Error>(), Some(claims::Error::TakenOver { .. }));
+    !taken_over && !error.is::<Interrupted>()
 }
 
 /// The file that standard error goes to.
@@ -171,10 +225,14 @@ mod tests {
         Attempts::open(dir, "be/seed-1".to_owned(), job.map(str::to_owned))
     }
 
+    fn after(epochs: usize) -> Moment {
+        Moment::After { epochs, of: 5 }
+    }
+
     fn fail(dir: &Path, job: Option<&str>, epochs: usize) -> (String, bool) {
         let mut attempts = open(dir, job);
-        attempts.begin(epochs, 0).unwrap();
-        let error = attempts.end(epochs, anyhow!("the loss is NaN"));
+        attempts.begin(after(epochs), 0).unwrap();
+        let error = attempts.end(after(epochs), anyhow!("the loss is NaN"));
         (format!("{error:#}"), error.downcast_ref::<Failed>().unwrap().again())
     }
 
@@ -188,7 +246,7 @@ mod tests {
         assert!(again);
         assert_eq!(message, "be/seed-1 failed in epoch 2, failure 2 of 3 there: the loss is NaN");
         assert!(!fail(folder.path(), job, 1).1);
-        let error = open(folder.path(), job).begin(1, 0).unwrap_err();
+        let error = open(folder.path(), job).begin(after(1), 0).unwrap_err();
         assert!(!error.downcast_ref::<Failed>().unwrap().again());
         assert!(format!("{error:#}").ends_with("failure 3 of 3 there: the loss is NaN"), "{error:#}");
         // Another job begins to count anew, and a run by hand is never refused.
@@ -200,11 +258,36 @@ mod tests {
         assert_eq!(open(folder.path(), None).last().unwrap().failure.as_deref(), Some("the loss is NaN"));
     }
 
+    /// What was noted is over once the run begins again, whoever begins it.
+    #[test]
+    fn a_run_that_begins_again_has_not_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let last = || open(folder.path(), None).last().unwrap().failure.clone();
+        for job in [None, Some("7")] {
+            open(folder.path(), job).never_began(&anyhow!("no such device"));
+            assert_eq!(last().as_deref(), Some("no such device"));
+            open(folder.path(), job).begin(Moment::Before, 0).unwrap();
+            assert_eq!(last(), None, "{job:?}");
+        }
+    }
+
+    /// No run has an epoch after its last.
+    #[test]
+    fn failures_are_told_by_their_moment() {
+        let told = |moment| {
+            let folder = tempfile::tempdir().unwrap();
+            format!("{:#}", open(folder.path(), None).end(moment, anyhow!("why")))
+        };
+        assert_eq!(told(Moment::Before), "be/seed-1 failed before its first step: why");
+        assert_eq!(told(after(4)), "be/seed-1 failed in epoch 5: why");
+        assert_eq!(told(after(5)), "be/seed-1 failed after its last epoch: why");
+    }
+
     #[test]
     fn silence_counts_where_no_checkpoint_was_left() {
         let folder = tempfile::tempdir().unwrap();
         let job = Some("7");
-        let begin = |epochs, steps| open(folder.path(), job).begin(epochs, steps);
+        let begin = |epochs, steps| open(folder.path(), job).begin(after(epochs), steps);
         for (epochs, steps) in [(0, 0), (0, 0), (0, 10), (0, 20), (0, 20)] {
             begin(epochs, steps).unwrap();
         }
@@ -218,8 +301,8 @@ mod tests {
     fn signals_and_other_processes_are_no_failures() {
         let folder = tempfile::tempdir().unwrap();
         let mut attempts = open(folder.path(), Some("7"));
-        attempts.begin(0, 0).unwrap();
-        let error = attempts.end(0, claims::Error::TakenOver { dir: PathBuf::from("x") }.into());
+        attempts.begin(after(0), 0).unwrap();
+        let error = attempts.end(after(0), claims::Error::TakenOver { dir: PathBuf::from("x") }.into());
         assert!(error.is::<claims::Error>() && !error.is::<Failed>());
         assert_eq!(open(folder.path(), Some("7")).last().unwrap().failure, None);
     }
@@ -234,15 +317,15 @@ mod tests {
         };
         for count in 1..=3 {
             let mut attempts = open(folder.path(), Some("7"));
-            attempts.begin(0, 0).unwrap();
-            let error = attempts.end(0, unreadable().into());
+            attempts.begin(after(0), 0).unwrap();
+            let error = attempts.end(after(0), unreadable().into());
             assert_eq!(error.downcast_ref::<Failed>().unwrap().again(), count < 3, "{count}");
         }
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         let mut attempts = open(&file.join("no folder"), Some("7"));
-        attempts.begin(0, 0).unwrap();
-        let error = attempts.end(0, unreadable().into());
+        attempts.begin(after(0), 0).unwrap();
+        let error = attempts.end(after(0), unreadable().into());
         assert!(!error.downcast_ref::<Failed>().unwrap().again());
         assert!(format!("{error:#}").starts_with("be/seed-1 failed in epoch 1: cannot claim x"), "{error:#}");
     }

@@ -47,6 +47,12 @@ pub fn models<'a>(
     let hash = |row: &Row| {
         let dir = run_dir(folder, row, seed);
         let path = dir.join(record::MODEL);
+        ensure!(
+            path.is_file(),
+            "{} is needed and not there: restore it, or remove {} and start the same command again",
+            path.display(),
+            dir.display()
+        );
         let (row, found) = (row.to_string(), sha256(&path)?);
         ensure!(
             read_info(&dir)?.models.get(&row).is_none_or(|kept| *kept == found),

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use claims::Claim;
 use datasets::{Loader, Splits};
 use nn::{Network, NetworkSpec, Precision};
 use results::record::{self, Place, Predictions};
 
-use super::attempts::Attempts;
+use super::attempts::{Attempts, Moment};
 use super::batches::Batches;
 use super::checkpoint::{self, Checkpoints};
 use super::evaluate;
@@ -51,8 +51,12 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     let plain = model::spec(config)?.in_precision(session.device.precision);
     let seed = run_seed(run.seed, &run.row);
     let folder = session.out.join(session.resolved.folder());
-    let teachers = teachers(session, run.seed, &run.needs, &plain).with_context(|| run.to_string())?;
-    let models = written::models(&folder, run.seed, &run.needs)?;
+    let dir = checkpoint_dir(&folder, run);
+    let mut attempts = Attempts::open(&dir, run.to_string(), claims::job());
+    // Models first: what is not a teacher's need not be read as one.
+    let (models, teachers) = written::models(&folder, run.seed, &run.needs)
+        .and_then(|models| Ok((models, teachers(session, run.seed, &run.needs, &plain)?)))
+        .map_err(|error| attempts.end(Moment::Before, error))?;
     let pad = config.data.augment.then_some(config.data.pad);
     let optimiser = model::optimiser(recipe, method.as_ref(), config.members);
     let setting = Setting {
@@ -80,13 +84,15 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     if let Some(most) = session.device.micro_batch.filter(|&most| most < recipe.batch) {
         inputs.insert(written::MICRO_BATCH.to_owned(), i64::try_from(most)?.into());
     }
-    let dir = checkpoint_dir(&folder, run);
     let checkpoints = Checkpoints::new(dir.clone(), inputs).with_teachers(models.clone());
+    let moment = |training: &Training| Moment::After { epochs: training.epochs.len(), of: recipe.epochs };
     if checkpoints.restore(&mut training, device, say)? {
-        say(&format!("resumed {run} at epoch {}", training.epochs.len() + 1));
+        match training.epochs.len() {
+            epochs if epochs < recipe.epochs => say(&format!("resumed {run} at epoch {}", epochs + 1)),
+            _ => say(&format!("resumed {run} after its last epoch")),
+        }
     }
-    let mut attempts = Attempts::open(&dir, run.to_string(), claims::job());
-    attempts.begin(training.epochs.len(), training.tally.len())?;
+    attempts.begin(moment(&training), training.tally.len())?;
     let shown = Shown {
         label: label.to_owned(),
         dir,
@@ -101,7 +107,7 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
             progress.finish(&message);
             Ok(())
         })
-        .map_err(|error| attempts.end(training.epochs.len(), error))
+        .map_err(|error| attempts.end(moment(&training), error))
 }
 
 /// Trains from where `training` is to the end of the last epoch.
@@ -192,7 +198,6 @@ pub fn teachers(
     let folder = session.out.join(session.resolved.folder());
     let load = |row: &Row| {
         let path = plan::run_dir(&folder, row, seed).join(record::MODEL);
-        ensure!(path.is_file(), "needs {}: train {row}, or restore its model", path.display());
         let network = Network::new(plain, 0, &session.device.device)?;
         network.load(&path)?;
         Ok(network)

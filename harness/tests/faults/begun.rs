@@ -41,6 +41,59 @@ fn a_run_without_a_plan_is_seen() {
     assert!(failed.contains("\n  teacher-1/seed-2  failed   the loss is "), "{failed}");
 }
 
+/// Nor is what kept a run from its first step lost with the terminal: a cluster's jobs have none.
+#[test]
+fn a_run_that_never_began_has_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let code = |command: &mut Command| command.status().unwrap().code();
+    assert_eq!(code(one(folder.path(), &["--precision", "bf16"]).stderr(Stdio::null())), Some(1));
+    let failed = status(folder.path());
+    assert!(failed.starts_with("quick-smoke: 1 runs: 0 done, 0 running, 0 waiting, 1 failed"), "{failed}");
+    assert!(failed.contains("teacher-1/seed-2  failed   --precision bf16"), "{failed}");
+    // Begun again it has not failed any more, also where it does not end.
+    let mut child = one(folder.path(), &TEACHER[2..]).spawn().unwrap();
+    until("it is seen in training", || status(folder.path()).contains("  epoch 2/"));
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    let stopped = status(folder.path());
+    assert!(stopped.contains("\n  teacher-1/seed-2  waiting  stopped in epoch "), "{stopped}");
+}
+
+/// A student without one of its teachers fails alone, says what to do, and does well once that is done.
+#[test]
+fn a_teacher_without_its_model_stops_its_students_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let teacher = ["--members", "1", "--methods", "teacher"];
+    let all = ["--members", "1", "--methods", "teacher,kd,be-kd", "--seeds", "2"];
+    run(folder.path(), &teacher, 0);
+    let model = folder.path().join("runs/quick-smoke/teacher-1/seed-1/model.safetensors");
+    let bytes = fs::read(&model).unwrap();
+    let advice = "remove runs/quick-smoke/teacher-1/seed-1 and ";
+    for (damage, why) in [
+        (None, "seed-1/model.safetensors is needed and not there: restore it, or "),
+        (Some(&bytes[..40]), "seed-1/model.safetensors is not the model that its run kept: restore it, or "),
+    ] {
+        let _ = fs::remove_file(&model);
+        if let Some(damage) = damage {
+            fs::write(&model, damage).unwrap();
+        }
+        let stderr = run(folder.path(), &all, 1);
+        let told = stderr.lines().filter(|line| line.contains(" failed before its first step: ")).count();
+        assert!(told >= 2 && stderr.contains(why) && stderr.contains(advice), "{stderr}");
+        assert!(stderr.contains("2 of "), "{stderr}");
+        let seen = status(folder.path());
+        assert!(seen.starts_with("quick-smoke: 6 runs: 4 done, 0 running, 0 waiting, 2 failed"), "{seen}");
+        assert!(
+            seen.contains(&format!("kd/seed-1         failed   runs/quick-smoke/teacher-1/{why}")),
+            "{seen}"
+        );
+    }
+    fs::remove_dir_all(model.parent().unwrap()).unwrap();
+    run(folder.path(), &all, 0);
+    let seen = status(folder.path());
+    assert!(seen.starts_with("quick-smoke: 6 runs: 6 done"), "{seen}");
+}
+
 /// What every command that reads the record refuses is not done.
 #[test]
 fn a_damaged_record_is_not_called_done() {

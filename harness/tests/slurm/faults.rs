@@ -100,3 +100,24 @@ fn a_run_that_fails_three_times_is_given_up() {
     let line = status.lines().find(|line| line.contains("be/seed-1")).unwrap();
     assert!(line.contains("failed   the loss is ") && line.ends_with(log.to_str().unwrap()), "{line}");
 }
+
+/// A fifth teacher of four members is for the ensemble's curve alone: where it cannot be trained, nobody else waits for it, and
+/// its job's log is named although the run never began.
+#[test]
+fn students_wait_for_the_teachers_that_they_need() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    fs::create_dir_all(cluster.runs()).unwrap();
+    fs::write(cluster.runs().join("teacher-5"), "no folder").unwrap();
+    let args = ["--methods", "be-kd", "--teachers", "5", "--wait"];
+    let output = cluster.reproduce(&args).output().unwrap();
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    let jobs = fs::read_to_string(cluster.runs().join(".slurm/1/jobs.toml")).unwrap();
+    let id = jobs.lines().find_map(|line| line.strip_prefix("id = ")).unwrap();
+    let needed: Vec<String> = (0..4).map(|task| format!("{id}_{task}")).collect();
+    assert!(jobs.contains(&format!("dependency = \"afterok:{}\"", needed.join(":"))), "{jobs}");
+    let why = format!("teacher-5/seed-1: job {id}_4 ended before the run began; log ");
+    assert!(err.contains(&format!("1 of 6 runs are missing:\n  {why}")), "{err}");
+    assert!(err.contains(".slurm/1/teachers-seed-1.4.log"), "{err}");
+    assert!(text(&output.stdout).contains("\nbe-kd "), "{err}");
+}
