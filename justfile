@@ -16,9 +16,11 @@ table *arguments:
 report *arguments:
     cargo run --release $(scripts/cuda/features) -- report {{arguments}}
 
-# Make the committed page and its figures again, after the records or the drawing have changed.
+# Make the committed page, its figures and the tables beside it again, after the records, scores or drawings have changed.
 report-committed records='results/runs/cifar10-laptop':
     cargo run --release $(scripts/cuda/features) -- report {{records}} -o {{records}}/report.html --figures {{records}}/figures
+    cargo run --release $(scripts/cuda/features) -- table {{records}} --format csv > {{records}}/table.csv
+    cargo run --release $(scripts/cuda/features) -- table {{records}} --format md > {{records}}/table.md
 
 # Compare with recorded cases of the authors' implementation.
 oracle cases='harness/tests/data/oracle' *options:

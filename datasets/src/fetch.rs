@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::catalog::{HubFile, HubSpec};
+use crate::catalog::{HubFile, HubSpec, SplitRows};
 use crate::hub::{Hub, RemoteFile};
 use crate::image_table::ImageTable;
 use crate::load::require_rows;
+use crate::split::val_rows;
 use crate::verify::{HashCheck, columns};
 use crate::{Error, Id, LoadOptions, Result, Source, hash};
 
@@ -62,19 +63,22 @@ pub(crate) fn locate(id: Id, source: &Source, options: &LoadOptions) -> Result<V
 }
 
 /// Whether the files of a data set are there, and whole with `require_full`, where `source` is a folder: what can be told at
-/// once.
+/// once. How many rows each split can have of them; `None` where `source` is no folder.
 ///
 /// # Errors
 /// [`Error::MissingFile`]; a file that cannot be read; [`Error::Partial`].
-pub fn look(id: Id, source: &Source, require_full: bool) -> Result<()> {
-    let Source::Folder(folder) = source else { return Ok(()) };
+pub fn look(id: Id, source: &Source, require_full: bool) -> Result<Option<SplitRows>> {
+    let Source::Folder(folder) = source else { return Ok(None) };
     let spec = hub_spec(id)?;
     let paths = files(spec).map(|file| Ok(place(folder, spec, file)?.0)).collect::<Result<Vec<PathBuf>>>()?;
-    if let ([train, test], true) = (&paths[..], require_full) {
-        let columns = columns(id)?;
-        require_rows(id, &ImageTable::open(train, columns)?, &ImageTable::open(test, columns)?)?;
+    let [train, test] = &paths[..] else { return Ok(None) };
+    let columns = columns(id)?;
+    let (train, test) = (ImageTable::open(train, columns)?, ImageTable::open(test, columns)?);
+    if require_full {
+        require_rows(id, &train, &test)?;
     }
-    Ok(())
+    let val = val_rows(train.labels().len(), id.spec().rows);
+    Ok(Some(SplitRows { train: train.labels().len() - val, val, test: test.labels().len() }))
 }
 
 /// Where a file of a data folder lies, and its length.

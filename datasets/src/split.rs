@@ -45,7 +45,7 @@ pub fn train_val(labels: &[u32], classes: usize, protocol: SplitRows, seed: u64)
     };
     let mut by_class = shuffled_classes(labels, classes, Stream::new(seed, "split"));
     let counts: Vec<usize> = by_class.iter().map(Vec::len).collect();
-    let quotas = proportional(&counts, (labels.len() + 5) / 10);
+    let quotas = proportional(&counts, drawn_val_rows(labels.len()));
     let mut val: Vec<usize> = by_class
         .iter_mut()
         .zip(quotas)
@@ -55,6 +55,15 @@ pub fn train_val(labels: &[u32], classes: usize, protocol: SplitRows, seed: u64)
     val.sort_unstable();
     train.sort_unstable();
     TrainVal { train, val, rule }
+}
+
+/// How many of so many rows of a training file [`train_val`] holds out, unless those of the full protocol are sorted by class.
+pub(crate) fn val_rows(rows: usize, protocol: SplitRows) -> usize {
+    if rows == protocol.train + protocol.val { protocol.val } else { drawn_val_rows(rows) }
+}
+
+fn drawn_val_rows(rows: usize) -> usize {
+    (rows + 5) / 10
 }
 
 /// `count` of the rows with these `labels`, every class equally often as far as its rows and the remainder allow.

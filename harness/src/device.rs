@@ -197,8 +197,9 @@ pub fn is_out_of_memory(error: &anyhow::Error) -> bool {
 /// What helps against an error, where it is a device's lack of memory.
 pub fn advice(error: &anyhow::Error) -> Option<&'static str> {
     is_out_of_memory(error).then_some(
-        "the device has too little free memory for this: take smaller pieces of a batch (--micro-batch B), and see what else is on \
-         the device",
+        "the device has too little free memory for this. With the same result: fewer runs at a time (--concurrent-runs 1, \
+         --concurrent-teachers 1), smaller pieces of a batch where it has several batch-norm groups (--micro-batch B), a device \
+         that nobody else is on. With another result: --precision bf16, or smaller batches (--set teacher.batch=B, student.batch=B)",
     )
 }
 

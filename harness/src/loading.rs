@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use datasets::{Id, LoadOptions, OnProgress, Progress, Source, Splits};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::config::DataConfig;
+use crate::config::{DataConfig, Resolved};
 use crate::model;
 
 /// Where a data set comes from: a folder where one is given, else the hub; synthetic images are made from `seed`.
@@ -19,13 +19,30 @@ pub fn source(id: Id, data_dir: Option<&Path>, seed: u64) -> Source {
     }
 }
 
-/// Whether the files of a folder are there, and have all the rows that are asked for, before anything is begun that needs them.
+/// Whether the files of a folder are there, and have all the rows that are asked for, before anything is begun that needs them:
+/// the data with no more rows than there are, for a plan.
 ///
 /// # Errors
 /// The first that is missing, and where it should be; one that is partial where it must not be.
-pub fn look(data: &DataConfig, data_dir: Option<&Path>) -> anyhow::Result<()> {
+pub fn look(data: &DataConfig, data_dir: Option<&Path>) -> anyhow::Result<DataConfig> {
     let id = model::dataset(&data.dataset)?;
-    Ok(datasets::look(id, &source(id, data_dir, data.seed), data.require_full)?)
+    let mut data = data.clone();
+    if let Some(there) = datasets::look(id, &source(id, data_dir, data.seed), data.require_full)? {
+        data.train_rows = data.train_rows.min(there.train);
+        data.val_rows = data.val_rows.min(there.val);
+        data.test_rows = data.test_rows.min(there.test);
+    }
+    Ok(data)
+}
+
+/// An experiment with no more rows than there are: what a plan is to say of it. Its records are of the experiment as it is.
+///
+/// # Errors
+/// As [`look`].
+pub fn planned(resolved: &Resolved, data_dir: Option<&Path>) -> anyhow::Result<Resolved> {
+    let mut planned = resolved.clone();
+    planned.config.data = look(&resolved.config.data, data_dir)?;
+    Ok(planned)
 }
 
 /// Loads the three splits that the configuration asks for.

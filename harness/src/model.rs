@@ -27,7 +27,11 @@ pub const NETWORKS: [&str; 10] = [
 /// An unknown name, with the nearest one.
 pub fn method(name: &str) -> Result<&'static methods::Entry, UnknownName> {
     let known = || methods::registry().iter().map(|entry| entry.name);
-    methods::find(name).ok_or_else(|| UnknownName::new("method", name, known()))
+    let is_ensemble = name.strip_prefix("de-").is_some_and(|count| count.parse::<usize>().is_ok());
+    methods::find(name).ok_or_else(|| match UnknownName::new("method", name, known()) {
+        unknown if is_ensemble => unknown.meaning("teacher", "it is a row of the table, made of teachers"),
+        unknown => unknown,
+    })
 }
 
 /// The data set `name`.

@@ -5,7 +5,7 @@ use thiserror::Error;
 /// A name that is not among the known ones. Shows what is wrong with it where that is known, the nearest known name, and all of
 /// them.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("unknown {what} `{name}`{}{}", because(.reason), hint(.name, .known))]
+#[error("unknown {what} `{name}`{}{}", because(.reason), hint(.name, .known, *.meant))]
 pub struct UnknownName {
     /// What is named: "method", "experiment", "preset" ..
     pub what: &'static str,
@@ -15,6 +15,8 @@ pub struct UnknownName {
     pub known: Vec<String>,
     /// What is wrong with the name, where names are made by a rule; empty else.
     pub reason: String,
+    /// The known name that is meant, where that is not the one most like it.
+    pub meant: Option<&'static str>,
 }
 
 impl UnknownName {
@@ -25,13 +27,19 @@ impl UnknownName {
         known: impl IntoIterator<Item = S>,
     ) -> Self {
         let known = known.into_iter().map(Into::into).collect();
-        Self { what, name: name.into(), known, reason: String::new() }
+        Self { what, name: name.into(), known, reason: String::new(), meant: None }
     }
 
     /// The same error with what is wrong with the name.
     #[must_use]
     pub fn because(self, reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), ..self }
+    }
+
+    /// The same error with the known name that is meant, and why.
+    #[must_use]
+    pub fn meaning(self, known: &'static str, reason: impl Into<String>) -> Self {
+        Self { meant: Some(known), ..self.because(reason) }
     }
 }
 
@@ -53,8 +61,8 @@ fn because(reason: &str) -> String {
     if reason.is_empty() { String::new() } else { format!(": {reason}") }
 }
 
-fn hint(name: &str, known: &[String]) -> String {
-    let Some(best) = nearest(name, known.iter().map(String::as_str)) else {
+fn hint(name: &str, known: &[String], meant: Option<&str>) -> String {
+    let Some(best) = meant.or_else(|| nearest(name, known.iter().map(String::as_str))) else {
         return String::new();
     };
     format!("; did you mean `{best}`? (known: {})", known.join(", "))

@@ -100,7 +100,7 @@ fn a_batch_that_cannot_be_cut_is_refused() {
     ] {
         let output = divkd(folder.path(), &[args, &[most]].concat());
         let stderr = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert_eq!(output.status.code(), Some(64), "{stderr}");
         let start = format!("--micro-batch {most}: a batch is cut at batch-norm groups only, and {expected}");
         assert!(stderr.contains(&start), "{stderr}");
     }

@@ -11,7 +11,7 @@ use crate::batch::{Batch, Loss, Step};
 use crate::distill::one_to_one;
 use crate::method::Method;
 use crate::perturb::{Context, Perturbation, ods};
-use crate::settings::{check_distillation, check_eta};
+use crate::settings::check_perturbed;
 
 /// Settings of distillation under ODS.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -27,8 +27,7 @@ pub struct BeKdOds {
 
 impl Method for BeKdOds {
     fn check(&self) -> std::result::Result<(), String> {
-        check_distillation(self.alpha, self.tau)?;
-        check_eta(self.eta)
+        check_perturbed(self.alpha, self.tau, self.eta)
     }
 
     fn perturbation(&self) -> Option<&dyn Perturbation> {

@@ -14,7 +14,7 @@ use crate::method::Method;
 use crate::noise::pair;
 use crate::optimiser::Optimiser;
 use crate::perturb::tdiv_sdiv;
-use crate::settings::{check_distillation, check_eta};
+use crate::settings::check_perturbed;
 
 /// Settings of LatentBE under TDiv-SDiv.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -30,8 +30,11 @@ pub struct LatentBeTdivSdiv {
 
 impl Method for LatentBeTdivSdiv {
     fn check(&self) -> std::result::Result<(), String> {
-        check_distillation(self.alpha, self.tau)?;
-        check_eta(self.eta)
+        check_perturbed(self.alpha, self.tau, self.eta)
+    }
+
+    fn least_members(&self) -> usize {
+        2
     }
 
     fn prepare(&self, student: &Network) -> Result<()> {
@@ -52,7 +55,7 @@ impl Method for LatentBeTdivSdiv {
 
     fn loss(&self, batch: &Batch, step: &Step<'_>) -> Result<Loss> {
         check_one_to_one(step)?;
-        if step.student.members() < 2 {
+        if step.student.members() < self.least_members() {
             return Err(Error::State(
                 "TDiv-SDiv compares two subnetworks: members must be at least 2".to_owned(),
             ));

@@ -23,9 +23,14 @@ pub trait Method: Send + Sync {
     /// Whether the values of the settings make sense: they do, unless it says so.
     ///
     /// # Errors
-    /// What is wrong, naming the key, the value and what would be right.
+    /// What is wrong, a line for each, naming the key, the value and what would be right.
     fn check(&self) -> std::result::Result<(), String> {
         Ok(())
+    }
+
+    /// The fewest subnetworks that it is defined for: one, unless it says so.
+    fn least_members(&self) -> usize {
+        1
     }
 
     /// The network that this method trains, given the plain network of the experiment and the ensemble's size M: the

@@ -1,4 +1,4 @@
-//! The convolutions of ResNet-32 through the engine: forward, gradient by input, gradient by weight.
+//! The convolutions of ResNet-32 and of wide networks through the engine: forward, gradient by input, gradient by weight.
 //!
 //! `cargo bench -p nn --bench operators`. Throughput counts multiply-adds.
 
@@ -15,13 +15,18 @@ use nn::{Mode, Network};
 const BATCH: usize = 32;
 
 /// Input channels, output channels, kernel, stride, image size.
-const SHAPES: [(usize, usize, usize, usize, usize); 6] = [
+const SHAPES: [(usize, usize, usize, usize, usize); 10] = [
     (3, 16, 3, 1, 32),
     (16, 16, 3, 1, 32),
     (16, 32, 3, 2, 32),
     (32, 32, 3, 1, 16),
     (32, 64, 3, 2, 16),
     (64, 64, 3, 1, 8),
+    // A projection, and the widest of each stage of WRN-28-10.
+    (160, 320, 1, 2, 32),
+    (160, 160, 3, 1, 32),
+    (320, 320, 3, 1, 16),
+    (640, 640, 3, 1, 8),
 ];
 
 fn quick<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
@@ -65,7 +70,9 @@ fn convolutions(criterion: &mut Criterion) {
                         network.frozen_logits(&input, Mode::Eval)
                     }
                 };
-                let name = format!("{channels_in}->{channels_out} {image}x{image} stride {stride}");
+                let name = format!(
+                    "{channels_in}->{channels_out} {kernel}x{kernel} {image}x{image} stride {stride}"
+                );
                 group.bench_function(name, |bencher| {
                     if by_input || by_weight {
                         // A pass back needs a pass forward of its own, which is not timed.

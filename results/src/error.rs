@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::analysis;
+
 /// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -23,7 +25,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A TOML file does not hold what it should.
-    #[error("{} is not a valid {what}", path.display())]
+    #[error("{} is not a valid {what} ({})", path.display(), mend(path))]
     Toml {
         /// What the file should be: `run description`, `reference table`.
         what: &'static str,
@@ -41,7 +43,7 @@ pub enum Error {
         source: toml::ser::Error,
     },
     /// A predictions or analysis file is not a safetensors file or lacks a tensor.
-    #[error("{} is not the safetensors file that it should be", path.display())]
+    #[error("{} is not the safetensors file that it should be ({})", path.display(), mend(path))]
     Safetensors {
         /// The file.
         path: PathBuf,
@@ -49,7 +51,7 @@ pub enum Error {
         source: safetensors::SafeTensorError,
     },
     /// A tensor of such a file has another type, shape or content than the layout says.
-    #[error("{}: tensor {name}: expected {expected}, found {found}", path.display())]
+    #[error("{}: tensor {name}: expected {expected}, found {found} ({})", path.display(), mend(path))]
     Tensor {
         /// The file.
         path: PathBuf,
@@ -61,7 +63,7 @@ pub enum Error {
         found: String,
     },
     /// A line of a log does not hold the numbers that its columns ask for.
-    #[error("{} is not a valid log", path.display())]
+    #[error("{} is not a valid log ({})", path.display(), mend(path))]
     Csv {
         /// The file.
         path: PathBuf,
@@ -69,7 +71,7 @@ pub enum Error {
         source: Box<csv::Error>,
     },
     /// A log has other columns.
-    #[error("{}: expected the columns `{expected}`, found `{found}`", path.display())]
+    #[error("{}: expected the columns `{expected}`, found `{found}` ({})", path.display(), mend(path))]
     Header {
         /// The file.
         path: PathBuf,
@@ -133,8 +135,8 @@ pub enum Error {
     },
     /// There is nothing to make a table of.
     #[error(
-        "no records under {}: expected <experiment>-<preset>/<row>/seed-<n>/ there, or one of these folders; \
-         `divkd reproduce` makes them",
+        "no records under {}: expected <experiment>-<preset>/<row>/seed-<n>/ there, or a folder of an experiment or a row; \
+         `divkd reproduce` makes them, `divkd eval` is for one seed's",
         root.display()
     )]
     NoRecords {
@@ -160,6 +162,18 @@ pub enum Error {
     /// A table format nobody knows.
     #[error("unknown table format `{0}`: expected term, csv, md or latex")]
     Format(String),
+}
+
+/// What can be done about a damaged file, by where it lies.
+fn mend(path: &Path) -> &'static str {
+    let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    if folder == analysis::FOLDER {
+        "remove it: `divkd analyze` makes it again where the weights are"
+    } else if folder.starts_with("seed-") {
+        "put it back from a copy, or remove the record's folder and make the run again"
+    } else {
+        "put it back from a copy"
+    }
 }
 
 impl Error {

@@ -136,9 +136,8 @@ pub fn all(sources: &Sources) -> Vec<Figure> {
 }
 
 /// Why a figure of what only weights and images give is missing.
-const NO_ANALYSES: &str = "These records lack the arrays that this figure is drawn from: they were made by a version \
-                           that did not store them, and need the networks' weights and the images. `divkd analyze`, \
-                           where the weights are, adds them.";
+const NO_ANALYSES: &str = "These records lack the arrays that this figure is drawn from. They are made of the networks' \
+                           weights and the images: `divkd analyze`, where the weights are, adds them.";
 
 /// `mean ± std`, or the mean alone of one seed.
 fn estimate(cell: Cell, decimals: usize) -> String {

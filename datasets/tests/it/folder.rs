@@ -81,7 +81,8 @@ fn a_look_finds_partial_files() {
     let missing = look(Id::Cifar10, &source(&folder), false).unwrap_err();
     assert!(matches!(missing, Error::MissingFile { .. }), "{missing}");
     cifar10(folder.path(), 200, 30);
-    look(Id::Cifar10, &source(&folder), false).unwrap();
+    let there = look(Id::Cifar10, &source(&folder), false).unwrap().unwrap();
+    assert_eq!(load(Id::Cifar10, &source(&folder), &LoadOptions::default()).unwrap().rows(), there);
     let partial = look(Id::Cifar10, &source(&folder), true).unwrap_err();
     assert!(matches!(partial, Error::Partial { found: 200, expected: 50_000, .. }), "{partial}");
 }

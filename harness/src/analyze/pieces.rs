@@ -51,16 +51,21 @@ impl Piece {
     }
 
     /// Whether its file is there, made from the models of the records that are there, with these perturbations. What neither
-    /// record nor model tells, as of an earlier version and without weights, is believed.
+    /// record nor model tells, as of an earlier version and without weights, is believed. A damaged file counts for none where
+    /// the models are there.
     ///
     /// # Errors
-    /// Where the file or a record is damaged, or a model cannot be read.
+    /// Where the file is damaged and cannot be made again, a record is damaged, or a file cannot be read.
     pub fn is_stored(&self, folder: &Path) -> anyhow::Result<bool> {
         let path = self.path(folder);
         if !path.is_file() {
             return Ok(false);
         }
-        let stored = Analysis::read(&path)?;
+        let is_damage = |error: &results::Error| !matches!(error, results::Error::Io { .. });
+        let stored = match Analysis::read(&path) {
+            Err(error) if is_damage(&error) && self.lacks(folder).is_none() => return Ok(false),
+            stored => stored?,
+        };
         let count = self.rows().count();
         if !perturbations::are_of(&self.perturbations, &stored) || count != stored.models.len() {
             return Ok(false);

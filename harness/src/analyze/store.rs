@@ -91,6 +91,8 @@ pub fn compute(session: &Session<'_>, piece: &Piece) -> anyhow::Result<Analysis>
     let config = &session.resolved.config;
     let folder = session.out.join(session.resolved.folder());
     let plain = model::spec(config)?;
+    // What is not the models of the records is not read as such.
+    let models = written::models(&folder, piece.seed, piece.rows())?;
     let teachers = run::teachers(session, piece.seed, &piece.teachers, &plain)?;
     let inputs = Inputs::new(session, &teachers, piece.seed)?;
     let test = &session.splits.test;
@@ -99,7 +101,7 @@ pub fn compute(session: &Session<'_>, piece: &Piece) -> anyhow::Result<Analysis>
         row: piece.row(),
         seed: piece.seed,
         cost: Cost { forward_flops: 0, parameters: 0 },
-        models: written::models(&folder, piece.seed, piece.rows())?,
+        models,
         perturbations: Default::default(),
         diversity: Default::default(),
         confidence: None,

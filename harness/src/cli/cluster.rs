@@ -1,6 +1,7 @@
 //! Arguments of the commands for one run, for clusters and for planning.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -68,17 +69,29 @@ pub struct Plan {
     #[arg(long, value_name = "N,A..B", default_value = "1")]
     pub devices: Devices,
     /// Average time between failures of one device, such as 24h or 30days. Without it nothing fails.
-    #[arg(long, value_name = "TIME")]
-    pub mtbf: Option<humantime::Duration>,
+    #[arg(long, value_name = "TIME", value_parser = mtbf)]
+    pub mtbf: Option<Duration>,
     /// Step time of a method, such as be-kd=0.8 (seconds). With all of them given nothing is timed here. May be repeated.
     #[arg(long, value_name = "METHOD=SECONDS", value_parser = step)]
     pub step: Vec<(String, f64)>,
     /// Time to write a checkpoint (default: its size at 200 MB a second).
-    #[arg(long, value_name = "TIME")]
-    pub checkpoint: Option<humantime::Duration>,
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub checkpoint: Option<Duration>,
     /// Time from a failure until the run works again: the scheduler's wait, the claim's, loading.
-    #[arg(long, value_name = "TIME", default_value = "5m")]
-    pub restart: humantime::Duration,
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "5m")]
+    pub restart: Duration,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("expected a time such as 90s, 24h or 30days: {error}"))
+}
+
+/// Devices that fail more often than once a minute train nothing, and what the model says of them has no meaning.
+fn mtbf(text: &str) -> Result<Duration, String> {
+    let least = Duration::from_secs(60);
+    let time = time(text)?;
+    if time < least { Err("expected a minute or more, such as 24h or 30days".to_owned()) } else { Ok(time) }
 }
 
 fn step(text: &str) -> Result<(String, f64), String> {

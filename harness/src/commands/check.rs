@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
+use candle_core::Device;
 use results::analysis::{Analysis, TEACHERS, of_records};
 use results::check::claims;
 use results::check::golden::{self, Golden};
@@ -14,8 +15,7 @@ use results::table::{Experiment, Table};
 use thiserror::Error;
 
 use crate::bench::SpeedGolden;
-use crate::cli::Check;
-use crate::device;
+use crate::cli::{Check, WrongOptions};
 use crate::experiments;
 use crate::machine;
 use crate::output::out;
@@ -95,10 +95,21 @@ fn check_golden(args: &Check, threads: Option<u16>) -> anyhow::Result<Report> {
 }
 
 /// The speed gate, opt-in: times mean nothing on a busy machine.
+///
+/// # Errors
+/// [`WrongOptions`] for a device that is not the CPU, whose multiply-add rate the steps are held to.
 fn check_speed(args: &Check) -> anyhow::Result<Report> {
+    if !["auto", "cpu"].contains(&args.device.as_str()) {
+        return Err(WrongOptions(format!(
+            "--speed holds steps to the CPU's multiply-add rate: leave out --device {0} (`divkd bench step --device {0}` \
+             gives its share of what the device can do)",
+            args.device
+        ))
+        .into());
+    }
     let path = Path::new(GOLDEN).join(SPEED);
     let stored = if path.is_file() || !args.bless { SpeedGolden::read(&path)? } else { SpeedGolden::first() };
-    let now = stored.measure(&device::choose(&args.device, "f32")?.device)?;
+    let now = stored.measure(&Device::Cpu)?;
     if args.bless {
         now.write(&path)?;
         eprintln!("blessed {}", path.display());

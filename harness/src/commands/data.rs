@@ -3,11 +3,12 @@
 use std::cmp::Ordering;
 
 use anyhow::bail;
-use datasets::LoadOptions;
+use datasets::{Id, LoadOptions};
 
-use crate::cli::{Data, DataAction, DataSet};
+use crate::cli::{Data, DataAction, DataSet, WrongOptions};
+use crate::loading;
+use crate::nearest::UnknownName;
 use crate::output::outln;
-use crate::{loading, model};
 
 /// Runs the action.
 ///
@@ -23,7 +24,7 @@ pub fn run(args: &Data) -> anyhow::Result<()> {
 /// A line a file on standard output: `ok`, `part` of one with fewer (`more`: with more) rows than the protocol's, `BAD`; fails if any
 /// file has a problem.
 fn verify(set: &DataSet) -> anyhow::Result<()> {
-    let id = model::dataset(&set.dataset)?;
+    let id = of_files(&set.dataset)?;
     let source = loading::source(id, set.data_dir.as_deref(), 0);
     let reports = datasets::verify(id, &source, &options())?;
     let mut problems = 0;
@@ -62,17 +63,31 @@ fn verify(set: &DataSet) -> anyhow::Result<()> {
 
 /// A line a file on standard output: where it lies.
 fn fetch(set: &DataSet) -> anyhow::Result<()> {
-    let id = model::dataset(&set.dataset)?;
+    let id = of_files(&set.dataset)?;
     if set.data_dir.is_some() {
-        bail!(
+        let what = format!(
             "data fetch downloads into the hub's cache; use `divkd data verify {id} --data-dir ..` for a folder"
         );
+        return Err(WrongOptions(what).into());
     }
     for file in datasets::fetch(id, &options())? {
         let came = if file.downloaded { "downloaded" } else { "already there" };
         outln!("{} {came}, {} bytes, sha256 {}", file.path.display(), file.bytes, file.check.phrase())?;
     }
     Ok(())
+}
+
+/// The data set `name`, which must be one of files.
+fn of_files(name: &str) -> anyhow::Result<Id> {
+    let is_of_files = |id: &Id| id.spec().hub.is_some();
+    let known = || Id::ALL.into_iter().filter(is_of_files).map(Id::name);
+    match name.parse() {
+        Ok(id) if is_of_files(&id) => Ok(id),
+        Ok(_) => Err(UnknownName::new("data set", name, known())
+            .because("it is made from a seed and has no files")
+            .into()),
+        Err(_) => Err(UnknownName::new("data set", name, known()).into()),
+    }
 }
 
 fn options() -> LoadOptions {

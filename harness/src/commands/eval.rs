@@ -1,6 +1,6 @@
 //! `divkd eval`: every metric of one run's predictions.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use metrics::Probs;
 use results::record::{PREDICTIONS, Predictions};
 
@@ -13,6 +13,11 @@ use crate::output::outln;
 /// Where the predictions cannot be read or scored, or standard output takes no more.
 pub fn run(args: &cli::Eval) -> anyhow::Result<()> {
     let path = if args.path.is_dir() { args.path.join(PREDICTIONS) } else { args.path.clone() };
+    ensure!(
+        path.is_file(),
+        "there is no {}: expected the folder of a run, <experiment>-<preset>/<row>/seed-<n>, or a file of predictions",
+        path.display()
+    );
     let Predictions { val, test } = Predictions::read(&path)?;
     let of = |split: &str| format!("{}, {split} images", path.display());
     let temperature = val

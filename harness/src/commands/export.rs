@@ -13,7 +13,13 @@ use crate::{cli, whole_file};
 /// Where the run has no model, or the file exists already or cannot be written.
 pub fn run(args: &cli::Export) -> anyhow::Result<()> {
     let record = Record::open(&args.run)?;
-    let model = record.model().with_context(|| format!("{} has no {MODEL}", args.run.display()))?;
+    let model = record.model().with_context(|| {
+        format!(
+            "{} has no {MODEL}: weights are neither kept nor always packed; export where the run was trained, or train it \
+             again",
+            args.run.display()
+        )
+    })?;
     ensure!(!args.out.exists(), "{} exists already: name another file", args.out.display());
     let mut bytes = 0;
     whole_file::make(&args.out, |draft| {

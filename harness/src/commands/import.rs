@@ -38,6 +38,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
     if [".pth", ".pth.tar", ".pt"].iter().any(|ending| name.ends_with(ending)) {
         return Ok(nn::official::read_pth(path, nn::official::STATE_DICT_KEY)?);
     }
+    ensure!(path.is_file(), "there is no file {}", path.display());
     bail!("{}: expected a name that ends in .pth.tar or .safetensors", path.display())
 }
 

@@ -13,7 +13,7 @@ use crate::plan::schedule::{Job, Schedule, critical_path, schedule};
 use crate::plan::{Estimate, Plan, Run, duration};
 use crate::train::micro_batch;
 use crate::train::saver::CHECKPOINT_EVERY;
-use crate::{cli, model};
+use crate::{cli, loading, model};
 
 /// Bytes of a checkpoint that are taken to be written in a second.
 const WRITTEN: f64 = 200e6;
@@ -33,9 +33,10 @@ struct Jobs<'a> {
 /// Names and settings that are wrong; records of other settings; a step that fails.
 pub fn run(args: &cli::Plan) -> anyhow::Result<()> {
     let resolved = args.planned.resolve()?;
-    let config = &resolved.config;
     let plan = Plan::new(&resolved, &args.planned.out)?;
     Expected::new(&plan, &resolved, &args.planned.compute.precision)?.folder(None)?;
+    let resolved = loading::planned(&resolved, args.planned.data_dir.as_deref())?;
+    let config = &resolved.config;
     let needed: BTreeSet<&str> = plan.missing().map(|run| run.row.method()).collect();
     let steps: BTreeMap<String, f64> = args.step.iter().cloned().collect();
     for name in steps.keys() {
@@ -55,7 +56,7 @@ pub fn run(args: &cli::Plan) -> anyhow::Result<()> {
         return Ok(());
     }
     let failures = Failures {
-        mtbf: args.mtbf.map_or(f64::INFINITY, |mtbf| mtbf.as_secs_f64().max(1.0)),
+        mtbf: args.mtbf.map_or(f64::INFINITY, |mtbf| mtbf.as_secs_f64()),
         checkpoint: match args.checkpoint {
             Some(time) => time.as_secs_f64(),
             None => checkpoint_bytes(config)? / WRITTEN,

@@ -71,17 +71,17 @@ fn expected<'a>(args: &Reproduce, resolved: &Resolved, plan: &'a Plan) -> anyhow
 
 fn train_here(args: &Reproduce, resolved: &Resolved, plan: &Plan) -> anyhow::Result<()> {
     micro_batch::check(args.planned.compute.most_images(), &resolved.config, plan)?;
-    loading::look(&resolved.config.data, args.planned.data_dir.as_deref())?;
+    let planned = loading::planned(resolved, args.planned.data_dir.as_deref())?;
     let spread = args.spread.spread(&args.planned);
     let chosen = Opened::all(&spread)?;
     if plan.missing().next().is_some() {
         eprintln!("timing a few steps of each kind of run ({})", chosen.reasons);
     }
-    let estimate = plan.estimate(&resolved.config, &chosen.first)?;
+    let estimate = plan.estimate(&planned.config, &chosen.first)?;
     device::release(&chosen.first.device);
-    let mut description = plan.describe(resolved, &chosen.reasons, Some(&estimate))?;
+    let mut description = plan.describe(&planned, &chosen.reasons, Some(&estimate))?;
     if !spread.is_single() {
-        description += &describe(&spread, resolved, plan, &estimate)?;
+        description += &describe(&spread, &planned, plan, &estimate)?;
     }
     if args.dry_run {
         out!("{description}")?;

@@ -38,7 +38,8 @@ pub fn run(args: &cli::Run) -> anyhow::Result<()> {
         return Ok(());
     };
     train(args, &plan, run, (&resolved, &expected)).inspect_err(|error| {
-        if !error.is::<Waits>() {
+        // A wrong option is the command's fault, not the run's.
+        if !error.is::<Waits>() && crate::exit_code(error) != crate::EXIT_USAGE {
             let dir = checkpoint_dir(&plan.folder, run);
             Attempts::open(&dir, run.to_string(), claims::job()).never_began(error);
         }

@@ -65,7 +65,7 @@ impl Check<'_> {
     fn within(&mut self, key: &str, value: f64, low: f64, high: f64) {
         let holds = value.is_finite() && (low..=high).contains(&value);
         self.that(key, holds, || match high {
-            f64::MAX => format!("must be at least {low}, found {value}"),
+            f64::MAX => format!("must be a finite number, at least {low}, found {value}"),
             _ => format!("must be between {low} and {high}, found {value}"),
         });
     }
@@ -93,7 +93,8 @@ fn names(config: &Config, check: &mut Check<'_>) {
 fn sizes(config: &Config, check: &mut Check<'_>) {
     check.count("members", config.members, MOST_NETWORKS);
     check.that("teachers", config.teachers >= config.members, || {
-        format!("must be at least members = {}, found {}", config.members, config.teachers)
+        let (members, teachers) = (config.members, config.teachers);
+        format!("must be at least members = {members}, found {teachers}: --members {members} raises both")
     });
     check.that("teachers", config.teachers <= MOST_NETWORKS, || {
         format!("must be at most {MOST_NETWORKS}, found {}", config.teachers)
@@ -112,7 +113,18 @@ fn sizes(config: &Config, check: &mut Check<'_>) {
         format!("must be below data.image = {}, found {}", data.image, data.pad)
     });
     if let Ok(id) = crate::model::dataset(&data.dataset) {
-        let full = id.spec().image;
+        let spec = id.spec();
+        let (full, most) = (spec.image, spec.rows);
+        // Synthetic images are as many as are asked for.
+        for (key, rows, most) in [
+            ("data.train_rows", data.train_rows, most.train),
+            ("data.val_rows", data.val_rows, most.val),
+            ("data.test_rows", data.test_rows, most.test),
+        ] {
+            check.that(key, spec.hub.is_none() || rows <= most, || {
+                format!("must be at most {most}, as the protocol splits {id}, found {rows}")
+            });
+        }
         let holds = data.image >= 4 && full.is_multiple_of(data.image);
         check.that("data.image", holds, || {
             format!("must divide the images' {full} pixels and be at least 4, found {}", data.image)
@@ -170,29 +182,42 @@ fn settings(config: &Config, check: &mut Check<'_>) {
     };
     for entry in methods::registry().iter().filter(|entry| used(entry.name)) {
         let table = config.method.get(entry.name).cloned().unwrap_or_default();
-        if let Err(error) = (entry.from_toml)(table) {
-            let table = format!("method.{}", entry.name);
-            let message = error.message();
-            // The methods' messages name the setting that they mean.
-            let named = |key: &&String| {
-                let setting = key.strip_prefix(&table).and_then(|key| key.strip_prefix('.'));
-                setting
-                    .is_some_and(|setting| message.split(|c| " `,".contains(c)).any(|word| word == setting))
-            };
-            let key = check.leaves.keys().find(named).unwrap_or(&table);
-            let why = match config.method.contains_key(entry.name) {
-                false if perturbations::always(entry.name) => {
-                    ": its table is missing, which the analyses need whatever is trained"
+        let why = match config.method.contains_key(entry.name) {
+            false if perturbations::always(entry.name) => {
+                ": its table is missing, which the analyses need whatever is trained"
+            }
+            false => ": its table is missing",
+            true => "",
+        };
+        let method = match (entry.from_toml)(table) {
+            Ok(method) => method,
+            Err(error) => {
+                for message in error.message().lines() {
+                    setting(entry.name, message, why, check);
                 }
-                false => ": its table is missing",
-                true => "",
-            };
-            check.problem(key, format!("[{table}] {message}{why}"));
-        }
+                continue;
+            }
+        };
+        let (least, members) = (method.least_members(), config.members);
+        let is_trained = config.methods.iter().any(|name| name == entry.name);
+        check.that("members", !is_trained || members >= least, || {
+            format!("must be at least {least} for {}, found {members}", entry.name)
+        });
     }
     for name in config.method.keys() {
         if let Err(unknown) = model::method(name) {
             check.problem(&format!("method.{name}"), unknown.to_string());
         }
     }
+}
+
+/// Reports what the method `name` says of its table. The methods' messages name the setting that they mean.
+fn setting(name: &str, message: &str, why: &str, check: &mut Check<'_>) {
+    let table = format!("method.{name}");
+    let is_named = |key: &&String| {
+        let setting = key.strip_prefix(&table).and_then(|key| key.strip_prefix('.'));
+        setting.is_some_and(|setting| message.split(|c| " `,".contains(c)).any(|word| word == setting))
+    };
+    let key = check.leaves.keys().find(is_named).unwrap_or(&table).clone();
+    check.problem(&key, format!("[{table}] {message}{why}"));
 }

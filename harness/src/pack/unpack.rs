@@ -41,8 +41,21 @@ pub fn unpack(packed: &Path, out: &Path) -> anyhow::Result<Unpacked> {
     conflicts::refuse(&content, out)?;
 
     let mut done = Unpacked { left_out: index.left_out, ..Unpacked::default() };
+    write(&content, &places, out, &mut done).context(
+        "not all was unpacked; what is there is whole, and the same command goes on once this is mended",
+    )?;
+    Ok(done)
+}
+
+/// Writes what is missing of `content` under `out`.
+fn write(
+    content: &Content,
+    places: &BTreeMap<RunPath, Place>,
+    out: &Path,
+    done: &mut Unpacked,
+) -> anyhow::Result<()> {
     let mut records: BTreeMap<RunPath, Vec<(&str, &[u8])>> = BTreeMap::new();
-    for (slot, bytes) in &content {
+    for (slot, bytes) in content {
         if let Slot::Record(run, file) = slot {
             records.entry(run.clone()).or_default().push((file, bytes));
         }
@@ -52,7 +65,7 @@ pub fn unpack(packed: &Path, out: &Path) -> anyhow::Result<Unpacked> {
         done.written += written;
         done.skipped += skipped;
     }
-    for (slot, bytes) in &content {
+    for (slot, bytes) in content {
         let written = match slot {
             Slot::Record(..) => continue,
             Slot::Checkpoint(run, _) => unpack_checkpoint(run, &slot.path(out), bytes, out)?,
@@ -62,7 +75,7 @@ pub fn unpack(packed: &Path, out: &Path) -> anyhow::Result<Unpacked> {
         done.written += usize::from(written);
         done.skipped += usize::from(!written);
     }
-    Ok(done)
+    Ok(())
 }
 
 fn read_index(packed: &Path) -> anyhow::Result<Index> {
@@ -180,7 +193,8 @@ fn unpack_record(
     place.begin(out)?;
     let write = || -> anyhow::Result<()> {
         for (name, bytes) in files {
-            fs::write(draft.join(name), bytes).with_context(|| draft.join(name).display().to_string())?;
+            let path = draft.join(name);
+            fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
         }
         place.finish(out)?;
         Ok(())

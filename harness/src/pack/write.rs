@@ -38,18 +38,7 @@ pub fn pack(runs: &Path, out: &Path, limits: &Limits) -> anyhow::Result<Packed> 
 
     let mut writer =
         Writer { out, limits, pending: Vec::new(), index: Index { format: FORMAT, ..Index::default() } };
-    for group in &found.groups {
-        writer.add(group)?;
-    }
-    writer.flush()?;
-    let Index { part, file, left_out, .. } = &writer.index;
-    let text = toml::to_string(&writer.index)?;
-    if text.len() as u64 > limits.bytes {
-        bail!("{} files are more than {INDEX} has room for: pack one experiment at a time", file.len());
-    }
-    whole_file::write(&out.join(INDEX), text.as_bytes())?;
-    let bytes = part.iter().map(|part| part.bytes).sum::<u64>() + text.len() as u64;
-    Ok(Packed { files: file.len(), parts: part.len() + 1, bytes, left_out: left_out.clone() })
+    writer.write(&found.groups).inspect_err(|_| writer.remove())
 }
 
 struct Writer<'a> {
@@ -61,6 +50,29 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Writes all groups, and the index last.
+    fn write(&mut self, groups: &[Group]) -> anyhow::Result<Packed> {
+        for group in groups {
+            self.add(group)?;
+        }
+        self.flush()?;
+        let Index { part, file, left_out, .. } = &self.index;
+        let text = toml::to_string(&self.index)?;
+        if text.len() as u64 > self.limits.bytes {
+            bail!("{} files are more than {INDEX} has room for: pack one experiment at a time", file.len());
+        }
+        store(&self.out.join(INDEX), text.as_bytes())?;
+        let bytes = part.iter().map(|part| part.bytes).sum::<u64>() + text.len() as u64;
+        Ok(Packed { files: file.len(), parts: part.len() + 1, bytes, left_out: left_out.clone() })
+    }
+
+    /// Removes the parts of a folder that was not finished, so that the same command may try again.
+    fn remove(&self) {
+        for part in &self.index.part {
+            let _ = fs::remove_file(self.out.join(&part.name));
+        }
+    }
+
     /// Adds the files of a group, or notes that they do not fit.
     fn add(&mut self, group: &Group) -> anyhow::Result<()> {
         let mut entries = Vec::new();
@@ -114,10 +126,14 @@ impl Writer<'_> {
             return Ok(());
         }
         let name = part_name(self.index.part.len() + 1);
-        whole_file::write(&self.out.join(&name), &self.pending)?;
+        store(&self.out.join(&name), &self.pending)?;
         let (bytes, sha256) = (self.pending.len() as u64, sha256(&self.pending));
         self.index.part.push(Part { name, bytes, sha256 });
         self.pending.clear();
         Ok(())
     }
+}
+
+fn store(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    whole_file::write(path, bytes).context("nothing was packed: make space, or name a folder elsewhere")
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{Plan, Row, Run, is_finished};
@@ -42,6 +42,9 @@ impl Stored {
         let path = folder.join(PLAN);
         match fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+                bail!("{} is no folder of records, or lies in a file: name another", folder.display())
+            }
             text => {
                 let text = text.with_context(|| format!("cannot read {}", path.display()))?;
                 Self::parse(&text).with_context(|| format!("{}: not a plan; remove it", path.display()))

@@ -8,7 +8,7 @@ use std::process::Command;
 pub enum Error {
     /// It is not installed here.
     #[error(
-        "{program} is not on the path: this is no machine of a Slurm cluster; load its module, go to its login node, or leave out --executor slurm"
+        "{program} is not on the path: this is no machine of a Slurm cluster; load its module or go to its login node"
     )]
     Missing {
         /// Its name.

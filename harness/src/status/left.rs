@@ -12,9 +12,18 @@ use crate::plan::{Run, run_dir};
 /// Finished runs of a method whose times are read.
 const SAMPLES: usize = 2;
 
-/// Seconds, as [`Experiment::left`](super::Experiment::left). A run that is still to come takes as long as those of its
-/// method did, or will.
-pub(super) fn seconds(folder: &Path, runs: &[(Run, State)]) -> Option<f64> {
+/// How long the rest takes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Left {
+    /// Seconds until all runs are done whose time is known.
+    pub seconds: f64,
+    /// The methods of the others: none of their runs has told how long it takes.
+    pub unknown: Vec<String>,
+}
+
+/// As [`Experiment::left`](super::Experiment::left). A run that is still to come takes as long as those of its method did, or
+/// will.
+pub(super) fn left(folder: &Path, runs: &[(Run, State)]) -> Option<Left> {
     let devices = runs.iter().filter(|(_, state)| matches!(state, State::Running { .. })).count();
     let mut known: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for (run, state) in runs {
@@ -32,6 +41,7 @@ pub(super) fn seconds(folder: &Path, runs: &[(Run, State)]) -> Option<f64> {
         }
     }
     let mut jobs = Vec::new();
+    let mut unknown: Vec<String> = Vec::new();
     let mut index = BTreeMap::new();
     for (run, state) in runs {
         let of_method = || {
@@ -43,13 +53,23 @@ pub(super) fn seconds(folder: &Path, runs: &[(Run, State)]) -> Option<f64> {
             State::Running { progress: Some(progress), .. } if progress.seconds_left > 0.0 => {
                 progress.seconds_left
             }
-            _ => of_method()?,
+            _ => match of_method() {
+                Some(seconds) => seconds,
+                None => {
+                    let method = run.row.method();
+                    if !unknown.iter().any(|known| known == method) {
+                        unknown.push(method.to_owned());
+                    }
+                    continue;
+                }
+            },
         };
         let needs = run.needs.iter().filter_map(|row| index.get(&(row, run.seed)).copied()).collect();
         index.insert((&run.row, run.seed), jobs.len());
         jobs.push(Job { seconds, needs });
     }
-    (devices > 0 || jobs.is_empty()).then(|| schedule(&jobs, devices).makespan)
+    let is_over = jobs.is_empty() && unknown.is_empty();
+    (devices > 0 || is_over).then(|| Left { seconds: schedule(&jobs, devices).makespan, unknown })
 }
 
 /// The time of a finished run's epochs.

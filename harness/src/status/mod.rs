@@ -3,6 +3,8 @@
 mod begun;
 mod left;
 
+pub use left::Left;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -60,8 +62,8 @@ pub struct Experiment {
     pub name: String,
     /// Its runs, seed by seed, with what they do: those of its plan, and others that were begun.
     pub runs: Vec<(Run, State)>,
-    /// Seconds until all are done if as many go on at once as now; absent where that cannot be said.
-    pub left: Option<f64>,
+    /// How long until all are done if as many go on at once as now; absent where none goes on.
+    pub left: Option<Left>,
 }
 
 impl Experiment {
@@ -86,7 +88,7 @@ impl Experiment {
                 (run, state)
             })
             .collect();
-        let left = left::seconds(folder, &runs);
+        let left = left::left(folder, &runs);
         Ok(Self { name, runs, left })
     }
 
@@ -100,11 +102,18 @@ impl Experiment {
         let counts = ["done", "running", "waiting", "failed"]
             .map(|state| format!("{} {state}", self.count(state)))
             .join(", ");
-        let left = match self.left {
-            Some(0.0) | None => String::new(),
-            Some(seconds) => {
-                format!("; about {} left, {} at a time", duration(seconds), self.count("running"))
+        let at_a_time = self.count("running");
+        let left = match &self.left {
+            None => String::new(),
+            Some(Left { seconds: 0.0, .. }) => String::new(),
+            Some(Left { seconds, unknown }) if unknown.is_empty() => {
+                format!("; about {} left, {at_a_time} at a time", duration(*seconds))
             }
+            Some(Left { seconds, unknown }) => format!(
+                "; about {} left, {at_a_time} at a time, without {}, of which no run has begun",
+                duration(*seconds),
+                unknown.join(", ")
+            ),
         };
         format!("{}: {} runs: {counts}{left}", self.name, self.runs.len())
     }

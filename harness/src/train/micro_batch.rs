@@ -1,15 +1,15 @@
 //! Whether `--micro-batch` can be kept: before anything is trained, not in the middle of it.
 
-use anyhow::bail;
 use methods::micro_batch::largest_group;
 
+use crate::cli::WrongOptions;
 use crate::config::Config;
 use crate::plan::{self, Plan};
 
 /// Holds the batches of all missing runs to pieces of at most `most` images.
 ///
 /// # Errors
-/// Where a batch-norm group is larger, or a method's batches cannot be cut: the row, its groups, and what works.
+/// [`WrongOptions`] where a batch-norm group is larger, or a method's batches cannot be cut: the row, its groups, and what works.
 pub fn check(most: Option<usize>, config: &Config, plan: &Plan) -> anyhow::Result<()> {
     let Some(most) = most else { return Ok(()) };
     // The least that works for each method, its batch, and why.
@@ -29,10 +29,11 @@ pub fn check(most: Option<usize>, config: &Config, plan: &Plan) -> anyhow::Resul
     }
     if let Some((_, why)) = needs.iter().find(|(least, _)| *least > most) {
         let least = needs.iter().map(|(least, _)| *least).max().unwrap_or(most);
-        bail!(
+        return Err(WrongOptions(format!(
             "--micro-batch {most}: a batch is cut at batch-norm groups only, and {why}; the smallest that works for this \
              plan is --micro-batch {least}"
-        );
+        ))
+        .into());
     }
     Ok(())
 }

@@ -40,6 +40,26 @@ fn the_page_is_sound_on_phone_and_desktop_in_light_and_dark() {
     }
 }
 
+/// What a browser leaves of a sheet of A4 and of a letter is 718 and 740 px wide: nothing is cut off there.
+#[test]
+fn nothing_is_wider_than_a_printed_page() {
+    let Some(mut browser) = available("chromium", Chromium::start()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("report.html");
+    report(&["-o", page.to_str().unwrap()]);
+    browser.open(&page, (718, 1000), "light");
+    browser.show_as("print", "light");
+    let wide = "[...document.querySelectorAll('table, pre, svg, p, dl')].map((of) => [of, of.getBoundingClientRect().right])\
+                .filter(([of, right]) => Math.max(right, of.tagName === 'PRE' ? of.scrollWidth : 0) > innerWidth)\
+                .map(([of, right]) => `${of.tagName} ${of.className} ends at ${right}`)";
+    assert_eq!(browser.evaluate(wide), serde_json::json!([]));
+    // On a desktop too the comparison is seen at once.
+    browser.open(&page, (1280, 900), "light");
+    let hidden = "[...document.querySelectorAll('.wide')].filter((box) => box.scrollWidth > box.clientWidth)\
+                  .map((box) => `${box.ariaLabel}: ${box.scrollWidth} of ${box.clientWidth}`)";
+    assert_eq!(browser.evaluate(hidden), serde_json::json!([]));
+}
+
 /// The check above can fail: each planted fault is found.
 #[test]
 fn faults_of_a_page_are_found() {

@@ -59,8 +59,7 @@ impl Chromium {
     pub(crate) fn open(&mut self, file: &Path, (width, height): (u32, u32), scheme: &str) {
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.call("Emulation.setDeviceMetricsOverride", metrics);
-        let feature = json!({"name": "prefers-color-scheme", "value": scheme});
-        self.call("Emulation.setEmulatedMedia", json!({ "features": [feature] }));
+        self.show_as("screen", scheme);
         self.events.clear();
         let opened = self.call("Page.navigate", json!({"url": format!("file://{}", file.display())}));
         assert!(opened.get("errorText").is_none(), "{opened}");
@@ -68,6 +67,12 @@ impl Chromium {
             let event = self.read();
             self.events.push(event);
         }
+    }
+
+    /// Shows the page as on that medium, `screen` or `print`.
+    pub(crate) fn show_as(&mut self, medium: &str, scheme: &str) {
+        let feature = json!({"name": "prefers-color-scheme", "value": scheme});
+        self.call("Emulation.setEmulatedMedia", json!({ "media": medium, "features": [feature] }));
     }
 
     /// The value of a JavaScript expression.

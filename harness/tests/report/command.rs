@@ -1,6 +1,7 @@
 //! What the command writes, and what it says where it cannot.
 
 use std::fs;
+use std::path::Path;
 
 use crate::{divkd, report};
 
@@ -27,18 +28,41 @@ fn the_page_and_the_figures_come_out_alike_twice() {
     assert!(compared >= 2 * 6 + 3, "{compared}");
 }
 
-/// The committed page is made from the committed records by this version of the program.
+/// The committed page, figures and tables are made from the committed records by this version of the program.
 #[test]
-fn the_committed_page_is_up_to_date() {
+fn what_is_committed_beside_the_records_is_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
-    let page = folder.path().join("report.html");
-    report(&["-o", page.to_str().unwrap()]);
-    let committed = crate::records().join("report.html");
-    assert!(
-        fs::read(&page).unwrap() == fs::read(&committed).unwrap(),
-        "{} is not what the records give: `just report-committed`, and commit what changes",
-        committed.display()
+    let (made, records) = (folder.path(), crate::records());
+    report(&["-o", made.join("report.html").to_str().unwrap(), "--figures", made.to_str().unwrap()]);
+    let same = |path: &Path, committed: &Path| {
+        assert!(
+            fs::read(path).unwrap() == fs::read(committed).unwrap(),
+            "{} is not what the records give: `just report-committed`, and commit what changes",
+            committed.display()
+        );
+    };
+    let mut figures = 0;
+    for entry in fs::read_dir(made).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        match name.to_str().unwrap() {
+            "report.html" => same(&path, &records.join(name)),
+            _ => {
+                same(&path, &records.join("figures").join(name));
+                figures += 1;
+            }
+        }
+    }
+    assert_eq!(
+        figures,
+        fs::read_dir(records.join("figures")).unwrap().count(),
+        "no figure is of another time"
     );
+    for (name, format) in [("table.csv", "csv"), ("table.md", "md")] {
+        let output = divkd(&["table", records.to_str().unwrap(), "--format", format]);
+        fs::write(made.join(name), output.stdout).unwrap();
+        same(&made.join(name), &records.join(name));
+    }
 }
 
 #[test]

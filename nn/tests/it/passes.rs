@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use crate::reference::Reference;
 use crate::small::{self, cases, draws, normals, values, wide};
+use crate::threads::on_threads;
 
 fn modes() -> impl Strategy<Value = Mode> {
     prop_oneof![Just(Mode::Eval), (1..=3_usize).prop_map(|groups| Mode::Train { groups })]
@@ -149,8 +150,14 @@ proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn forward(spec in small::specs(), batch in 1..=7_usize, mode in modes(), seed in any::<u64>()) {
-        prop_assert_eq!(check_forward(&spec, batch, mode, seed), Ok(()));
+    fn forward(
+        spec in small::specs(),
+        batch in 1..=7_usize,
+        mode in modes(),
+        threads in 1..=5_usize,
+        seed in any::<u64>(),
+    ) {
+        prop_assert_eq!(on_threads(threads, || check_forward(&spec, batch, mode, seed)), Ok(()));
     }
 }
 
@@ -158,8 +165,14 @@ proptest! {
     #![proptest_config(cases(32))]
 
     #[test]
-    fn gradients(spec in small::specs(), batch in 2..=5_usize, mode in modes(), seed in any::<u64>()) {
-        prop_assert_eq!(check_gradients(&spec, batch, mode, seed), Ok(()));
+    fn gradients(
+        spec in small::specs(),
+        batch in 2..=5_usize,
+        mode in modes(),
+        threads in 1..=5_usize,
+        seed in any::<u64>(),
+    ) {
+        prop_assert_eq!(on_threads(threads, || check_gradients(&spec, batch, mode, seed)), Ok(()));
     }
 }
 

@@ -3,13 +3,18 @@
 use candle_core::{Device, Tensor};
 use nn::loss::cross_entropy;
 use nn::{Mode, NetworkSpec, Sgd, SgdSettings};
+use proptest::prelude::*;
 
 use crate::small::{self, bits, values};
 
+/// What `work` gives where it has so many threads.
+pub(crate) fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+}
+
 /// Logits, gradients, and parameters, statistics and momentum after three steps, as bits.
 fn train(spec: &NetworkSpec, threads: usize) -> Vec<Vec<u32>> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    pool.install(|| {
+    on_threads(threads, || {
         let network = small::network(spec, 7);
         let settings =
             SgdSettings { momentum: 0.9, weight_decay: 5e-4, weight_decay_fast: 0.0, nesterov: false };
@@ -45,5 +50,14 @@ fn one_thread_and_three_give_the_same_bits() {
             assert!(one == three, "{family:?} {shortcut:?} {members:?}");
             assert!(one == train(&spec, 1), "a second run, {family:?} {shortcut:?} {members:?}");
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(small::cases(24))]
+
+    #[test]
+    fn any_number_of_threads_gives_the_same_bits(spec in small::specs(), threads in 2..=5_usize) {
+        prop_assert!(train(&spec, 1) == train(&spec, threads));
     }
 }

@@ -13,6 +13,9 @@ pub(crate) fn notes(experiment: &Experiment) -> Vec<String> {
         notes.push("Rows have different numbers of seeds; each is the mean of its own.".to_owned());
     }
     let most = experiment.ensemble();
+    if most == 0 {
+        notes.push("No teachers lie beside these rows: there are no DE rows and no DEE.".to_owned());
+    }
     for (seed, teachers) in experiment.teachers.iter().filter(|(_, teachers)| **teachers < most) {
         notes.push(match teachers {
             0 => format!("Seed {seed} has no teacher-1: it has no DE rows and no DEE."),

@@ -18,7 +18,7 @@ use super::convolution::Call;
 use super::cudnn::Way;
 use super::implicit_gemm;
 use super::kernels::{Kernels, manners};
-use super::memory::keep_freed_memory;
+use super::memory::{self, keep_freed_memory};
 use super::quiet;
 use super::streams::Streams;
 use super::{Element, kind_of, source};
@@ -190,8 +190,10 @@ impl Backend for Cuda {
         }
         // SAFETY: every bit pattern is a valid byte; readers write first.
         let slice = unsafe { self.stream.alloc::<u8>(bytes) };
-        let slice =
-            slice.map_err(|error| failed(format!("allocating {} KiB", bytes.div_ceil(1024)), error))?;
+        let slice = slice.map_err(|error| {
+            let asked = format!("allocating {} KiB{}", bytes.div_ceil(1024), memory::there());
+            failed(asked, error)
+        })?;
         let address = super::device_address(&slice, &self.stream);
         lock(&self.memory).insert(address, slice);
         Ok(address)

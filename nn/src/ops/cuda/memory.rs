@@ -1,6 +1,7 @@
 //! The memory pool of a device, which this process allocates from.
 
 use candle_core::cuda::cudarc::driver::CudaContext;
+use candle_core::cuda::cudarc::driver::result::mem_get_info;
 use candle_core::cuda::cudarc::driver::sys::{
     CUmemPool_attribute_enum as Attribute, CUmemoryPool, cuDeviceGetDefaultMemPool, cuMemPoolGetAttribute,
     cuMemPoolSetAttribute, cuMemPoolTrimTo,
@@ -56,4 +57,12 @@ fn pool(context: &CudaContext) -> Result<CUmemoryPool> {
         .result()
         .map_err(|error| failed("memory pool", error))?;
     Ok(pool)
+}
+
+/// What the device in use has of memory, for an error: ` where 12 of 144384 MiB are free`; nothing where it does not say.
+pub(super) fn there() -> String {
+    let mebibytes = |bytes: usize| bytes >> 20;
+    mem_get_info()
+        .map(|(free, total)| format!(" where {} of {} MiB are free", mebibytes(free), mebibytes(total)))
+        .unwrap_or_default()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::source::Source;
 use super::{average, deviation, mean, quantile, spread, verdict};
-use crate::analysis::{Against, Estimator, JacobianMatch, Match, Matrix, Space};
+use crate::analysis::{Against, Estimator, JacobianMatch, Match, MatchError, Matrix, Space};
 use crate::compare::BASELINE;
 use crate::sheet::{Sheet, full};
 
@@ -31,6 +31,13 @@ impl Measure {
         }
     }
 
+    fn error_of(self, found: &MatchError) -> &Matrix {
+        match self {
+            Self::Cosine => &found.cosine,
+            Self::Distance => &found.distance,
+        }
+    }
+
     /// How a median above and below the baseline's is called.
     fn words(self) -> [&'static str; 2] {
         match self {
@@ -50,14 +57,15 @@ pub fn jacobian(source: &Source) -> Sheet {
             found.extend(compared(source, space, measure));
         }
     }
-    let headings = ["of", "measure", "row", "against", "seeds", "mean", "25%", "median", "75%", "than be-kd"];
+    let headings =
+        ["of", "measure", "row", "against", "seeds", "mean", "25%", "median", "75%", "error", "than be-kd"];
     Sheet {
         title: format!("{}: the students' Jacobians against the teachers' (section 5.3)", source.folder),
         labels: 4,
         headings: headings.map(str::to_owned).into(),
         lines: found.iter().map(Compared::line).collect(),
         notes: notes(source, &found),
-        csv_header: "experiment,of,measure,row,against,seeds,mean,mean_std,quartile1,median,quartile3,than_be_kd",
+        csv_header: "experiment,of,measure,row,against,seeds,mean,mean_std,quartile1,median,quartile3,than_be_kd,standard_error",
         csv: found.iter().map(|one| one.csv(&source.folder)).collect(),
     }
 }
@@ -69,6 +77,8 @@ struct Compared<'a> {
     row: &'a str,
     against: Against,
     seeds: BTreeMap<u64, Summary>,
+    /// The standard error of one image's value, on average; none where values are exact.
+    error: Option<f64>,
     /// How its median is to the baseline's; empty where they are not to be compared.
     verdict: &'static str,
 }
@@ -104,14 +114,22 @@ impl Compared<'_> {
     fn line(&self) -> Vec<String> {
         let means = spread(&self.of(|one| one.mean), 3);
         let quartiles = self.quartiles().map(|part| average(&part, 3));
-        [&self.labels()[..], &[means], &quartiles, &[self.verdict.to_owned()]].concat()
+        let error = self.error.map(|error| format!("{error:.3}")).unwrap_or_default();
+        [&self.labels()[..], &[means], &quartiles, &[error, self.verdict.to_owned()]].concat()
     }
 
     fn csv(&self, folder: &str) -> Vec<String> {
         let means = self.of(|one| one.mean);
         let means = [mean(&means), deviation(&means)].map(full);
         let quartiles = self.quartiles().map(|part| full(mean(&part)));
-        [&[folder.to_owned()][..], &self.labels(), &means, &quartiles, &[self.verdict.to_owned()]].concat()
+        [
+            &[folder.to_owned()][..],
+            &self.labels(),
+            &means,
+            &quartiles,
+            &[self.verdict.to_owned(), full(self.error)],
+        ]
+        .concat()
     }
 }
 
@@ -131,7 +149,10 @@ fn compared(source: &Source, space: Space, measure: Measure) -> impl Iterator<It
             }
             _ => "",
         };
-        Some(Compared { space, measure, row, against, seeds, verdict })
+        let errors =
+            source.of(row).filter_map(|one| one.jacobian.as_ref()?.spaces.get(&space)?.error.as_ref());
+        let errors: Vec<f64> = errors.flat_map(|error| measure.error_of(error).finite()).collect();
+        Some(Compared { space, measure, row, against, seeds, error: mean(&errors), verdict })
     })
 }
 
@@ -195,15 +216,8 @@ fn notes(source: &Source, found: &[Compared<'_>]) -> Vec<String> {
         Estimator::Projections(count) => Some(count),
     });
     if let Some(count) = count {
-        let error = |space: Space| {
-            let errors = all().filter_map(|found| found.spaces.get(&space)?.error.as_ref());
-            average(&errors.flat_map(|error| error.cosine.finite()).collect::<Vec<_>>(), 3)
-        };
         notes.push(format!(
-            "Estimated from {count} random projections: the standard error of one image's cosine is {} (probabilities) and {} \
-             (logits) on average.",
-            error(Space::Probs),
-            error(Space::Logits)
+            "Estimated from {count} random projections; `error` is the standard error of one image's value, on average."
         ));
     }
     let vanished = all().flat_map(|found| found.spaces.values()).flat_map(|found| found.cosine.values());
