@@ -203,6 +203,35 @@ fn every_student_has_its_own_number_of_teachers() {
     assert!(stored(folder) == before);
 }
 
+/// Where the weights are, at once; where they are not, it is said what to remove.
+#[test]
+fn a_damaged_analysis_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    reproduce(folder);
+    let before = stored(folder);
+    let (damaged, bytes) = &before[0];
+    fs::write(damaged, &bytes[..bytes.len() / 2]).unwrap();
+    let args = ["reproduce", "quick", "--preset", "smoke", "--members", "2", "--seeds", "2"];
+    let reproduce = || divkd(folder, &[&args[..], &["--methods", "teacher,kd,be-kd,be-kd-ods"]].concat());
+    assert_eq!(reproduce().status.code(), Some(0));
+    assert!(stored(folder) == before);
+
+    fs::write(damaged, &bytes[..bytes.len() / 2]).unwrap();
+    for dir in records(folder) {
+        fs::remove_file(dir.join(record::MODEL)).unwrap();
+    }
+    for output in [reproduce(), divkd(folder, &["analyze", "diversity"])] {
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        let name = damaged.file_name().unwrap().to_str().unwrap();
+        assert!(
+            stderr.contains(&format!("{name} is not the safetensors file that it should be (remove it: ")),
+            "{stderr}"
+        );
+    }
+}
+
 /// Other teachers under the same names: no array of the earlier ones is shown or kept, however old the files are.
 #[test]
 fn arrays_of_other_teachers_are_made_again_or_left_out() {

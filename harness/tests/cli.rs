@@ -17,6 +17,16 @@ fn wrong_names_exit_with_64_and_the_nearest_right_one() {
         (vec!["reproduce", "mine.toml"], "it has none: begin with a copy of one of harness/experiments"),
         (vec!["reproduce", "quick", "--preset", "smok"], "did you mean `smoke`?"),
         (vec!["reproduce", "quick", "--methods", "be-ods"], "did you mean `be-kd-ods`?"),
+        (vec!["reproduce", "quick", "--methods", "de-4"], "did you mean `teacher`?"),
+        (
+            vec!["reproduce", "quick", "--members", "1", "--methods", "latent-be-tdiv-sdiv", "--dry-run"],
+            "latent-be-tdiv-sdiv is defined for 2 members or more, and they are 1: raise --members",
+        ),
+        (vec!["data", "verify", "synthetic"], "it is made from a seed and has no files"),
+        (vec!["data", "fetch", "cifar10", "--data-dir", "x"], "use `divkd data verify cifar10 --data-dir"),
+        (vec!["check", "--speed", "--device", "cuda:0"], "leave out --device cuda:0"),
+        (vec!["plan", "quick", "--mtbf", "1ms"], "expected a minute or more, such as 24h or 30days"),
+        (vec!["plan", "quick", "--mtbf", "x"], "expected a time such as 90s, 24h or 30days"),
         (vec!["reproduce", "quick", "--set", "network=resnet-9"], "did you mean `resnet-8`?"),
         (vec!["reproduce", "quick", "--set", "preset=smoke"], "name it by --preset"),
         (

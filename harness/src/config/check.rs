@@ -65,7 +65,7 @@ impl Check<'_> {
     fn within(&mut self, key: &str, value: f64, low: f64, high: f64) {
         let holds = value.is_finite() && (low..=high).contains(&value);
         self.that(key, holds, || match high {
-            f64::MAX => format!("must be a finite number, at least {low}, found {value}"),
+            f64::MAX => format!("must be at least {low} and finite, found {value}"),
             _ => format!("must be between {low} and {high}, found {value}"),
         });
     }
@@ -189,20 +189,11 @@ fn settings(config: &Config, check: &mut Check<'_>) {
             false => ": its table is missing",
             true => "",
         };
-        let method = match (entry.from_toml)(table) {
-            Ok(method) => method,
-            Err(error) => {
-                for message in error.message().lines() {
-                    setting(entry.name, message, why, check);
-                }
-                continue;
+        if let Err(error) = (entry.from_toml)(table) {
+            for message in error.message().lines() {
+                setting(entry.name, message, why, check);
             }
-        };
-        let (least, members) = (method.least_members(), config.members);
-        let is_trained = config.methods.iter().any(|name| name == entry.name);
-        check.that("members", !is_trained || members >= least, || {
-            format!("must be at least {least} for {}, found {members}", entry.name)
-        });
+        }
     }
     for name in config.method.keys() {
         if let Err(unknown) = model::method(name) {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use methods::{Method, Recipe};
 
+use crate::cli::WrongOptions;
 use crate::config::{Config, RecipeConfig, Resolved};
 use crate::device::Chosen;
 
@@ -89,11 +90,14 @@ impl Plan {
     /// The plan of an experiment whose records go to `out`.
     ///
     /// # Errors
-    /// Where a method does not read its settings.
+    /// Where a method does not read its settings; [`WrongOptions`] where it is not defined for so few members.
     pub fn new(resolved: &Resolved, out: &Path) -> anyhow::Result<Self> {
         let folder = out.join(resolved.folder());
         let rows = rows(&resolved.config)?;
         let mut runs = Vec::new();
+        for (row, _) in &rows {
+            check_members(&resolved.config, row)?;
+        }
         for seed in 1..=resolved.config.seeds {
             for (row, needs) in &rows {
                 let finished = is_finished(&folder, row, seed);
@@ -106,7 +110,7 @@ impl Plan {
     /// The plan of one run, of any seed.
     ///
     /// # Errors
-    /// Where the experiment has no such row, with the nearest one.
+    /// Where the experiment has no such row, with the nearest one; as [`Plan::new`].
     pub fn of_one(resolved: &Resolved, out: &Path, row: &str, seed: u64) -> anyhow::Result<Self> {
         let folder = out.join(resolved.folder());
         let rows = rows(&resolved.config)?;
@@ -114,6 +118,7 @@ impl Plan {
         let unknown = || crate::nearest::UnknownName::new("row", row, names);
         let (row, needs) =
             rows.iter().find(|(known, _)| known.to_string() == row).cloned().ok_or_else(unknown)?;
+        check_members(&resolved.config, &row)?;
         let finished = is_finished(&folder, &row, seed);
         Ok(Self { folder, runs: vec![Run { row, seed, needs, finished }] })
     }
@@ -171,6 +176,20 @@ fn rows(config: &Config) -> anyhow::Result<Vec<(Row, Vec<Row>)>> {
     }
     let teachers = if has_teachers { config.teachers } else { 0 };
     Ok((1..=teachers).map(|j| (Row::Teacher(j), Vec::new())).chain(students).collect())
+}
+
+/// Refuses a row whose method is not defined for so few members.
+fn check_members(config: &Config, row: &Row) -> anyhow::Result<()> {
+    let (name, members) = (row.method(), config.members);
+    let least = method(config, name)?.least_members();
+    if members < least {
+        let what = format!(
+            "{name} is defined for {least} members or more, and they are {members}: raise --members, or leave \
+                            it out of --methods"
+        );
+        return Err(WrongOptions(what).into());
+    }
+    Ok(())
 }
 
 /// Whether the record of a run is there. Asks the folder where a name is missing: on a network file system its absence may

@@ -95,6 +95,43 @@ fn a_forbidden_folder_is_named_before_anything_is_trained() {
 }
 
 /// A job of a scheduler, which exit code 75 would put back into the queue, again and again.
+/// Neither a pack nor what it is unpacked into: the same command does it once there is space.
+#[test]
+fn a_full_disk_is_no_half_packed_folder() {
+    let Some(disk) = available("tmpfs", Tmpfs::mount("size=64k")) else { return };
+    let Some(small) = available("tmpfs", Tmpfs::mount("size=64k")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &["--methods", "teacher", "--members", "1"], 0);
+    let packed = disk.folder.path().join("packed");
+    let divkd = |args: &[&str], code: i32| {
+        let command =
+            Command::new(env!("CARGO_BIN_EXE_divkd")).args(args).current_dir(folder.path()).output();
+        ended(command.unwrap(), code)
+    };
+    let pack = ["pack", "runs", "--out", packed.to_str().unwrap()];
+    let stderr = divkd(&pack, 1);
+    assert!(
+        stderr.contains("nothing was packed: make space, or name a folder elsewhere: cannot write "),
+        "{stderr}"
+    );
+    assert!(stderr.contains("No space left on device"), "{stderr}");
+    disk.remount("size=64m");
+    divkd(&pack, 0);
+
+    let unpack = ["unpack", packed.to_str().unwrap(), "--out", small.folder.path().to_str().unwrap()];
+    let stderr = divkd(&unpack, 1);
+    assert!(
+        stderr.contains("not all was unpacked; what is there is whole, and the same command goes on"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("cannot write ") && stderr.contains("No space left on device"), "{stderr}");
+    small.remount("size=64m");
+    divkd(&unpack, 0);
+    let of =
+        |runs: &Path| std::fs::read(runs.join("quick-smoke/teacher-1/seed-1/model.safetensors")).unwrap();
+    assert!(of(small.folder.path()) == of(&folder.path().join("runs")));
+}
+
 #[test]
 fn a_folder_that_cannot_be_made_is_no_reason_to_try_again() {
     let folder = tempfile::tempdir().unwrap();
