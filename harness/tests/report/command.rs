@@ -48,7 +48,10 @@ fn what_is_committed_beside_the_records_is_up_to_date() {
         match name.to_str().unwrap() {
             "report.html" => same(&path, &records.join(name)),
             _ => {
-                same(&path, &records.join("figures").join(name));
+                // Pixels may be rounded otherwise on another kind of processor.
+                if path.extension().is_none_or(|ending| ending != "png") {
+                    same(&path, &records.join("figures").join(name));
+                }
                 figures += 1;
             }
         }

@@ -21,7 +21,7 @@ pub(super) fn provenance(section: &Section) -> Markup {
             == (&other.command, &other.revision, &other.device, &other.machine, other.threads)
             && (&one.versions, &one.protocol) == (&other.versions, &other.protocol)
     });
-    let settings = groups(runs, |one, other| one.info.config == other.info.config);
+    let grouped = groups(runs, |one, other| settings(one) == settings(other));
     let data = groups(runs, |one, other| one.info.data == other.info.data);
     html! {
         p {
@@ -31,7 +31,7 @@ pub(super) fn provenance(section: &Section) -> Markup {
         }
         @for group in &made {
             dl.facts {
-                div { dt { "Command" } dd { code { (group.first.info.command) } } }
+                div { dt { "Command" } dd { code { (command(group.first)) } } }
                 div { dt { "Commit" } dd { code { (group.first.info.revision) } } }
                 div {
                     dt { "Device" }
@@ -61,10 +61,10 @@ pub(super) fn provenance(section: &Section) -> Markup {
                 }
             }
         }
-        @for group in &settings {
+        @for group in &grouped {
             details {
-                summary { "Settings" @if settings.len() > 1 { " of " (rows(group)) } }
-                pre { (toml::to_string(&group.first.info.config).unwrap_or_default()) }
+                summary { "Settings" @if grouped.len() > 1 { " of " (rows(group)) } }
+                pre { (toml::to_string(&settings(group.first)).unwrap_or_default()) }
             }
         }
     }
@@ -84,6 +84,22 @@ fn groups<'a>(runs: &'a [Run], same: impl Fn(&Run, &Run) -> bool) -> Vec<Group<'
         }
     }
     groups
+}
+
+/// A run's command. Earlier versions noted the name of the program's file, which a checkout need not have.
+fn command(run: &Run) -> String {
+    let command = &run.info.command;
+    match command.split_once(' ') {
+        Some((program, options)) if program.starts_with("divkd") => format!("divkd {options}"),
+        _ => command.clone(),
+    }
+}
+
+/// What a run was made with. How many seeds were asked for changes none of them.
+fn settings(run: &Run) -> toml::Table {
+    let mut settings = run.info.config.clone();
+    settings.remove("seeds");
+    settings
 }
 
 fn versions(run: &Run) -> String {
