@@ -3,6 +3,7 @@
 //! Made for file systems where locks do not hold (NFS): see [`Claims::take`] for what is relied on instead.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 mod claim;
 mod owner;

@@ -12,6 +12,7 @@
 //! * [`augment`], [`loader`]: pad-crop-flip and batches, equal on any number of threads
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod augment;
 pub mod catalog;

@@ -15,6 +15,7 @@
 //! class of machine; [`progress`], [`output`], [`whole_file`] and [`shell`] are for what is shown and written.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod analyze;
 pub mod bench;

@@ -4,6 +4,7 @@
 //! To add one: a file with a settings struct that implements [`Method`], and a line in [`registry()`].
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod batch;
 pub mod be;

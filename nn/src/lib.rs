@@ -4,6 +4,8 @@
 //! operator over hand-written kernels ([`ops`]). So is each loss around it, and what perturbs images is a chain of a few of candle's
 //! on the CPU and a kernel on CUDA.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
 // The test files that unit tests share name the crate as users do.
 #[cfg(test)]
 extern crate self as nn;

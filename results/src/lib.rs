@@ -15,6 +15,7 @@
 //! * [`tensorboard`]: the epochs and scores as event files.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod analysis;
 pub mod check;

@@ -172,8 +172,8 @@ impl Backward<'_> {
             for (n, row) in rows.clone().enumerate() {
                 let to = &mut scratch.inputs[n * in_len..(n + 1) * in_len];
                 match conv.source {
-                    // SAFETY: made by the forward pass, read only.
                     Source::Feature(f) if border == 0 => {
+                        // SAFETY: made by the forward pass, read only.
                         to.copy_from_slice(unsafe { self.features[f].get(row) })
                     }
                     _ => {

@@ -140,6 +140,7 @@ pub(crate) mod x86 {
     pub(crate) struct Avx512(__m512);
 
     // SAFETY of every block below: the trait's contract (the caller checked for AVX-512F and vouches for the memory).
+    #[expect(clippy::undocumented_unsafe_blocks)]
     impl Lanes for Avx512 {
         // One of 32 registers a vector.
         const SUMS: usize = 16;
@@ -189,6 +190,7 @@ pub(crate) mod x86 {
     pub(crate) struct Avx2(__m256, __m256);
 
     // SAFETY of every block below: the trait's contract (the caller checked for AVX2 and FMA, vouches for the memory).
+    #[expect(clippy::undocumented_unsafe_blocks)]
     impl Lanes for Avx2 {
         // Two of 16 registers a vector.
         const SUMS: usize = 6;

@@ -10,19 +10,21 @@ use crate::ops::cpu::simd::{Lanes, simd_kernel};
 /// B^T d.
 #[inline(always)]
 unsafe fn of_inputs<V: Lanes>(d: [V; 4]) -> [V; 4] {
-    // SAFETY: the level's, see `Lanes`; so in the next two.
+    // SAFETY: the level's, see `Lanes`.
     unsafe { [d[0].sub(d[2]), d[1].add(d[2]), d[2].sub(d[1]), d[1].sub(d[3])] }
 }
 
 /// A^T m.
 #[inline(always)]
 unsafe fn of_products<V: Lanes>(m: [V; 4]) -> [V; 2] {
+    // SAFETY: as above.
     unsafe { [m[0].add(m[1].add(m[2])), m[1].sub(m[2]).sub(m[3])] }
 }
 
 /// A y.
 #[inline(always)]
 unsafe fn of_grads<V: Lanes>(y: [V; 2]) -> [V; 4] {
+    // SAFETY: as above.
     unsafe { [y[0], y[0].add(y[1]), y[0].sub(y[1]), V::splat(0.0).sub(y[1])] }
 }
 

@@ -38,8 +38,8 @@ pub(super) enum Target {
 
 impl Target {
     unsafe fn of_graph(self, graph: Builder) -> Answer<Builder> {
-        // SAFETY: the attribute has its own type.
         match self {
+            // SAFETY: the attribute has its own type.
             Self::Handle(handle) => unsafe {
                 graph.set(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, Type::CUDNN_TYPE_HANDLE, &[handle])
             },
@@ -60,8 +60,8 @@ impl Target {
     }
 
     unsafe fn of_plan(self, plan: Builder) -> Answer<Builder> {
-        // SAFETY: the attribute has its own type.
         match self {
+            // SAFETY: the attribute has its own type.
             Self::Handle(handle) => unsafe {
                 plan.set(Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, Type::CUDNN_TYPE_HANDLE, &[handle])
             },

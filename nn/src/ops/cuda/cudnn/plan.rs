@@ -183,8 +183,8 @@ impl Plan {
         // SAFETY: all descriptors are set before they are used.
         let (shapes, conv) = unsafe { (Shapes::new(key, data)?, convolution(key.shape, math)?) };
         let mut plans = match is_aligned(key) {
-            // SAFETY: the caller's; all descriptors are set.
             true => {
+                // SAFETY: the caller's; all descriptors are set.
                 unsafe { algorithms(handle, key, shapes, conv, math) }.or_else(|error| without(key, error))?
             }
             false => Vec::new(),
