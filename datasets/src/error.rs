@@ -38,7 +38,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The turn to download a file cannot be taken.
-    #[error(transparent)]
+    #[error(
+        "the hub's cache cannot be used: name another folder by HF_HOME or HF_HUB_CACHE, or one that has the files by --data-dir"
+    )]
     Claim(#[from] claims::Error),
     /// A file of a data folder is not there.
     #[error(

@@ -9,10 +9,11 @@ use crate::{distillation, perturbation, pieces, settings};
 
 type Check = fn(&Entry) -> Result<(), String>;
 
-pub(crate) const CLAUSES: [(&str, Check); 27] = [
+pub(crate) const CLAUSES: [(&str, Check); 28] = [
     ("finite_loss_of_declared_shapes", finite_loss_of_declared_shapes),
     ("a_divergence_is_not_negative", a_divergence_is_not_negative),
     ("student_is_the_plain_network_or_its_batch_ensemble", student),
+    ("the_fewest_members_are_enough", fewest_members_are_enough),
     ("same_seed_same_bits", same_seed_same_bits),
     ("a_step_remembers_none_before_it", a_step_remembers_none_before_it),
     ("teachers_stay_as_they_are", teachers_stay_as_they_are),
@@ -92,6 +93,19 @@ fn student(entry: &Entry) -> Result<(), String> {
     ensure(members.is_none() || members == Some(MEMBERS), || format!("the student has {members:?} members"))?;
     let plain = NetworkSpec { members, ..fixture::plain() };
     ensure(student == plain, || format!("the student is {student:?}, the plain network {plain:?}"))
+}
+
+/// With as few members as it says there is a loss, with fewer there is none.
+fn fewest_members_are_enough(entry: &Entry) -> Result<(), String> {
+    let (method, ..) = setup(entry)?;
+    let loss = |members: usize| {
+        let student = fixture::network(&method.student(&fixture::plain(), members), 1)?;
+        let teachers = fixture::teachers(if method.uses_teachers() { members } else { 0 })?;
+        fixture::loss(&*method, &student, &teachers, 3)
+    };
+    let least = method.least_members();
+    scalar("the total", &loss(least).map_err(|error| format!("{least} members: {error}"))?.total)?;
+    ensure(least < 2 || loss(least - 1).is_err(), || format!("fewer than {least} members do as well"))
 }
 
 /// Loss, gradient, and the student's statistics after it.
