@@ -148,6 +148,14 @@ pub fn peak_mib(device: &Device) -> Option<u64> {
     }
 }
 
+/// Whether this process's recorded passes are still tried in several manners.
+pub fn is_choosing() -> bool {
+    #[cfg(feature = "cuda")]
+    return nn::cuda::open_trials() > 0;
+    #[cfg(not(feature = "cuda"))]
+    false
+}
+
 /// Gives back the memory that is kept on a CUDA device for the next step of the thread that opened it.
 pub fn release(device: &Device) {
     #[cfg(feature = "cuda")]

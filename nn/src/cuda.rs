@@ -1,7 +1,7 @@
 //! CUDA devices: which there are, and what they are.
 
 pub use crate::engine::cuda::stage::{refusals, replays};
-pub use crate::engine::cuda::trial::{Trial, take_trials};
+pub use crate::engine::cuda::trial::{Trial, open_trials, take_trials};
 pub use crate::ops::cuda::backend::Manner;
 pub use crate::ops::cuda::ceilings::{Ceilings, ceilings};
 #[cfg(feature = "cudnn")]

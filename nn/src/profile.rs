@@ -97,9 +97,14 @@ pub(crate) fn measure<T>(kind: Kind, work: impl FnOnce() -> T) -> T {
     }
     let start = Instant::now();
     let result = work();
-    let nanoseconds = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    NANOSECONDS[kind as usize].fetch_add(nanoseconds, Ordering::Relaxed);
+    took(kind, start.elapsed());
     result
+}
+
+/// Counts time that work of `kind` took.
+pub(crate) fn took(kind: Kind, time: Duration) {
+    let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    NANOSECONDS[kind as usize].fetch_add(nanoseconds, Ordering::Relaxed);
 }
 
 thread_local! {

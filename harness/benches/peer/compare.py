@@ -9,9 +9,10 @@ On a GPU (a binary built with --features cudnn), in the precision that both are 
 
     python3 harness/benches/peer/compare.py --device cuda:0 --dtype bf16 --work wrn-28-10-teacher --warmup 14 --steps 50
 
-Use an otherwise idle machine. For each piece of work the peer's variants (eager or compiled, waiting threads active or
-passive) are tried once, where there are several, and the fastest is kept; then both programs run in turn, one method a process,
-and the medians are compared. The ratio is ours / PyTorch in images per second: above 1, divkd is faster. On a GPU the breakdown of
+Use an otherwise idle machine. For each piece of work ours and each of the peer's variants (eager or compiled, waiting threads active
+or passive) run once, in turn, and the fastest of these is kept: that is the first pair. The others follow, one method a process, and the
+medians are compared. With --deadline SECONDS what does not end in time is left out: variants, pairs, and the peer's half of a row where
+none of it ended. The ratio is ours / PyTorch in images per second: above 1, divkd is faster. On a GPU the breakdown of
 divkd's step goes to standard error. With --record FILE each row is added to that file as a line of JSON, and `--table FILE` prints them again,
 as Markdown.
 """
@@ -23,6 +24,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 WORK = {
@@ -38,9 +40,13 @@ WORK = {
 }
 
 
-def run(command, threads, **more):
-    env = dict(os.environ, OMP_NUM_THREADS=str(threads), RAYON_NUM_THREADS=str(threads), **more)
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
+def run(command, o, **more):
+    env = dict(os.environ, OMP_NUM_THREADS=str(o.threads), RAYON_NUM_THREADS=str(o.threads), **more)
+    left = o.deadline and max(o.deadline - time.monotonic(), 1)
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=left)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{' '.join(map(str, command))}: the deadline came first") from None
     if done.returncode:
         # Ours says what is wrong first and Python last, with a trace at the other end.
         said = done.stderr if len(done.stderr) < 3000 else f"{done.stderr[:1500]}\n..\n{done.stderr[-1500:]}"
@@ -52,18 +58,15 @@ def run(command, threads, **more):
 
 
 def fastest(variants, measure):
-    """The variant that `measure` finds the fastest, of those that run."""
-    if len(variants) == 1:
-        return variants[0]
+    """The fastest variant of those that run, and what `measure` found."""
     tried = {}
     for variant in variants:
         try:
-            tried[variant] = measure(variant)["images_per_s"]
+            tried[variant] = measure(variant)
         except RuntimeError as error:
             print(f"left out: {error}", file=sys.stderr, flush=True)
-    if not tried:
-        raise RuntimeError("no variant of the peer runs")
-    return max(tried, key=tried.get)
+    best = max(tried, key=lambda variant: tried[variant]["images_per_s"], default=None)
+    return best, tried.get(best)
 
 
 def compare(name, o):
@@ -77,29 +80,39 @@ def compare(name, o):
         compiled, policy = variant
         more = {"OMP_WAIT_POLICY": "passive"} if policy == "passive" else {}
         command = [o.python, HERE / "torch_step.py", *common, "--dtype", o.dtype, "--compile", compiled]
-        return run([*command, "--methods", method.replace("-", "_")], o.threads, **more)
+        return run([*command, "--methods", method.replace("-", "_")], o, **more)
 
     def ours():
         step = [o.divkd, "bench", "step", "--precision", o.dtype, "--methods", method, *common, "--json"]
-        measured = run(step, o.threads)
+        measured = run(step, o)
         if on_gpu:
             # Where its time goes, and what it chose to launch: said before the peer may take too long.
             print(measured["breakdown"], file=sys.stderr, flush=True)
         return measured
 
     policies = ["active"] if on_gpu else ["active", "passive"]
-    best = fastest(list(itertools.product(o.compile.split(","), policies)), peer)
-    pairs = [(ours(), peer(best)) for _ in range(o.pairs)]
+    first = ours()
+    best, tried = fastest(list(itertools.product(o.compile.split(","), policies)), peer)
+    if tried is None and not o.deadline:
+        raise RuntimeError("no variant of the peer runs")
+    pairs = [(first, tried)]
+    try:
+        while tried and len(pairs) < o.pairs:
+            pairs.append((ours(), peer(best)))
+    except RuntimeError as error:
+        if not o.deadline:
+            raise
+        print(f"left out: {error}", file=sys.stderr, flush=True)
 
     def median(side, key):
-        return statistics.median(pair[side][key] for pair in pairs)
+        return statistics.median(pair[side][key] for pair in pairs) if pairs[0][side] else None
 
     left, right = (median(side, "images_per_s") for side in (0, 1))
     row = {
-        "work": name, "device": pairs[0][0]["device"], "precision": o.dtype, "pairs": o.pairs,
-        "divkd": left, "pytorch": right, "ratio": left / right,
+        "work": name, "device": first["device"], "precision": o.dtype, "pairs": len(pairs),
+        "divkd": left, "pytorch": right, "ratio": right and left / right,
         "mib": median(0, "device_peak_mib" if on_gpu else "peak_mib"), "mib_pytorch": median(1, "peak_mib"),
-        "variant": f"compile {best[0]}, threads wait {best[1]}",
+        "variant": f"compile {best[0]}, threads wait {best[1]}" if best else "not in time",
     }
     if on_gpu:
         rate, peak, bandwidth = (median(0, key) for key in ("gflops", "matmul_gflops", "bandwidth_gb_per_s"))
@@ -112,9 +125,13 @@ def compare(name, o):
     return row
 
 
+def shown(value, digits):
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
 def show(row):
-    print(f"{row['work']:26} {row['divkd']:9.1f} {row['pytorch']:9.1f} {row['ratio']:6.2f}  {row['mib']:6.0f} "
-          f"{row['mib_pytorch']:6.0f}  {row['variant']}", flush=True)
+    print(f"{row['work']:26} {row['divkd']:9.1f} {shown(row['pytorch'], 1):>9} {shown(row['ratio'], 2):>6}  {row['mib']:6.0f} "
+          f"{shown(row['mib_pytorch'], 0):>6}  {row['variant']}", flush=True)
     if "tflops" in row:
         print(f"  divkd: {row['tflops']:.1f} TFLOP/s, {row['share_of_matmul']:.0%} of the measured matmul rate of "
               f"{row['matmul_tflops']:.0f} TFLOP/s; its kernels move {row['gb_per_s']:.0f} GB/s, {row['share_of_copies']:.0%} "
@@ -127,7 +144,7 @@ def table(path):
     print("|---|---|---:|---:|---:|---|---:|---:|---:|---:|")
     for row in map(json.loads, path.read_text().splitlines()):
         device = f"{row['device'].split()[0]}, {row['precision']}"
-        cells = [row["work"], device, f"{row['divkd']:.1f}", f"{row['pytorch']:.1f}", f"{row['ratio']:.2f}", row["variant"]]
+        cells = [row["work"], device, f"{row['divkd']:.1f}", shown(row["pytorch"], 1), shown(row["ratio"], 2), row["variant"]]
         if "tflops" in row:
             cells += [f"{row['tflops']:.1f}", f"{row['share_of_matmul']:.0%}", f"{row['gb_per_s']:.0f}",
                       f"{row['share_of_copies']:.0%}"]
@@ -148,13 +165,15 @@ def main():
     a.add_argument("--threads", type=int, default=2)
     a.add_argument("--device", default="cpu")
     a.add_argument("--dtype", default="f32", choices=["f32", "tf32", "bf16"])
-    a.add_argument("--compile", help="variants of torch.compile to try (none,default; on a GPU none,max-autotune)")
+    a.add_argument("--compile", help="variants of torch.compile to try (none,default; on a GPU none,reduce-overhead,max-autotune)")
     a.add_argument("--record", type=pathlib.Path, metavar="FILE", help="add each row to this file, as a line of JSON")
+    a.add_argument("--deadline", type=float, metavar="SECONDS", help="leave out what does not end within so many seconds")
     a.add_argument("--table", type=pathlib.Path, metavar="FILE", help="print the rows of such a file and measure nothing")
     o = a.parse_args()
     if o.table:
         return table(o.table)
-    o.compile = o.compile or ("none,max-autotune" if o.device.startswith("cuda") else "none,default")
+    o.deadline = o.deadline and time.monotonic() + o.deadline
+    o.compile = o.compile or ("none,reduce-overhead,max-autotune" if o.device.startswith("cuda") else "none,default")
     print(f"{'work':26} {'divkd':>9} {'PyTorch':>9} {'ratio':>6}  {'MiB':>6} {'MiB':>6}  PyTorch's best variant", flush=True)
     for name in o.work.split(","):
         try:

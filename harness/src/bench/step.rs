@@ -13,8 +13,11 @@ use crate::config::Config;
 use crate::nearest::UnknownName;
 use crate::{device, model, plan};
 
-/// Steps after which a device has chosen how it launches their passes.
+/// Steps in a row without a pass that is still tried in several manners, after which a device has chosen how it launches them all:
+/// a step may draw one of several teachers, so that each is met only now and then.
 const CHOOSING: usize = 14;
+/// Steps that are waited for this at most.
+const PATIENCE: usize = 200;
 
 /// What is timed.
 #[derive(Clone, Debug)]
@@ -91,9 +94,11 @@ impl StepBench {
             Ok(start.elapsed().as_secs_f64())
         };
         let is_slowed = on.is_cuda();
-        let warmup = if is_slowed { self.warmup.max(CHOOSING) } else { self.warmup };
-        for index in 0..warmup {
-            timed(index)?;
+        let (mut warmup, mut chosen) = (0, 0);
+        while warmup < self.warmup || is_slowed && chosen < CHOOSING && warmup < PATIENCE {
+            timed(warmup)?;
+            warmup += 1;
+            chosen = if device::is_choosing() { 0 } else { chosen + 1 };
         }
         let steps = warmup..warmup + self.steps.max(1);
         profile::enable(profiled && !is_slowed);

@@ -17,7 +17,7 @@ use super::saver::Saver;
 use super::seeds::run_seed;
 use super::training::{Setting, Training};
 use crate::config::Resolved;
-use crate::device::Chosen;
+use crate::device::{Chosen, peak_mib};
 use crate::interrupt::Interrupted;
 use crate::model;
 use crate::plan::{self, Row, Run};
@@ -142,7 +142,10 @@ fn finish(
     let best = training.best.as_ref().context("no epoch has validated")?;
     training.network.load_state(&best.state)?;
     let epochs = setting.recipe.epochs;
-    let message = format!("kept epoch {} of {epochs}, val {:.3}", best.epoch, best.val_acc);
+    let mut message = format!("kept epoch {} of {epochs}, val {:.3}", best.epoch, best.val_acc);
+    if let Some(mib) = peak_mib(setting.device) {
+        message += &format!(", at most {mib} MiB of the device in use so far");
+    }
     let folded = setting.method.inference(&training.network)?;
     let network = folded.as_ref().unwrap_or(&training.network);
     let batch = setting.recipe.batch;

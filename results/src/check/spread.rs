@@ -4,13 +4,14 @@
 //! where the interval shows that it is worse, and is inconclusive else: with the few seeds of such experiments that is
 //! the usual answer, and the honest one. Diversity is no better or worse in itself: it fails where it moved either way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::golden::moved;
 use super::interval::Interval;
 use super::{Finding, Section, Verdict};
 use crate::Column;
 use crate::moments::mean;
+use crate::rows;
 use crate::table::{Experiment, Row};
 
 /// How much worse a number may be, as a part of its size.
@@ -35,7 +36,9 @@ pub fn against_published(experiment: &Experiment) -> Option<Section> {
             let Some(value) = published.value(column) else { continue };
             let values: Vec<f64> = row.values(column).into_values().collect();
             let distance = Interval::from_published(&values, value, reference.seeds);
-            findings.push(finding(row, column, (value, &values), distance));
+            let found = finding(row, column, (value, &values), distance);
+            let bounds = row.bounds().keys().copied().collect();
+            findings.push(if column == Column::Dee { unless_bound(row, found, bounds) } else { found });
         }
     }
     Some(Section::of_metrics(format!("{} against the published table", experiment.folder), findings))
@@ -69,7 +72,9 @@ pub fn against_earlier(experiment: &Experiment, earlier: Option<&Experiment>) ->
                 true => Some(Interval { mean: 0.0, low: 0.0, high: 0.0, count: differences.len() }),
                 false => Interval::of(&differences),
             };
-            findings.push(finding(row, column, (mean(&was), &is), distance));
+            let found = finding(row, column, (mean(&was), &is), distance);
+            let bounds = moved_bounds(row, before);
+            findings.push(if column == Column::Dee { unless_bound(row, found, bounds) } else { found });
         }
     }
     for before in &earlier.rows {
@@ -79,6 +84,24 @@ pub fn against_earlier(experiment: &Experiment, earlier: Option<&Experiment>) ->
         }
     }
     Section::of_metrics(title, findings)
+}
+
+/// The seeds of both at which a DEE is a bound, and the loss that it is read from is another one.
+fn moved_bounds(row: &Row, before: &Row) -> BTreeSet<u64> {
+    let (is, was) = (row.values(Column::Cnll), before.values(Column::Cnll));
+    let bounds = row.bounds().keys().chain(before.bounds().keys()).copied();
+    bounds.filter(|seed| is.contains_key(seed) && was.contains_key(seed) && is[seed] != was[seed]).collect()
+}
+
+/// What was found of a DEE, which says nothing where it is a bound on some of the seeds. An ensemble's own is what it is by
+/// definition.
+fn unless_bound(row: &Row, found: Finding, bounds: BTreeSet<u64>) -> Finding {
+    if bounds.is_empty() || rows::ensemble_index(&row.name).is_some() {
+        return found;
+    }
+    let seeds: Vec<String> = bounds.iter().map(u64::to_string).collect();
+    let evidence = format!("{}; a bound and no value on seeds {}", found.evidence, seeds.join(", "));
+    Finding { verdict: Verdict::Inconclusive, evidence, ..found }
 }
 
 /// The values of the seeds that both have.

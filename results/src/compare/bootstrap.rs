@@ -3,7 +3,7 @@
 //! Seeds and images are drawn independently of each other: the pigeonhole bootstrap of a table of seeds by images (Owen,
 //! *The pigeonhole bootstrap*, Annals of Applied Statistics 2007). The variances of seeds and of images enter once, that of
 //! what depends on a seed and an image together three times: with the images, with the seeds and with both. So intervals are
-//! conservative: rather too wide than too narrow, and where the first two are small, nearly twice as wide.
+//! conservative in that part: rather too wide than too narrow, and where the first two are small, nearly twice as wide.
 
 use random::{Draws, Stream};
 use rayon::prelude::*;

@@ -185,6 +185,14 @@ fn earlier_records_are_compared_seed_by_seed() {
     assert_eq!(of(&section(&single), "be-kd-ods nll"), Verdict::Inconclusive);
     assert_eq!(report(section(&single)).verdict(), Verdict::Inconclusive);
     insta::assert_snapshot!(report(worse).render());
+    // Worse than a single network before and after: both DEEs are 1, which says nothing of how much worse.
+    let ends = [0.2, 0.1].map(|signal| {
+        let folder = tempfile::tempdir().unwrap();
+        records(folder.path(), "quick", "laptop", 3, signal)
+    });
+    let section = spread::against_earlier(&ends[1].experiments[0], ends[0].experiments.first());
+    assert_eq!(of(&section, "be-kd-ods dee"), Verdict::Inconclusive, "{}", report(section.clone()).render());
+    assert_eq!(of(&section, "be-kd dee"), Verdict::Pass);
     // An experiment of which there are no earlier records.
     let alone = report(spread::against_earlier(&good.experiments[0], None));
     assert_eq!(alone.verdict(), Verdict::Inconclusive);

@@ -1,5 +1,6 @@
 //! A recorded pass, in each of the manners that its device takes until it is known which of them is the fastest.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
 use crate::error::{Error, Result};
@@ -28,9 +29,36 @@ pub fn take_trials() -> Vec<Trial> {
     std::mem::take(&mut *TRIALS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// How many recorded passes of this process are still tried in several manners.
+#[cfg(any(feature = "cuda", test))]
+#[cfg_attr(not(feature = "cuda"), expect(unreachable_pub, reason = "public with CUDA"))]
+pub fn open_trials() -> usize {
+    OPEN.load(Ordering::Relaxed)
+}
+
+/// Counts among [`open_trials`] as long as it lives.
+struct Open;
+
+impl Open {
+    fn new() -> Self {
+        OPEN.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A pass's recordings.
 pub(super) struct Recorded {
     what: String,
+    /// Until its manner is chosen.
+    open: Option<Open>,
     tried: Vec<Tried>,
     launches: usize,
 }
@@ -73,7 +101,8 @@ impl Recorded {
                 Err(error) => left_out(*manner, &error),
             }
         }
-        Ok(Self { what, tried, launches: 0 })
+        let open = (tried.len() > 1).then(Open::new);
+        Ok(Self { what, open, tried, launches: 0 })
     }
 
     /// Launches the pass: in the manner whose turn it is, and from then on, when each had its turns, in the fastest.
@@ -81,6 +110,7 @@ impl Recorded {
         let count = self.tried.len();
         let next = &mut self.tried[self.launches % count];
         if count == 1 {
+            self.open = None;
             return next.recording.replay();
         }
         match next.recording.timed() {
@@ -107,6 +137,7 @@ impl Recorded {
         let trial = Trial { what: self.what.clone(), times };
         TRIALS.lock().unwrap_or_else(PoisonError::into_inner).push(trial);
         self.tried.truncate(1);
+        self.open = None;
         Ok(())
     }
 }

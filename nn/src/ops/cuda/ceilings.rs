@@ -16,9 +16,11 @@ const SIZES: [usize; 5] = [512, 1024, 2048, 4096, 8192];
 /// Bytes that are copied at a time, likewise.
 const COPIED: [usize; 4] = [1 << 24, 1 << 26, 1 << 28, 1 << 30];
 /// Seconds that are long enough: many times what a launch takes.
-const LONG: f64 = 0.1;
+const LONG: f64 = 0.01;
 /// Repetitions that a time is the mean of.
 const REPETITIONS: u32 = 8;
+/// Seconds over which times are taken at the size that is long enough: a device that has nothing to do lowers its clock.
+const WARM: f64 = 0.5;
 
 /// Measured rates of a device.
 #[derive(Clone, Copy, Debug)]
@@ -79,21 +81,29 @@ fn rate<W: Fn() -> Result<()>>(
     of_size: impl Fn(usize) -> Result<(f64, W)>,
 ) -> Result<f64> {
     let mut rate = 0.0;
-    for &size in sizes {
+    for (index, &size) in sizes.iter().enumerate() {
         let (amount, work) = of_size(size)?;
+        let timed = || -> Result<f64> {
+            let start = Instant::now();
+            for _ in 0..REPETITIONS {
+                work()?;
+            }
+            device.synchronize()?;
+            Ok(start.elapsed().as_secs_f64())
+        };
         // The first run may load its code.
         work()?;
         device.synchronize()?;
-        let start = Instant::now();
-        for _ in 0..REPETITIONS {
-            work()?;
+        if timed()? < LONG && index + 1 < sizes.len() {
+            continue;
         }
-        device.synchronize()?;
-        let seconds = start.elapsed().as_secs_f64();
-        rate = amount * f64::from(REPETITIONS) / seconds;
-        if seconds >= LONG {
-            break;
+        let begun = Instant::now();
+        let mut least = timed()?;
+        while begun.elapsed().as_secs_f64() < WARM {
+            least = least.min(timed()?);
         }
+        rate = amount * f64::from(REPETITIONS) / least;
+        break;
     }
     Ok(rate)
 }
