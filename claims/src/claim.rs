@@ -103,7 +103,11 @@ impl Claims {
             let mut dead = None;
             if let Some(number) = newest {
                 let path = path(dir, number);
-                let Some((text, touched)) = unless_gone(read(&path))? else { continue };
+                let Some((text, touched)) = unless_gone(read(&path))? else {
+                    // Released since, or listed by a server that does not know it yet.
+                    std::thread::sleep(AGAIN);
+                    continue;
+                };
                 match self.holder(&path, &text, touched) {
                     Some(holder) => return Ok(Attempt::Held(holder)),
                     None => dead = Some((path, text)),
@@ -118,7 +122,7 @@ impl Claims {
                 }
                 created => created?,
             }
-            let mut claim = Claim::new(dir.to_owned(), number, text);
+            let mut claim = Claim::new(dir.to_owned(), number, text)?;
             // Whoever released or took over in between has removed or replaced the dead claim, or made a higher one.
             let follows = match &dead {
                 Some((path, text)) => unless_gone(fs::read(path))?.as_ref() == Some(text),
@@ -168,17 +172,21 @@ pub struct Claim {
 }
 
 impl Claim {
-    fn new(dir: PathBuf, number: u32, text: String) -> Self {
+    /// Of the claim's file, which is there; it is removed where there is no thread to touch it.
+    fn new(dir: PathBuf, number: u32, text: String) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let file = path(&dir, number);
-        let heart = std::thread::spawn(move || {
+        let heart = std::thread::Builder::new().name("claim".to_owned()).spawn(move || {
             while stopped.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
                 // A claim that cannot be touched becomes stale, which its holder finds out before it writes.
                 let _ =
                     File::options().append(true).open(&file).and_then(|f| f.set_modified(SystemTime::now()));
             }
         });
-        Self { dir, number, lowest: number, text, stop: Some(stop), heart: Some(heart) }
+        let heart = heart.inspect_err(|_| {
+            let _ = fs::remove_file(path(&dir, number));
+        })?;
+        Ok(Self { dir, number, lowest: number, text, stop: Some(stop), heart: Some(heart) })
     }
 
     /// Makes sure that no other process took this one for dead.
@@ -266,7 +274,10 @@ fn numbers(dir: &Path) -> io::Result<Vec<u32>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
-        numbers.extend(name.to_str().and_then(|name| name.strip_suffix(".toml")?.parse::<u32>().ok()));
+        let number = name.to_str().and_then(|name| name.strip_suffix(".toml")?.parse::<u32>().ok());
+        // What is spelled otherwise is nobody's claim, nor is one that could have no successor.
+        let is_claim = |number: &u32| *number < u32::MAX && path(dir, *number).file_name() == Some(&name);
+        numbers.extend(number.filter(is_claim));
     }
     numbers.sort_unstable();
     Ok(numbers)

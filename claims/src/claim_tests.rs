@@ -23,6 +23,20 @@ fn a_claim_is_one_process_and_leaves_nothing() {
     assert!(taken(&mut claims, &dir).is_some());
 }
 
+/// Numbers that are spelled otherwise, and the last one that there could be.
+#[test]
+fn other_files_in_the_folder_are_no_claims() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("claim");
+    fs::create_dir(&dir).unwrap();
+    for name in ["7.toml", "4294967295.toml", "notes.toml"] {
+        fs::write(dir.join(name), "").unwrap();
+    }
+    let claim = taken(&mut Claims::default(), &dir).unwrap();
+    assert_eq!(claim.number, 1);
+    claim.verify().unwrap();
+}
+
 /// What a killed process leaves: whole, or cut off while it was being written.
 #[test]
 fn a_dead_owners_claim_is_followed() {

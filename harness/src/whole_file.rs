@@ -18,7 +18,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     })
 }
 
-/// Has `work` make a file under a temporary name beside `path`, and gives it its name. As [`write()`].
+/// Has `work` make a file under a temporary name beside `path`, and gives it its name. As [`write()`], but that flushing is left to
+/// `work`.
 ///
 /// # Errors
 /// Those of `work`, and where the file cannot have that name.

@@ -22,6 +22,10 @@ fn wrong_names_exit_with_64_and_the_nearest_right_one() {
             vec!["reproduce", "quick", "--members", "1", "--methods", "latent-be-tdiv-sdiv", "--dry-run"],
             "latent-be-tdiv-sdiv is defined for 2 members or more, and they are 1: raise --members",
         ),
+        (
+            vec!["reproduce", "quick", "--seeds", "3", "--set", "seeds=2"],
+            "--set seeds=2 beside --seeds: leave out one",
+        ),
         (vec!["data", "verify", "synthetic"], "it is made from a seed and has no files"),
         (vec!["data", "fetch", "cifar10", "--data-dir", "x"], "use `divkd data verify cifar10 --data-dir"),
         (vec!["check", "--speed", "--device", "cuda:0"], "leave out --device cuda:0"),
@@ -81,6 +85,43 @@ fn wrong_names_exit_with_64_and_the_nearest_right_one() {
         assert_eq!(output.status.code(), Some(64), "{args:?}: {stderr}");
         assert!(stderr.contains(expected), "{args:?}: {stderr}");
         assert!(output.stdout.is_empty(), "{args:?}: {}", text(&output.stdout));
+    }
+}
+
+/// Every command that reads takes either, so that it is soon mistaken: a plan would begin anew within its own folder.
+#[test]
+fn an_experiments_folder_is_no_place_for_experiments() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("runs/quick-smoke");
+    std::fs::create_dir_all(&inner).unwrap();
+    std::fs::write(inner.join("plan.toml"), "").unwrap();
+    let args = ["reproduce", "quick", "--preset", "smoke", "--dry-run", "--out", "runs/quick-smoke"];
+    let output = divkd(folder.path(), &args);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{stderr}");
+    assert!(stderr.contains("name the one that it lies in, --out runs"), "{stderr}");
+}
+
+/// 200 bytes declare a million members, or classes: no network of that size is made.
+#[test]
+fn a_small_file_makes_no_large_network() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, what) in [("classifier.fc.weight", "classes"), ("classifier.fc.alpha_be", "members")] {
+        let tensor = |name: &str, rows: usize| {
+            format!("\"{name}\":{{\"dtype\":\"F32\",\"shape\":[{rows},0],\"data_offsets\":[0,0]}}")
+        };
+        let mut tensors = vec![tensor(name, 1 << 20)];
+        if name != "classifier.fc.weight" {
+            tensors.push(tensor("classifier.fc.weight", 10));
+        }
+        let header = format!("{{{}}}", tensors.join(","));
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+        std::fs::write(folder.path().join("huge.safetensors"), bytes).unwrap();
+        let args = ["import", "huge.safetensors", "--network", "wrn-28-10", "--out", "model.safetensors"];
+        let output = divkd(folder.path(), &args);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(&format!("huge.safetensors: 1048576 {what}: expected 1 to ")), "{stderr}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! `be-kd-gaussian`: one-to-one distillation on images with Gaussian noise.
 //!
-//! CE on x, KD on clip(x + eta z) with z ~ N(0, I) per pixel: noise of the same expected length as ODS, without its
-//! direction.
+//! CE on x, KD on clip(x + eta z) with z ~ N(0, I) per pixel: noise whose squared length is on average that of ODS,
+//! without its direction.
 
 use candle_core::Tensor;
 use nn::Result;

@@ -4,7 +4,7 @@
 //! H(t_a, t_b) - H(s_a, s_b) for one random pair of members a step. The training accuracy is that of the perturbed pass:
 //! there is no clean one.
 
-use nn::{Error, Mode, Network, Result};
+use nn::{Mode, Network, Result};
 use serde::Deserialize;
 
 use crate::batch::{Batch, Loss, Step};
@@ -55,12 +55,7 @@ impl Method for LatentBeTdivSdiv {
 
     fn loss(&self, batch: &Batch, step: &Step<'_>) -> Result<Loss> {
         check_one_to_one(step)?;
-        if step.student.members() < self.least_members() {
-            return Err(Error::State(
-                "TDiv-SDiv compares two subnetworks: members must be at least 2".to_owned(),
-            ));
-        }
-        let pair = pair(step.noise, step.student.members());
+        let pair = pair(step.noise, step.student.members())?;
         let student = |images: &_| latent::frozen_logits(step.student, images, Mode::Eval);
         let perturbed = tdiv_sdiv(step.teachers, student, &batch.images, pair, self.eta)?;
         latent::loss(step, &perturbed, &batch.labels, self.alpha, self.tau)

@@ -1,8 +1,8 @@
 //! The random draws of a step.
 
 use candle_core::{Device, Tensor};
-use nn::Result;
 use nn::draws::{self, Keyed};
+use nn::{Error, Result};
 use random::{Draws, Stream};
 
 /// Source of a method's randomness, by names that the method gives its draws: the same name gives the same draws in all of a step,
@@ -30,11 +30,17 @@ pub trait Noise {
 
 /// Two different members below `members` (at least 2) for the whole batch, every ordered pair as likely: of the draws that choose
 /// ODS's teachers, which a method of pairs has no other use for.
-pub fn pair(noise: &dyn Noise, members: usize) -> (usize, usize) {
+///
+/// # Errors
+/// [`Error::State`] where there are no two.
+pub fn pair(noise: &dyn Noise, members: usize) -> Result<(usize, usize)> {
+    if members < 2 {
+        return Err(Error::State(format!("a pair of {members} members: there must be at least 2")));
+    }
     let pairs = members * (members - 1);
     let index = noise.draws("ods-teacher").below(pairs as u32) as usize;
     let (first, second) = (index / (members - 1), index % (members - 1));
-    (first, if second >= first { second + 1 } else { second })
+    Ok((first, if second >= first { second + 1 } else { second }))
 }
 
 /// Draws from the counter-based streams of those names, keyed by (seed, epoch, step, row): they depend on nothing else, so a
@@ -84,7 +90,7 @@ mod tests {
     fn pairs_are_of_different_members_and_equally_likely() {
         let mut counts = [[0; 4]; 4];
         for step in 0..12_000 {
-            let (a, b) = pair(&Streams { seed: 3, epoch: 1, step }, 4);
+            let (a, b) = pair(&Streams { seed: 3, epoch: 1, step }, 4).unwrap();
             counts[a][b] += 1;
         }
         for (a, row) in counts.iter().enumerate() {

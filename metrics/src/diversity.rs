@@ -16,7 +16,7 @@ use crate::probs::{check_logits, softmax};
 /// # Errors
 /// Where a dimension is zero, the length is not `m * n * k`, or a logit is not finite.
 pub fn pairwise_kl(logits: &[f32], m: usize, n: usize, k: usize) -> Result<Vec<f64>> {
-    let mut per_example = Vec::with_capacity(n);
+    let mut per_example = Vec::new();
     for_each_example(logits, m, n, k, |members| {
         let sum: f64 = ordered_pairs(m).map(|(i, j)| members[j].kl(&members[i])).sum();
         per_example.push(sum / (m * (m - 1)).max(1) as f64);
@@ -31,6 +31,7 @@ pub fn pairwise_kl(logits: &[f32], m: usize, n: usize, k: usize) -> Result<Vec<f
 /// # Errors
 /// As [`pairwise_kl`].
 pub fn member_kl(logits: &[f32], m: usize, n: usize, k: usize) -> Result<Vec<f64>> {
+    check_logits(logits, m, n, k)?;
     let mut sums = vec![0.0; m];
     for_each_example(logits, m, n, k, |members| {
         for (i, j) in ordered_pairs(m) {

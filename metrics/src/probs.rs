@@ -22,8 +22,8 @@ impl Probs {
     /// Probabilities from `values` (N, K), row-major.
     ///
     /// # Errors
-    /// Where `n` or `k` is zero, the length is not `n * k`, a value is outside [0, 1], or a row does not sum to one
-    /// (within 1e-4).
+    /// Where `n` or `k` is zero, the length is not `n * k`, a value is outside [0, 1 + 1e-4], or a row does not sum to
+    /// one (within 1e-4).
     pub fn new(n: usize, k: usize, values: Vec<f64>) -> Result<Self> {
         check_shape("probabilities", &[n, k], values.len())?;
         for (example, row) in values.chunks_exact(k).enumerate() {

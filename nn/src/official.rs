@@ -24,6 +24,12 @@ const WRAPPER: &str = "module.";
 /// The longest pickle that is read, ten times that of the largest official checkpoint.
 const MAX_PICKLE: u64 = 4 << 20;
 
+/// Dimensions of a tensor, bytes of a name, tensors: a pickle refers to one value as often as it likes, and each tensor has a copy of
+/// its own.
+const MOST_DIMENSIONS: usize = 8;
+const MOST_NAME: usize = 512;
+const MOST_TENSORS: usize = 50_000;
+
 /// Reads the tensors under `key`, as f32, in the order of their names. Integer counters
 /// (`num_batches_tracked`) are left out, and so is the `module.` that a network in `DataParallel` has before every name.
 ///
@@ -53,7 +59,6 @@ fn read(file: File, size: u64, key: &str) -> Result<Vec<NamedTensor>, String> {
     if tensors.iter().all(|tensor| tensor.name.starts_with(WRAPPER)) {
         tensors.iter_mut().for_each(|tensor| drop(tensor.name.drain(..WRAPPER.len())));
     }
-    tensors.sort_by(|a, b| a.name.cmp(&b.name));
     if tensors.is_empty() {
         return Err(format!("there are no tensors under `{key}`"));
     }
@@ -64,14 +69,21 @@ fn read(file: File, size: u64, key: &str) -> Result<Vec<NamedTensor>, String> {
     if total > size {
         return Err(format!("its tensors declare {total} bytes, the file has {size}"));
     }
-    tensors
-        .into_iter()
-        .map(|tensor| {
-            let storage = entry(&mut archive, &format!("{folder}data/{}", tensor.storage), size)?;
-            let values = tensor.gather(&storage)?;
-            Ok(NamedTensor { name: tensor.name, shape: tensor.shape, values })
-        })
-        .collect()
+    // Each storage is read once, for all of its tensors.
+    tensors.sort_by(|a, b| a.storage.cmp(&b.storage));
+    let (mut storage, mut of, mut read) = (Vec::new(), None, 0);
+    let mut gathered = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        if of.as_ref() != Some(&tensor.storage) {
+            storage = entry(&mut archive, &format!("{folder}data/{}", tensor.storage), size - read)?;
+            read += storage.len() as u64;
+            of = Some(tensor.storage.clone());
+        }
+        let values = tensor.gather(&storage)?;
+        gathered.push(NamedTensor { name: tensor.name, shape: tensor.shape, values });
+    }
+    gathered.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(gathered)
 }
 
 /// The bytes of an entry of the archive, at most `limit`.
@@ -196,6 +208,9 @@ fn described(pickle: &Pickle, root: Id, key: &str) -> Result<Vec<Described>, Str
         if let Value::Text(name) = pickle.get(*name)
             && let Some(arguments) = tensor_arguments(pickle, *value)
         {
+            if tensors.len() == MOST_TENSORS {
+                return Err(format!("it describes more than {MOST_TENSORS} tensors"));
+            }
             let tensor = describe(pickle, name, arguments);
             tensors
                 .push(tensor.ok_or_else(|| {
@@ -243,7 +258,9 @@ fn describe(pickle: &Pickle, name: &str, arguments: &[Id]) -> Option<Described> 
         _ => None,
     };
     let integers = |id: Id| match pickle.get(id) {
-        Value::Sequence(items) => items.iter().map(integer).collect::<Option<Vec<usize>>>(),
+        Value::Sequence(items) if items.len() <= MOST_DIMENSIONS => {
+            items.iter().map(integer).collect::<Option<Vec<usize>>>()
+        }
         _ => None,
     };
     let [storage, offset, shape, strides, ..] = arguments else { return None };
@@ -255,6 +272,7 @@ fn describe(pickle: &Pickle, name: &str, arguments: &[Id]) -> Option<Described> 
     };
     let (shape, strides) = (integers(*shape)?, integers(*strides)?);
     (shape.len() == strides.len()).then_some(())?;
+    [name, class, key].iter().all(|text| text.len() <= MOST_NAME).then_some(())?;
     Some(Described {
         name: name.to_owned(),
         storage: key.clone(),

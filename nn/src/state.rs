@@ -112,7 +112,7 @@ fn summary(faults: &[String]) -> String {
 /// Writes named f32 tensors; equal tensors give equal bytes. The file gets its name when it is whole.
 ///
 /// # Errors
-/// [`Error::Io`] where the file cannot be written.
+/// [`Error::Io`] where the file cannot be written, [`Error::Checkpoint`] where a tensor's shape does not fit its values.
 pub fn write_safetensors(tensors: &[NamedTensor], path: &Path) -> Result<()> {
     let fail = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
     let bytes: Vec<Vec<u8>> =

@@ -3,8 +3,8 @@
 # libraries, for which those of a PyTorch installation serve; `all` and `bench` need that PyTorch too.
 #
 #   gpu-check.sh all RESULTS            what a machine that is at hand for ten minutes should be asked: tests, every row against
-#                                       PyTorch eager, training, each for a part of the time; all that they say goes to files in
-#                                       RESULTS too, and a table ends it
+#                                       PyTorch eager, training, epochs, what determinism costs, each for a share of the time that
+#                                       is left; all that they say goes to files in RESULTS too, and a table ends it
 #   gpu-check.sh run COMMAND..          a command with the libraries that `divkd` needs, such as ./divkd bench step --device cuda:0
 #   gpu-check.sh tests [FILTER]         every device test, or those whose names have FILTER; ends with their counts
 #   gpu-check.sh manners                the tests of recorded passes, in each manner in which they are launched
@@ -12,6 +12,8 @@
 #   gpu-check.sh bench ROW PRECISION [OPTIONS..]
 #                                       one piece of work, divkd and PyTorch in turn; PRECISION is f32, tf32 or bf16; options
 #                                       are those of compare.py, such as --compile none --pairs 1
+#   gpu-check.sh epochs [PRECISION]     a step of every method on ResNet-32, and what the protocol on CIFAR-10 costs by these
+#   gpu-check.sh deterministic          a step in f32 with cuDNN's deterministic convolutions, and with any
 #   gpu-check.sh train [PRECISION]      the experiment `quick` on synthetic images; ends with its table
 #   gpu-check.sh plan PARTS OPTIONS..   `reproduce OPTIONS` from the parts in PARTS, where there are any, for as long as one
 #                                       call may take; its progress goes back to PARTS in at most 8 files of 16 MiB, so
@@ -31,6 +33,7 @@ fi
 export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:/usr/local/nvidia/lib64:/usr/local/nvidia/lib:/usr/local/cuda/lib64
 # Where the driver keeps what it compiles, so that the next process need not.
 export CUDA_CACHE_PATH=${CUDA_CACHE_PATH:-${TMPDIR:-/tmp}/divkd-cuda-cache} CUDA_CACHE_MAXSIZE=${CUDA_CACHE_MAXSIZE:-1073741824}
+export TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-${TMPDIR:-/tmp}/divkd-inductor-cache} TORCHINDUCTOR_FX_GRAPH_CACHE=1
 
 describe() {
     printf 'date %s, commit %s\n' "$(date -u +%FT%TZ)" "$(cat "$here/commit")"
@@ -48,8 +51,9 @@ within() {
     local most=$1 left=$((limit - SECONDS)) status=0
     shift
     most=$((most < left ? most : left))
-    timeout "$((most > 1 ? most : 1))" "$@" || status=$?
-    if [ "$status" = 124 ]; then
+    # What does not hear the first signal, such as a process that waits for a kernel without end, is killed.
+    timeout -k 10 "$((most > 1 ? most : 1))" "$@" || status=$?
+    if [ "$status" = 124 ] || [ "$status" = 137 ]; then
         printf '\nstopped after %s s (GPU_CHECK_SECONDS is %s): what is above is not all\n' "$most" "$limit"
     fi
     return "$status"
@@ -62,10 +66,42 @@ device_tests() {
     DIVKD_REQUIRE=cuda DIVKD_ORACLE=$here/oracle within "$most" "$here/device-tests" --format pretty "$@"
 }
 
-# compare SECONDS ROW PRECISION [OPTIONS..]
+# compare SECONDS ROW PRECISION [OPTIONS..]: what does not end in time is left out of the row.
 compare() {
     within "$1" python3 "$here/compare.py" --divkd "$here/divkd" --device cuda:0 --work "$2" --dtype "$3" \
-        --warmup 14 --steps 50 "${@:4}"
+        --warmup 14 --steps 50 --deadline "$(($1 > 4 ? $1 - 3 : 1))" "${@:4}"
+}
+
+# epochs SECONDS PRECISION
+epochs() {
+    local end=$((SECONDS + $1)) measured batch methods times=()
+    measured=$(mktemp)
+    while read -r batch methods; do
+        within $((end - SECONDS)) "$here/divkd" bench step --device cuda:0 --precision "$2" --network resnet-32 --batch "$batch" \
+            --methods "$methods" --warmup 14 --steps 50 --json </dev/null 2>/dev/null >>"$measured" || return 1
+    done <<BATCHES
+128 teacher,kd
+64 be,be-kd,be-kd-gaussian,be-kd-ods,be-kd-conf-ods
+BATCHES
+    mapfile -t times < <(python3 - "$measured" <<'PYTHON'
+import json, sys
+for step in map(json.loads, open(sys.argv[1])):
+    print("--step", f"{step['method']}={step['step_ms'] / 1e3}", sep="\n")
+PYTHON
+    )
+    rm "$measured"
+    "$here/divkd" plan cifar10 --preset paper "${times[@]}"
+    "$here/divkd" plan cifar10 --preset paper-short "${times[@]}"
+}
+
+# deterministic SECONDS
+deterministic() {
+    local end=$((SECONDS + $1)) kernels
+    for kernels in cudnn any; do
+        printf 'convolutions: %s\n' "$kernels"
+        DIVKD_CUDA_CONVOLUTIONS=$kernels within $((end - SECONDS)) "$here/divkd" bench step --device cuda:0 --network resnet-32 \
+            --batch 128 --methods teacher --warmup 14 --steps 50 2>&1 </dev/null | grep -E '^teacher|no deterministic' || return 1
+    done
 }
 
 # train SECONDS PRECISION
@@ -106,26 +142,45 @@ tests_apart() {
     return "$failed"
 }
 
-# all RESULTS: no part takes another's time, and one that fails stops none.
+# share WEIGHT: the part of what is left of the limit that the next of `all` may take, by its weight among those to come.
+share() {
+    seconds=$(((limit - SECONDS) * $1 / weights))
+    weights=$((weights - $1))
+}
+
+# all RESULTS: no part takes another's time, what one leaves goes to those behind it, and one that fails stops none.
 all() {
-    local results=$1 failed=0 parts row precision options
+    local results=$1 failed=0 weight row precision options seconds weights=52
     mkdir -p "$results"
     describe 2>&1 | tee "$results/device.txt"
-    # What cuDNN refuses, with its reasons.
-    CUDNN_LOGLEVEL_DBG=1 CUDNN_LOGDEST_DBG=$results/cudnn.txt tests_apart $((limit / 3)) "$results" || failed=1
-    while read -r parts row precision options; do
+    # From the disk now, not within the first row.
+    python3 -c 'import torch' >/dev/null 2>&1 &
+    # What cuDNN refuses, with its reasons: a file for each process.
+    share 16
+    CUDNN_LOGLEVEL_DBG=1 CUDNN_LOGDEST_DBG=$results/cudnn-%i.txt tests_apart "$seconds" "$results" || failed=1
+    if compgen -G "$results/cudnn-*.txt" >/dev/null; then
+        cat "$results"/cudnn-*.txt >"$results/cudnn.txt"
+        rm "$results"/cudnn-*.txt
+    fi
+    while read -r weight row precision options; do
+        share "$weight"
         # shellcheck disable=SC2086
-        compare $((limit / parts)) "$row" "$precision" $options --compile none --pairs 1 --record "$results/rows.jsonl" \
+        compare "$seconds" "$row" "$precision" $options --compile none --pairs 1 --record "$results/rows.jsonl" \
             </dev/null 2>&1 | tee -a "$results/rows.txt" || failed=1
     done <<ROWS
-8 wrn-28-10-teacher bf16 --steps 15
-5 wrn-28-10-be-kd-conf-ods bf16 --steps 15
-16 resnet-32-teacher bf16
-16 resnet-32-be-kd-conf-ods bf16
-16 resnet-32-teacher tf32
-16 resnet-32-be-kd-conf-ods tf32
+6 wrn-28-10-teacher bf16 --steps 15
+10 wrn-28-10-be-kd-conf-ods bf16 --steps 15
+3 resnet-32-teacher bf16
+3 resnet-32-be-kd-conf-ods bf16
+3 resnet-32-teacher tf32
+3 resnet-32-be-kd-conf-ods tf32
 ROWS
-    train $((limit / 16)) bf16 2>&1 | tee "$results/train.txt" || failed=1
+    share 3
+    epochs "$seconds" tf32 2>&1 | tee "$results/epochs.txt" || failed=1
+    share 2
+    deterministic "$seconds" 2>&1 | tee -a "$results/epochs.txt" || failed=1
+    share 3
+    train "$seconds" bf16 2>&1 | tee "$results/train.txt" || failed=1
     {
         cat "$results/device.txt"
         # Of each process; a test that fails has said why before its name.
@@ -178,6 +233,14 @@ case ${1:-} in
         describe
         compare "$limit" "$row" "$precision" "$@"
         ;;
+    epochs)
+        describe
+        epochs "$limit" "${2:-tf32}"
+        ;;
+    deterministic)
+        describe
+        deterministic "$limit"
+        ;;
     train)
         describe
         train "$limit" "${2:-f32}"
@@ -192,7 +255,9 @@ case ${1:-} in
             "$here/divkd" unpack "$parts" --out "$out/runs"
         fi
         status=0
-        "$here/divkd" reproduce "$@" --out "$out/runs" --time-limit "${limit}s" || status=$?
+        # What is left, but for the packing.
+        left=$((limit - SECONDS - 20))
+        within $((left + 10)) "$here/divkd" reproduce "$@" --out "$out/runs" --time-limit "${left}s" || status=$?
         if [ "$status" != 0 ] && [ "$status" != 75 ]; then
             exit "$status"
         fi
@@ -205,7 +270,7 @@ case ${1:-} in
         exit "$status"
         ;;
     *)
-        sed -n '2,21s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+        sed -n '2,22s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
         exit 64
         ;;
 esac

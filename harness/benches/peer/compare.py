@@ -112,7 +112,7 @@ def compare(name, o):
         "work": name, "device": first["device"], "precision": o.dtype, "pairs": len(pairs),
         "divkd": left, "pytorch": right, "ratio": right and left / right,
         "mib": median(0, "device_peak_mib" if on_gpu else "peak_mib"), "mib_pytorch": median(1, "peak_mib"),
-        "variant": f"compile {best[0]}, threads wait {best[1]}" if best else "not in time",
+        "variant": f"compile {best[0]}, threads wait {best[1]}" if best else "none ended",
     }
     if on_gpu:
         rate, peak, bandwidth = (median(0, key) for key in ("gflops", "matmul_gflops", "bandwidth_gb_per_s"))

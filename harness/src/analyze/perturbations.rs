@@ -1,7 +1,7 @@
 //! The perturbations that analyses see networks through: the paper's, and those of every further method that has settings in
 //! the experiment, whatever is trained.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use methods::Method;
 use methods::be_kd_ods::BeKdOds;
@@ -38,7 +38,9 @@ pub fn of(config: &Config) -> anyhow::Result<Vec<Perturbing>> {
 
 /// The methods that perturb, by name.
 fn methods(config: &Config) -> anyhow::Result<Vec<(&str, Box<dyn Method>)>> {
-    let others = config.method.keys().map(String::as_str).filter(|name| !always(name));
+    // A method without settings has no table.
+    let named = config.method.keys().chain(&config.methods).map(String::as_str);
+    let others: BTreeSet<&str> = named.filter(|name| !always(name)).collect();
     let mut all = Vec::new();
     for name in PAPER.into_iter().chain(others) {
         let method = plan::method(config, name)?;

@@ -1,7 +1,7 @@
 //! An experiment as the command line changes it: what `reproduce`, `run` and `plan` have in common.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use datasets::Id;
@@ -10,6 +10,7 @@ use super::{ComputeOptions, WrongOptions};
 use crate::config::{self, Override, Resolved};
 use crate::device;
 use crate::experiments::Experiment;
+use crate::status;
 
 /// The experiment, its settings, its data and its folder.
 #[derive(Clone, Debug, Args)]
@@ -58,12 +59,39 @@ impl Planned {
         let resolved = config::resolve(&experiment, self.preset.as_deref(), &self.overrides())?;
         device::check(&self.compute.device)?;
         device::precision(&self.compute.precision)?;
+        self.check_set()?;
+        if status::is_experiment(&self.out) {
+            let parent =
+                self.out.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+            return Err(WrongOptions(format!(
+                "--out {}: that is the folder of an experiment's records; name the one that it lies in, --out {}",
+                self.out.display(),
+                parent.display()
+            ))
+            .into());
+        }
         if self.data_dir.is_some() && resolved.config.data.dataset == Id::Synthetic.name() {
             let what =
                 "--data-dir: synthetic images are made from a seed and read from nowhere; leave it out";
             return Err(WrongOptions(what.to_owned()).into());
         }
         Ok(resolved)
+    }
+
+    /// Refuses a `--set` of what an option of its own says.
+    fn check_set(&self) -> Result<(), WrongOptions> {
+        let options = [
+            ("seeds", self.seeds.is_some()),
+            ("members", self.members.is_some()),
+            ("teachers", self.teachers.is_some()),
+            ("methods", !self.methods.is_empty()),
+        ];
+        for (key, _) in options.into_iter().filter(|(_, is_given)| *is_given) {
+            if let Some(text) = self.set.iter().find(|set| set.key() == key).and_then(Override::set_text) {
+                return Err(WrongOptions(format!("--set {text} beside --{key}: leave out one of them")));
+            }
+        }
+        Ok(())
     }
 
     /// The options that change the configuration, `--set` last.

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use results::analysis::Analysis;
 use results::analysis::tables::{self, Source};
-use results::compare::{self, REPLICATES};
+use results::compare::{self, BASELINE, REPLICATES};
 use results::record::folders;
 use results::sheet::{Sheet, render};
 use results::table::{Experiment, Format};
@@ -60,6 +60,13 @@ pub fn run(args: &Analyze) -> anyhow::Result<()> {
 /// The comparison of one experiment's rows with the row `baseline`.
 fn compared(folder: &Path, baseline: &str) -> anyhow::Result<Sheet> {
     let rows: Vec<String> = Experiment::read(folder)?.rows.into_iter().map(|row| row.name).collect();
+    if baseline == BASELINE && !rows.iter().any(|row| row == baseline) {
+        bail!(
+            "{}: there is no row {BASELINE} to compare with: name another by --baseline, of {}",
+            folder.display(),
+            rows.join(", ")
+        );
+    }
     if !rows.iter().any(|row| row == baseline) {
         let is_teacher = baseline.starts_with("teacher") && rows.iter().any(|row| row == "de-1");
         let unknown = match UnknownName::new("row", baseline, rows) {

@@ -24,7 +24,7 @@ pub fn run(args: &cli::Export) -> anyhow::Result<()> {
     let mut bytes = 0;
     whole_file::make(&args.out, |draft| {
         bytes = fs::copy(&model, draft).with_context(|| format!("copying {}", model.display()))?;
-        Ok(())
+        Ok(fs::File::open(draft)?.sync_all()?)
     })?;
     eprintln!("wrote {} ({bytes} bytes)", args.out.display());
     Ok(())

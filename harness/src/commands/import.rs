@@ -7,7 +7,11 @@ use candle_core::Device;
 use nn::{NamedTensor, Network, NetworkSpec};
 
 use crate::cli;
+use crate::config::MOST_NETWORKS;
 use crate::model;
+
+/// Classes: three times those of the largest classification benchmarks.
+const MOST_CLASSES: usize = 65_536;
 
 /// Images of this size build the network: its parameters do not depend on it.
 const IMAGE: usize = 32;
@@ -44,8 +48,15 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
 
 /// How many classes the network tells apart that `tensors` are of.
 pub(super) fn classes(tensors: &[NamedTensor], file: &Path) -> anyhow::Result<usize> {
-    rows(tensors, "classifier.fc.weight")
-        .with_context(|| format!("{} has no classifier.fc.weight: not one of the networks", file.display()))
+    let classes = rows(tensors, "classifier.fc.weight").with_context(|| {
+        format!("{} has no classifier.fc.weight: not one of the networks", file.display())
+    })?;
+    let members = rows(tensors, "classifier.fc.alpha_be").unwrap_or(1);
+    // A network is made before its tensors are compared.
+    for (what, found, most) in [("classes", classes, MOST_CLASSES), ("members", members, MOST_NETWORKS)] {
+        ensure!((1..=most).contains(&found), "{}: {found} {what}: expected 1 to {most}", file.display());
+    }
+    Ok(classes)
 }
 
 /// `plain`, or the BatchEnsemble of it that `tensors` are of.

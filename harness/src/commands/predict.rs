@@ -50,7 +50,10 @@ pub fn run(args: &cli::Predict) -> anyhow::Result<()> {
     let splits = loading::splits(&config.data, args.data_dir.as_deref())?;
     let predict = |data| split(&networks, data, config.student.batch, &chosen.device);
     let predictions = Predictions { val: predict(&splits.val)?, test: predict(&splits.test)? };
-    whole_file::make(&args.out, |draft| Ok(predictions.write(draft)?))?;
+    whole_file::make(&args.out, |draft| {
+        predictions.write(draft)?;
+        Ok(std::fs::File::open(draft)?.sync_all()?)
+    })?;
     eprintln!("wrote {}: {} members on {}", args.out.display(), predictions.test.m, chosen.reason);
     Ok(())
 }

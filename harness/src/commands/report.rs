@@ -1,22 +1,17 @@
 //! `divkd report`: stored records as one page, and as figures, tables and event files. Needs no data and no training.
 
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
-use claims::{Attempt, Claims};
 use results::record::folders;
 use results::report::{ReportFile, Section, files, page};
 use results::tensorboard;
 
 use crate::cli::Report;
+use crate::train::shared;
 use crate::whole_file;
 
 /// The name of the page that `reproduce` leaves in an experiment's folder.
 pub const FILE: &str = "report.html";
-
-/// How long to wait before looking again at a page that another process writes.
-const PAUSE: Duration = Duration::from_millis(300);
 
 /// Writes the page, and what else is asked for.
 ///
@@ -44,21 +39,14 @@ pub fn run(args: &Report) -> anyhow::Result<()> {
 /// writes there: others wait.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run`]; a signal, the end of the time.
 pub fn leave_page(folder: &Path) -> anyhow::Result<PathBuf> {
     let out = folder.join(FILE);
-    let mut claims = Claims::default();
-    loop {
-        match claims.take(&folder.join(".tmp-claim-report"))? {
-            Attempt::Taken(_claim) => {
-                let section = Section::read(folder)?;
-                section.sources.source.left_out.iter().for_each(|why| eprintln!("note: {why}"));
-                whole_file::write(&out, page(&[section]).as_bytes())?;
-                return Ok(out);
-            }
-            Attempt::Held(_) => thread::sleep(PAUSE),
-        }
-    }
+    let _claim = shared::wait(&folder.join(".tmp-claim-report"))?;
+    let section = Section::read(folder)?;
+    section.sources.source.left_out.iter().for_each(|why| eprintln!("note: {why}"));
+    whole_file::write(&out, page(&[section]).as_bytes())?;
+    Ok(out)
 }
 
 fn write_all(folder: &Path, files: &[ReportFile]) -> anyhow::Result<()> {

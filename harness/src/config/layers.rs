@@ -35,6 +35,11 @@ impl Override {
         Self { key: key.to_owned(), value: value.into(), place: option.to_owned() }
     }
 
+    /// The key that it sets.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// The text of `--set` that this came from, if any.
     pub fn set_text(&self) -> Option<&str> {
         self.place.strip_prefix("--set ")

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use results::analysis;
-use results::record::{METRICS, MODEL, PREDICTIONS, RUN, Record, TIMING, scan};
+use results::record::{METRICS, MODEL, PREDICTIONS, Place, RUN, Record, TIMING, scan};
 
 use super::slot::{RunPath, Slot};
 use crate::plan::stored::{PLAN, Stored};
@@ -41,6 +41,14 @@ pub(super) fn find(root: &Path) -> anyhow::Result<Found> {
     for path in scan(root)? {
         let record = Record::open(&path.dir)?;
         let run = RunPath { folder: path.folder, row: path.row, seed: path.seed };
+        let (info, nowhere) = (record.info(), Path::new(""));
+        let place = Place::new(&info.experiment, &info.preset, &info.row, info.seed)?.dir(nowhere);
+        ensure!(
+            place == run.dir(nowhere),
+            "{} holds the record of {}: give the folders their names again, or move them elsewhere",
+            path.dir.display(),
+            place.display()
+        );
         let of = |name: &str| (Slot::Record(run.clone(), name.to_owned()), path.dir.join(name));
         let files =
             [RUN, METRICS, TIMING, PREDICTIONS].map(of).into_iter().filter(|(_, path)| path.is_file());

@@ -32,6 +32,9 @@ const FORMAT: u32 = 1;
 /// No packed file is larger: more than a checkpoint of the largest network, and less than would fill a machine's memory.
 const LARGEST: u64 = 1 << 30;
 
+/// Nor are all files together: they are unpacked in memory.
+const LARGEST_IN_ALL: u64 = 4 << 30;
+
 /// How large a packed folder may become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

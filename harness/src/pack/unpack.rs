@@ -10,7 +10,9 @@ use claims::{Attempt, Claim, Claims};
 use results::record::{MODEL, Place, RUN, RunInfo};
 
 use super::slot::{RunPath, Slot};
-use super::{Entry, FORMAT, INDEX, Index, LARGEST, LeftOut, Limits, conflicts, part_name, sha256};
+use super::{
+    Entry, FORMAT, INDEX, Index, LARGEST, LARGEST_IN_ALL, LeftOut, Limits, conflicts, part_name, sha256,
+};
 use crate::plan::stored::Stored;
 use crate::train::run::claim_dir;
 use crate::whole_file;
@@ -122,6 +124,11 @@ fn read_parts(packed: &Path, index: &Index) -> anyhow::Result<Vec<u8>> {
 }
 
 fn read_content(packed: &Path, index: &Index) -> anyhow::Result<Content> {
+    let all = index.file.iter().fold(0_u64, |all, entry| all.saturating_add(entry.bytes));
+    ensure!(
+        all <= LARGEST_IN_ALL,
+        "{INDEX} names {all} bytes, more than the {LARGEST_IN_ALL} that are unpacked at once"
+    );
     let stream = read_parts(packed, index)?;
     let mut rest = stream.as_slice();
     let mut content = Content::new();

@@ -198,6 +198,6 @@ pub fn folders(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Whether there is a plan or a run in it.
-fn is_experiment(folder: &Path) -> bool {
+pub fn is_experiment(folder: &Path) -> bool {
     folder.join(PLAN).is_file() || begun::runs(folder).is_ok_and(|runs| !runs.is_empty())
 }

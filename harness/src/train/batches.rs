@@ -59,9 +59,12 @@ impl<'a> Batches<'a> {
                 Ok(Batch { images, labels })
             })));
         }
-        let size = self.loader.dataset().size;
-        Ok(Box::new(self.loader.epoch(epoch).skip(done).map(move |batch| {
-            let rows = batch.labels.len();
+        let (size, order) = (self.loader.dataset().size, self.loader.order(epoch));
+        let all = self.loader.batch_size();
+        Ok(Box::new((done..self.per_epoch()).map(move |index| {
+            let rows = &order[index * all..order.len().min((index + 1) * all)];
+            let batch = self.loader.gather(epoch, rows);
+            let rows = rows.len();
             Ok(Batch {
                 images: Tensor::from_vec(batch.images, (rows, 3, size, size), self.device)?,
                 labels: Tensor::from_vec(batch.labels, rows, self.device)?,

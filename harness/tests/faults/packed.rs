@@ -270,6 +270,18 @@ fn plans_are_merged() {
     }
 }
 
+/// Found while the records are still there, not where they are to be unpacked.
+#[test]
+fn a_renamed_folder_is_not_packed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    record(&at("runs"), "be", 1, 100);
+    fs::rename(at("runs/quick-smoke"), at("runs/mine")).unwrap();
+    let error = format!("{:#}", pack(&at("runs"), &at("packed"), &Limits::default()).unwrap_err());
+    assert!(error.contains("runs/mine/be/seed-1 holds the record of quick-smoke/be/seed-1"), "{error}");
+    assert!(!at("packed").exists());
+}
+
 /// 400 executions: an edited index, or a changed byte in a part. An error or the same files, and nothing anywhere else.
 #[test]
 fn damaged_folders() {

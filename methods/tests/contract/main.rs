@@ -72,6 +72,11 @@ fn names() -> Result<(), String> {
             !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
         });
         let found = methods::find(entry.name).map(|found| found.name);
+        // What tables call teachers and their ensembles.
+        let of_teachers = |prefix| entry.name.strip_prefix(prefix).is_some_and(|n| n.parse::<u64>().is_ok());
+        if of_teachers("teacher-") || of_teachers("de-") {
+            return Err(format!("`{}` is the name of a teacher or of an ensemble", entry.name));
+        }
         if !is_kebab || entry.summary.is_empty() || found != Some(entry.name) {
             return Err(format!("`{}`, `{}`: found as {found:?}", entry.name, entry.summary));
         }

@@ -115,6 +115,8 @@ fn declared_sizes_are_not_believed() {
         (pickle("FloatStorage", "0", -1, &[2], &[1]), "`w` is described by wrong values"),
         (pickle("FloatStorage", "0", 0, &[-2], &[1]), "`w` is described by wrong values"),
         (pickle("FloatStorage", "0", 0, &[2, 3], &[1]), "`w` is described by wrong values"),
+        (pickle("FloatStorage", "0", 0, &[1; 9], &[1; 9]), "`w` is described by wrong values"),
+        (pickle("FloatStorage", &"0".repeat(513), 0, &[2], &[1]), "`w` is described by wrong values"),
         (pickle("LongStorage", "0", 0, &[2], &[1]), "`w` is of LongStorage, expected floating-point numbers"),
         (
             pickle("FloatStorage", "../../../etc/passwd", 0, &[2], &[1]),

@@ -131,8 +131,9 @@ fn draw(points: &[Point<'_>]) -> Result<Drawing, String> {
         // Room for the points that stand side by side at the ends.
         let frame = grid.frame(at);
         let (low, high) = (range.0, range.1.max(range.0 + 1.0));
-        let aside =
-            ASIDE * points.len() as f64 / 2.0 / (frame.w - ASIDE * points.len() as f64) * (high - low);
+        // Where they are very many, half of the width.
+        let reserved = (ASIDE * points.len() as f64).min(frame.w / 2.0);
+        let aside = reserved / 2.0 / (frame.w - reserved) * (high - low);
         let panel = Panel::linear(frame, (low - aside, high + aside), padded(acc, 0.06));
         panel.draw(
             &mut canvas,

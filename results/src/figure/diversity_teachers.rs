@@ -44,10 +44,10 @@ pub(super) fn figure(sources: &Sources) -> Figure {
     Figure {
         id: Id::DiversityTeachers,
         drawing: match found.is_empty() {
-            true => {
-                Err("Diversity needs at least two teachers in a seed, and these records do not have them."
-                    .into())
-            }
+            true => Err(
+                "Diversity is of a seed's first M teachers: it needs two of them, and an M of two or more."
+                    .into(),
+            ),
             false => Ok(draw(&found)),
         },
         number,

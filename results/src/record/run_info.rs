@@ -26,7 +26,7 @@ pub struct RunInfo {
     pub command: String,
     /// The code's revision.
     pub revision: String,
-    /// The device, such as `cpu` or `cuda:0`.
+    /// The device, such as `cpu`, `cuda:0` or, where it is not f32, with the precision as a word of its own: `cuda:0 bf16`.
     pub device: String,
     /// What the bits depend on beside the revision: architecture, system and instruction set, and on a CUDA device its name
     /// and versions. Older records do not have it.

@@ -25,6 +25,10 @@ pub(super) fn paired(section: &Section) -> Markup {
         @for note in section.sheets.iter().filter(|(name, _)| *name == PAIRED).flat_map(|(_, sheet)| &sheet.notes) {
             p { (note) }
         }
+        p.note {
+            "✓ better, ✗ worse, ↑ higher, ↓ lower than the baseline by the interval; no mark where it holds zero, or where a DEE is a \
+             bound on some seed."
+        }
         p { (count(Verdict::Inconclusive)) " of " (differences.len()) " differences are inconclusive." }
         div.wide tabindex="0" role="region" aria-label="Paired comparison" {
             table.results.paired {

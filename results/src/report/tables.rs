@@ -28,8 +28,13 @@ pub(super) fn results(sources: &Sources) -> Markup {
         @for note in notes(experiment).iter().chain(&sources.source.left_out) { p.note { (note) } }
         p.note {
             "ACC accuracy; NLL negative log-likelihood; BS Brier score; ECE expected calibration error; with c: after \
-             temperature scaling; DEE deep-ensemble equivalent; KLD mean pairwise KL divergence between members on test \
-             images, nats."
+             temperature scaling; DEE deep-ensemble equivalent, ≤ or ≥ where some seed is beyond an end of the curve of \
+             ensembles; KLD mean pairwise KL divergence between members on test images, nats."
+        }
+        p.note {
+            "de-n: an ensemble of n teachers; kd: one network distilled from the ensemble; be: a BatchEnsemble trained on labels; \
+             be-kd: one distilled one to one, on the training images; be-kd-gaussian, be-kd-ods, be-kd-conf-ods: the same on \
+             images with Gaussian noise, perturbed by ODS, by ODS scaled by the confidence."
         }
     }
 }

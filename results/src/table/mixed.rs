@@ -6,10 +6,46 @@ use crate::dotted::keys;
 use crate::record::{Record, relevant};
 use crate::rows;
 
-/// What speaks against one table of `records`, a sentence each: settings, data or precisions that differ, students that
-/// learned from other teachers, teachers after a gap.
+/// The paper's rows that differ in nothing but how images are perturbed.
+const ALIKE: [&str; 4] = ["be-kd", "be-kd-gaussian", "be-kd-ods", "be-kd-conf-ods"];
+
+/// What speaks against one table of `records`, a sentence each: settings, data or precisions that differ, rows whose settings the
+/// paper has alike, students that learned from other teachers, teachers after a gap.
 pub(super) fn doubts(records: &[Record]) -> Vec<String> {
-    settings(records).into_iter().chain(teachers(records)).chain(gaps(records)).collect()
+    let settings = settings(records).into_iter().chain(unlike(records));
+    settings.chain(teachers(records)).chain(gaps(records)).collect()
+}
+
+/// Where the rows of [`ALIKE`] have other settings or recipes.
+fn unlike(records: &[Record]) -> Option<String> {
+    let mut seen: BTreeMap<String, (String, &str)> = BTreeMap::new();
+    let (mut first, mut others) = (None, 0);
+    for row in ALIKE {
+        let Some(record) = records.iter().find(|record| record.info().row == row) else { continue };
+        let mut found = Vec::new();
+        keys(&relevant(&record.info().config, row), "", &mut found);
+        for (key, value) in found {
+            // A recipe of its own stands in the place of the students'.
+            let key = match key.split_once('.') {
+                Some(("method", key)) => key.to_owned(),
+                Some(("student" | "recipe", key)) => key.to_owned(),
+                _ => continue,
+            };
+            let value = value.to_string();
+            match seen.get(&key) {
+                Some((known, by)) if *known != value => match first {
+                    None => first = Some(format!("{row} has {key} = {value}, {by} has {known}")),
+                    Some(_) => others += 1,
+                },
+                Some(_) => {}
+                None => drop(seen.insert(key, (value, row))),
+            }
+        }
+    }
+    let more = if others > 0 { format!(" (and {others} more such differences)") } else { String::new() };
+    first.map(|first| {
+        format!("{first}{more}; the paper compares rows that differ in how images are perturbed, and in nothing else.")
+    })
 }
 
 /// Where records differ in what both of them say. Later versions say more than earlier ones.

@@ -1,6 +1,6 @@
 //! What a reader must know to not read too much into a table.
 
-use super::model::Experiment;
+use super::model::{Bound, Experiment, Row};
 
 /// The notes under the table of `experiment`, one sentence or two each.
 pub(crate) fn notes(experiment: &Experiment) -> Vec<String> {
@@ -11,6 +11,18 @@ pub(crate) fn notes(experiment: &Experiment) -> Vec<String> {
     }
     if seeds().min() != seeds().max() {
         notes.push("Rows have different numbers of seeds; each is the mean of its own.".to_owned());
+    }
+    let is_torn = |row: &&Row| {
+        let has = |end: Bound| row.bounds().values().any(|bound| *bound == end);
+        has(Bound::AtLeast) && has(Bound::AtMost)
+    };
+    let torn: Vec<&str> = experiment.rows.iter().filter(is_torn).map(|row| row.name.as_str()).collect();
+    if !torn.is_empty() {
+        notes.push(format!(
+            "The DEE of {} is beyond the curve of ensembles on some seeds at one end and on some at the other: its mean says \
+             nothing.",
+            torn.join(", ")
+        ));
     }
     let most = experiment.ensemble();
     if most == 0 {
