@@ -55,6 +55,21 @@ fn records_that_do_not_belong_together_are_said_to() {
         }),
         ["These records were not made alike: be-kd/seed-2 has method.be-kd.tau = 1.0, be-kd/seed-1 has 4.0."]
     );
+    // All alike, but not as the rows of the paper are.
+    let unlike = |what: &str| {
+        format!(
+            "{what}; the paper compares rows that differ in how images are perturbed, and in nothing else."
+        )
+    };
+    assert_eq!(
+        doubts(&|made| set(made, "method.be-kd-ods", "tau", 1.0.into())),
+        [unlike("be-kd-ods has tau = 1.0, be-kd has 4.0")]
+    );
+    let own: toml::Table = toml::from_str("be-kd-ods = { lr = 0.01 }").unwrap();
+    assert_eq!(
+        doubts(&|made| drop(made.config.insert("recipe".to_owned(), own.clone().into()))),
+        [unlike("be-kd-ods has lr = 0.01, be-kd has 0.05")]
+    );
     let several = doubts(&|made| {
         if second(made, "be-kd") {
             made.config.insert("members".to_owned(), 2.into());
