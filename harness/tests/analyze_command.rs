@@ -203,6 +203,31 @@ fn every_student_has_its_own_number_of_teachers() {
     assert!(stored(folder) == before);
 }
 
+/// One experiment that has nothing to show does not hide the others.
+#[test]
+fn experiments_that_can_be_analysed_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    reproduce(folder);
+    let alone = analyze(folder, &["diversity", "runs/quick-smoke"]);
+    let poor = folder.join("runs/another-smoke");
+    let place = record::Place::new("another", "smoke", "be", 1).unwrap();
+    let kept = folder.join("runs/quick-smoke/kd/seed-1");
+    let draft = place.begin(&folder.join("runs")).unwrap();
+    for name in [record::PREDICTIONS, record::METRICS] {
+        fs::copy(kept.join(name), draft.join(name)).unwrap();
+    }
+    let text_of = fs::read_to_string(kept.join(record::RUN)).unwrap();
+    let renamed = text_of.replace("\"quick\"", "\"another\"").replace("row = \"kd\"", "row = \"be\"");
+    fs::write(draft.join(record::RUN), renamed).unwrap();
+    place.finish(&folder.join("runs")).unwrap();
+    assert!(poor.is_dir());
+    let output = divkd(folder, &["analyze", "diversity"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("another-smoke"), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), alone);
+}
+
 /// Where the weights are, at once; where they are not, it is said what to remove.
 #[test]
 fn a_damaged_analysis_is_made_again() {

@@ -31,7 +31,7 @@ struct Kind {
 ///
 /// # Errors
 /// Names that are wrong; records that are missing or damaged; an experiment without the arrays that its table is made
-/// from, with what it lacks.
+/// from, with what it lacks, once the others' tables are printed.
 pub fn run(args: &Analyze) -> anyhow::Result<()> {
     let kind = |sheets, needs, has| Kind { sheets, needs, has };
     let (args, kind) = match &args.what {
@@ -105,19 +105,28 @@ fn stored(folder: &Path, args: &AnalyzeRuns, kind: &Kind) -> anyhow::Result<Vec<
     Ok(kind.sheets.iter().map(|sheet| sheet(&source)).collect())
 }
 
+/// Prints the tables of all experiments that have them; of the others the first's error is returned, and the rest are said.
 fn print(
     runs: &Path,
     format_name: &str,
     sheets: impl Fn(&Path) -> anyhow::Result<Vec<Sheet>>,
 ) -> anyhow::Result<()> {
     let format = format(format_name)?;
-    let mut all = Vec::new();
+    let (mut all, mut failed) = (Vec::new(), None);
     for folder in folders(runs)? {
-        let mut sheets = sheets(&folder)?;
-        if format == Format::Csv {
-            sheets.truncate(1);
+        match sheets(&folder) {
+            Ok(mut sheets) => {
+                if format == Format::Csv {
+                    sheets.truncate(1);
+                }
+                all.extend(sheets);
+            }
+            Err(error) if failed.is_none() => failed = Some(error),
+            Err(error) => eprintln!("error: {error:#}"),
         }
-        all.extend(sheets);
     }
-    out!("{}", render(&all, format))
+    if !all.is_empty() {
+        out!("{}", render(&all, format))?;
+    }
+    failed.map_or(Ok(()), Err)
 }

@@ -32,8 +32,7 @@ pub fn take_trials() -> Vec<Trial> {
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// How many recorded passes of this process are still tried in several manners.
-#[cfg(any(feature = "cuda", test))]
-#[cfg_attr(not(feature = "cuda"), expect(unreachable_pub, reason = "public with CUDA"))]
+#[cfg(feature = "cuda")]
 pub fn open_trials() -> usize {
     OPEN.load(Ordering::Relaxed)
 }
