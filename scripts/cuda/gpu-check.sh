@@ -78,7 +78,11 @@ epochs() {
     measured=$(mktemp)
     while read -r batch methods; do
         within $((end - SECONDS)) "$here/divkd" bench step --device cuda:0 --precision "$2" --network resnet-32 --batch "$batch" \
-            --methods "$methods" --warmup 14 --steps 50 --json </dev/null 2>/dev/null >>"$measured" || return 1
+            --methods "$methods" --warmup 14 --steps 50 --json </dev/null 2>"$measured.said" >>"$measured" || {
+            printf 'no steps of %s:\n' "$methods"
+            tail -qn 3 "$measured" "$measured.said"
+            return 1
+        }
     done <<BATCHES
 128 teacher,kd
 64 be,be-kd,be-kd-gaussian,be-kd-ods,be-kd-conf-ods
@@ -89,7 +93,7 @@ for step in map(json.loads, open(sys.argv[1])):
     print("--step", f"{step['method']}={step['step_ms'] / 1e3}", sep="\n")
 PYTHON
     )
-    rm "$measured"
+    rm "$measured" "$measured.said"
     "$here/divkd" plan cifar10 --preset paper "${times[@]}"
     "$here/divkd" plan cifar10 --preset paper-short "${times[@]}"
 }
