@@ -1,4 +1,5 @@
-//! Buffers that are used again: a training step allocates nothing once the first one is over.
+//! Buffers that are used again, by their length: once the first training step is over a pass allocates its gradients and outputs, and no
+//! feature map. Each batch size has its own.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
