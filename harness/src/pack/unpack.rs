@@ -272,6 +272,13 @@ mod tests {
         let part = "[[part]]\nname = 'part-1.zst'\nbytes = 1\nsha256 = ''\n";
         assert!(read(&format!("format = 1\n{}", part.repeat(8))).contains("8 parts are too many"));
         assert!(read(&format!("format = 1\n{part}")).contains("part-1.zst: it belongs to the folder"));
+        let file = |row: &str| {
+            format!(
+                "[[file]]\npath = 'quick-smoke/{row}/seed-1/run.toml'\nbytes = 3000000000\nsha256 = ''\npacked = 0\n"
+            )
+        };
+        let found = read(&format!("format = 1\n{}{}", file("be"), file("kd")));
+        assert!(found.contains("names 6000000000 bytes, more than the 4294967296"), "{found}");
         assert!(read("format = ").contains("pack.toml is damaged"));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was written");
     }

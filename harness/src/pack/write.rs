@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 
 use super::find::{self, Group};
-use super::{Entry, FORMAT, INDEX, Index, LARGEST, LeftOut, Limits, Part, part_name, rank, sha256};
+use super::{
+    Entry, FORMAT, INDEX, Index, LARGEST, LARGEST_IN_ALL, LeftOut, Limits, Part, part_name, rank, sha256,
+};
 use crate::whole_file;
 
 /// Compression: most of what a higher level gains on floating-point numbers, at a tenth of its time.
@@ -96,7 +98,10 @@ impl Writer<'_> {
             });
             packed.extend(compressed);
         }
-        if !is_small || packed.len() as u64 > self.room() {
+        // As many as are unpacked at once.
+        let so_far: u64 = self.index.file.iter().map(|entry| entry.bytes).sum();
+        let fits = so_far + sizes.iter().map(|file| file.bytes).sum::<u64>() <= LARGEST_IN_ALL;
+        if !is_small || !fits || packed.len() as u64 > self.room() {
             self.index.left_out.extend(sizes);
             return Ok(());
         }

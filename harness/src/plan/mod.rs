@@ -184,8 +184,8 @@ fn check_members(config: &Config, row: &Row) -> anyhow::Result<()> {
     let least = method(config, name)?.least_members();
     if members < least {
         let what = format!(
-            "{name} is defined for {least} members or more, and they are {members}: raise --members, or leave \
-                            it out of --methods"
+            "{name} is defined for {least} members or more, and they are {members}: raise --members, or leave it \
+             out of --methods"
         );
         return Err(WrongOptions(what).into());
     }

@@ -37,8 +37,7 @@ pub fn against_published(experiment: &Experiment) -> Option<Section> {
             let values: Vec<f64> = row.values(column).into_values().collect();
             let distance = Interval::from_published(&values, value, reference.seeds);
             let found = finding(row, column, (value, &values), distance);
-            let bounds = row.bounds().keys().copied().collect();
-            findings.push(if column == Column::Dee { unless_bound(row, found, bounds) } else { found });
+            findings.push(unless_bound(row, column, found, || row.bounds().keys().copied().collect()));
         }
     }
     Some(Section::of_metrics(format!("{} against the published table", experiment.folder), findings))
@@ -73,8 +72,7 @@ pub fn against_earlier(experiment: &Experiment, earlier: Option<&Experiment>) ->
                 false => Interval::of(&differences),
             };
             let found = finding(row, column, (mean(&was), &is), distance);
-            let bounds = moved_bounds(row, before);
-            findings.push(if column == Column::Dee { unless_bound(row, found, bounds) } else { found });
+            findings.push(unless_bound(row, column, found, || moved_bounds(row, before)));
         }
     }
     for before in &earlier.rows {
@@ -93,10 +91,19 @@ fn moved_bounds(row: &Row, before: &Row) -> BTreeSet<u64> {
     bounds.filter(|seed| is.contains_key(seed) && was.contains_key(seed) && is[seed] != was[seed]).collect()
 }
 
-/// What was found of a DEE, which says nothing where it is a bound on some of the seeds. An ensemble's own is what it is by
-/// definition.
-fn unless_bound(row: &Row, found: Finding, bounds: BTreeSet<u64>) -> Finding {
-    if bounds.is_empty() || rows::ensemble_index(&row.name).is_some() {
+/// What was `found` of a column. Of a DEE it says nothing where that is a bound on some seeds, but for an ensemble's own, which is
+/// what it is by definition.
+fn unless_bound(
+    row: &Row,
+    column: Column,
+    found: Finding,
+    bounds: impl FnOnce() -> BTreeSet<u64>,
+) -> Finding {
+    if column != Column::Dee || rows::ensemble_index(&row.name).is_some() {
+        return found;
+    }
+    let bounds = bounds();
+    if bounds.is_empty() {
         return found;
     }
     let seeds: Vec<String> = bounds.iter().map(u64::to_string).collect();
