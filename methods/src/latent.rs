@@ -76,6 +76,7 @@ pub const FIXED: &[(&str, &str)] = &[
     ("lr_fast", "lr times members"),
     ("weight_decay_fast", "weight_decay over members"),
     ("nesterov", "true"),
+    ("centre", "1"),
 ];
 
 /// Nesterov's momentum; r and s at the slow weights' rate, with the term wd/2 * sum (1 - r)^2 / M (and so for s), and

@@ -23,11 +23,11 @@ pub mod noise;
 pub mod optimiser;
 pub mod perturb;
 pub mod registry;
-pub mod settings;
+mod settings;
 pub mod teacher;
 
 pub use batch::{Batch, Loss, Step};
 pub use method::{Method, Recipe};
-pub use noise::{Noise, Streams};
+pub use noise::{Noise, Streams, Under};
 pub use optimiser::Optimiser;
 pub use registry::{Entry, find, registry};

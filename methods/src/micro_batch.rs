@@ -147,6 +147,13 @@ impl OfPiece<'_> {
         let Some((&batch, image)) = shape.split_first() else {
             return Err(Error::State("draws for images need the shape of a batch".to_owned()));
         };
+        if batch != self.piece.images.len() {
+            return Err(Error::Shape {
+                operation: "noise",
+                expected: format!("a draw for each of the {} images", self.piece.images.len()),
+                found: shape.to_vec(),
+            });
+        }
         Ok(draw(&[&[self.images], image].concat())?.narrow(0, self.piece.images.start, batch)?)
     }
 }

@@ -6,8 +6,8 @@ use nn::{Error, Result};
 use random::{Draws, Stream};
 
 /// Source of a method's randomness, by names that the method gives its draws: the same name gives the same draws in all of a step,
-/// another name draws that are independent of them. A trait, so that a test can hand in recorded draws, and a piece of a batch
-/// those of its own images.
+/// another name draws that are independent of them. Use a name with one of the functions only: they share its stream. A trait, so
+/// that a test can hand in recorded draws, and a piece of a batch those of its own images.
 pub trait Noise {
     /// Draws for the whole batch, whichever piece of it asks.
     fn draws(&self, name: &str) -> Draws;
@@ -28,8 +28,42 @@ pub trait Noise {
     fn normal(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor>;
 }
 
-/// Two different members below `members` (at least 2) for the whole batch, every ordered pair as likely: of the draws that choose
-/// ODS's teachers, which a method of pairs has no other use for.
+/// The draws of `noise` under other names, for what draws by itself a second time in a step: with the name `second`, `second/ods`
+/// where `ods` is asked for.
+#[derive(Clone, Copy)]
+pub struct Under<'a> {
+    /// Where the draws come from.
+    pub noise: &'a dyn Noise,
+    /// What comes before every name.
+    pub name: &'a str,
+}
+
+impl Under<'_> {
+    fn of(&self, name: &str) -> String {
+        format!("{}/{name}", self.name)
+    }
+}
+
+impl Noise for Under<'_> {
+    fn draws(&self, name: &str) -> Draws {
+        self.noise.draws(&self.of(name))
+    }
+
+    fn indices(&self, name: &str, groups: usize, count: usize) -> Vec<usize> {
+        self.noise.indices(&self.of(name), groups, count)
+    }
+
+    fn uniform(&self, name: &str, range: (f32, f32), shape: &[usize], device: &Device) -> Result<Tensor> {
+        self.noise.uniform(&self.of(name), range, shape, device)
+    }
+
+    fn normal(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
+        self.noise.normal(&self.of(name), shape, device)
+    }
+}
+
+/// Two different members below `members` (at least 2) for the whole batch, every ordered pair as likely. They come from the stream
+/// that chooses ODS's teachers, so a method that calls both gets draws that are not independent.
 ///
 /// # Errors
 /// [`Error::State`] where there are no two.

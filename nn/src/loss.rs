@@ -65,7 +65,7 @@ pub fn tempered_kl(target: &Tensor, logits: &Tensor, temperature: f64) -> Result
 /// -sum target ln softmax(logits / temperature), summed over classes, averaged over the M * B rows: the divergence of
 /// [`tempered_kl`] and the target's entropy, whose gradients by the logits are the same.
 ///
-/// `target` are probabilities (M, B, K); no gradient flows into them.
+/// `target` are probabilities (M, B, K), or (1, B, K) for all members; no gradient flows into them.
 ///
 /// # Errors
 /// [`Error::Shape`] where the shapes do not fit.

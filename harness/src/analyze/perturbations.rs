@@ -69,7 +69,10 @@ pub type Settings = BTreeMap<String, Table>;
 pub fn settings(config: &Config) -> anyhow::Result<Settings> {
     let of = |name: &str| {
         let mut settings = config.method.get(name).cloned().unwrap_or_default();
-        settings.remove("alpha");
+        // Of another method's images nobody knows that they do not depend on it.
+        if always(name) {
+            settings.remove("alpha");
+        }
         settings
     };
     Ok(methods(config)?.into_iter().map(|(name, _)| (name.to_owned(), of(name))).collect())

@@ -9,6 +9,7 @@ pub use ods::{Directions, ods};
 pub use tdiv_sdiv::tdiv_sdiv;
 
 use candle_core::{Tensor, Var};
+use nn::pixels::{clipped_step, unit};
 use nn::{Error, Network, Result};
 
 use crate::batch::Batch;
@@ -53,10 +54,25 @@ pub fn image_gradient<T>(
     }
 }
 
+/// clip(x + eta / 255 * sqrt(D) * d), D = C * H * W, of images x (B, C, H, W) in [0, 1]: one step of `eta` (in 1/255) that raises
+/// `objective`, a sum over images; d is its gradient by an image over its L2 norm, zero where it vanishes.
+///
+/// # Errors
+/// As [`image_gradient`].
+pub fn ascend(
+    images: &Tensor,
+    eta: f64,
+    objective: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let images = images.detach();
+    let (gradient, ()) = image_gradient(&images, |x| Ok((objective(x)?, ())))?;
+    clipped_step(&images, &unit(&gradient)?, eta / LEVELS * root_dimension(&images), None)
+}
+
 /// Grey levels: step sizes are in 1/255.
-const LEVELS: f64 = 255.0;
+pub(crate) const LEVELS: f64 = 255.0;
 
 /// sqrt(D), D = C * H * W, of images (B, C, H, W).
-fn root_dimension(images: &Tensor) -> f64 {
+pub(crate) fn root_dimension(images: &Tensor) -> f64 {
     (images.elem_count() as f64 / images.dims().first().copied().unwrap_or(1).max(1) as f64).sqrt()
 }

@@ -2,10 +2,9 @@
 
 use candle_core::Tensor;
 use nn::loss::{tempered_cross_entropy, tempered_probs};
-use nn::pixels::{clipped_step, unit};
 use nn::{Error, Mode, Network, Result};
 
-use super::{LEVELS, image_gradient, root_dimension};
+use super::ascend;
 
 /// clip(x + eta / 255 * sqrt(D) * g / ||g||_2), g the gradient by x of H(t_a, t_b) - H(s_a, s_b).
 ///
@@ -22,8 +21,7 @@ pub fn tdiv_sdiv(
     pair: (usize, usize),
     eta: f64,
 ) -> Result<Tensor> {
-    let images = images.detach();
-    let (gradient, ()) = image_gradient(&images, |x| {
+    ascend(images, eta, |x| {
         let teacher = |index: usize| {
             let teacher = teachers.get(index).ok_or_else(|| {
                 Error::State(format!("TDiv-SDiv: there is no teacher {index} among {}", teachers.len()))
@@ -33,10 +31,8 @@ pub fn tdiv_sdiv(
         let difference = disagreement(&teacher(pair.0)?, &teacher(pair.1)?)?;
         let students = student(x)?;
         let subnetwork = |index: usize| students.narrow(0, index, 1);
-        let difference = (difference - disagreement(&subnetwork(pair.0)?, &subnetwork(pair.1)?)?)?;
-        Ok((difference, ()))
-    })?;
-    clipped_step(&images, &unit(&gradient)?, eta / LEVELS * root_dimension(&images), None)
+        Ok((difference - disagreement(&subnetwork(pair.0)?, &subnetwork(pair.1)?)?)?)
+    })
 }
 
 /// The sum over examples of H(softmax p, softmax q), of logits (1, B, K).

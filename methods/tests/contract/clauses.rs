@@ -2,38 +2,47 @@
 
 use candle_core::Tensor;
 use methods::{Entry, Method, Optimiser};
-use nn::{Network, NetworkSpec, Sgd, SgdSettings};
+use nn::{Mode, Network, NetworkSpec, Sgd, SgdSettings};
 
 use crate::fixture::{self, BATCH, CLASSES, MEMBERS};
-use crate::{distillation, perturbation, pieces, settings};
+use crate::{distillation, draws, perturbation, pieces, settings, teachers};
 
 type Check = fn(&Entry) -> Result<(), String>;
 
-pub(crate) const CLAUSES: [(&str, Check); 28] = [
+pub(crate) const CLAUSES: [(&str, Check); 37] = [
     ("finite_loss_of_declared_shapes", finite_loss_of_declared_shapes),
     ("a_divergence_is_not_negative", a_divergence_is_not_negative),
     ("student_is_the_plain_network_or_its_batch_ensemble", student),
     ("the_fewest_members_are_enough", fewest_members_are_enough),
     ("same_seed_same_bits", same_seed_same_bits),
     ("a_step_remembers_none_before_it", a_step_remembers_none_before_it),
-    ("teachers_stay_as_they_are", teachers_stay_as_they_are),
+    ("a_prepared_student_sees_its_images", prepared_student_sees_its_images),
+    ("what_predicts_is_of_the_student", inference_is_of_the_student),
     ("running_statistics_follow", running_statistics_follow),
     ("steps_lower_the_loss", steps_lower_the_loss),
     ("the_cross_entropy_is_of_the_logits", cross_entropy_is_of_the_logits),
     ("a_batch_in_pieces_is_the_whole_batch", pieces::are_the_whole),
     ("the_optimiser_changes_what_it_fixes", optimiser_changes_what_it_fixes),
     ("divergence_is_there_if_and_only_if_teachers_are", distillation::divergence_if_teachers),
-    ("another_number_of_teachers_is_an_error", distillation::another_number_of_teachers),
     ("each_subnetwork_learns_from_its_own_teacher", distillation::one_to_one),
     ("the_divergence_is_from_the_teachers", distillation::divergence_is_from_the_teachers),
-    ("every_teacher_matters", distillation::every_teacher_matters),
     ("labels_act_through_the_cross_entropy", distillation::labels_act_through_the_cross_entropy),
     ("tau_squared_keeps_the_gradients_size", distillation::tau_squared),
     ("networks_see_pixels_in_0_to_1", distillation::pixels_stay_in_range),
     ("perturbed_images_are_those_of_the_step", perturbation::is_of_the_step),
     ("the_student_sees_perturbed_images", perturbation::student_sees_them),
-    ("teachers_see_perturbed_images", distillation::teachers_see_perturbed_images),
+    ("images_that_the_student_sees_are_named", perturbation::none_is_hidden),
+    ("each_image_is_perturbed_alone", perturbation::works_on_each_image_alone),
+    ("small_steps_leave_an_image", perturbation::small_steps_leave_an_image),
+    ("teachers_stay_as_they_are", teachers::stay_as_they_are),
+    ("another_number_of_teachers_is_an_error", teachers::another_number_is_an_error),
+    ("every_teacher_matters", teachers::every_one_matters),
+    ("teachers_are_in_eval_mode", teachers::are_in_eval_mode),
+    ("teachers_see_perturbed_images", teachers::see_perturbed_images),
+    ("draws_are_of_the_batch_and_taken_once", draws::are_of_the_batch_and_taken_once),
+    ("copies_of_an_image_are_perturbed_apart", draws::copies_are_perturbed_apart),
     ("alpha_weighs_cross_entropy_and_divergence", settings::alpha_weighs),
+    ("weight_and_temperature_have_their_names", settings::have_their_names),
     ("every_setting_changes_loss_and_gradient", settings::every_one_changes_loss_and_gradient),
     ("no_setting_has_a_default", settings::none_has_a_default),
     ("wrong_settings_are_errors", settings::wrong_ones_are_errors),
@@ -53,6 +62,10 @@ pub(crate) fn setup(entry: &Entry) -> Result<Setup, String> {
 
 pub(crate) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(otherwise()) }
+}
+
+pub(crate) fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }
 
 pub(crate) fn scalar(what: &str, tensor: &Tensor) -> Result<f32, String> {
@@ -126,19 +139,6 @@ fn same_seed_same_bits(entry: &Entry) -> Result<(), String> {
     ensure(first == run(3)?, || "three threads give other bits than one".into())
 }
 
-fn teachers_stay_as_they_are(entry: &Entry) -> Result<(), String> {
-    let (method, student, teachers) = setup(entry)?;
-    let states =
-        || teachers.iter().map(|t| t.state().map_err(|e| e.to_string())).collect::<Result<Vec<_>, _>>();
-    let before = states()?;
-    let loss = fixture::loss(&*method, &student, &teachers, 3)?;
-    let gradients = loss.total.backward().map_err(|e| e.to_string())?;
-    ensure(gradients.get(student.params()).is_some(), || "the student gets no gradient".into())?;
-    let reached = teachers.iter().any(|teacher| gradients.get(teacher.params()).is_some());
-    ensure(!reached, || "a teacher gets a gradient".into())?;
-    ensure(states()? == before, || "a teacher's parameters or running statistics have changed".into())
-}
-
 /// A method's second step is what the first would have been.
 fn a_step_remembers_none_before_it(entry: &Entry) -> Result<(), String> {
     let (method, ..) = setup(entry)?;
@@ -187,6 +187,45 @@ fn steps_lower_the_loss(entry: &Entry) -> Result<(), String> {
     ensure(losses[9] < losses[0], || format!("the loss goes {losses:?}"))
 }
 
+/// After `prepare` every subnetwork still tells images apart.
+fn prepared_student_sees_its_images(entry: &Entry) -> Result<(), String> {
+    let (method, student, teachers) = setup(entry)?;
+    method.prepare(&student).map_err(text)?;
+    let logits = bits(&fixture::loss(&*method, &student, &teachers, 3)?.logits)?;
+    for (member, rows) in logits.chunks(BATCH * CLASSES).enumerate() {
+        ensure(rows.chunks(CLASSES).any(|row| row != &rows[..CLASSES]), || {
+            format!("subnetwork {} says the same of every image once `prepare` has changed it", member + 1)
+        })?;
+    }
+    Ok(())
+}
+
+/// The network that predicts, where it is another than the student: the same of the same student, of another student one of the same
+/// shape that says something else.
+fn inference_is_of_the_student(entry: &Entry) -> Result<(), String> {
+    let (method, ..) = setup(entry)?;
+    let of = |seed: u64| -> Result<Option<(NetworkSpec, Vec<u32>)>, String> {
+        let student = fixture::network(&method.student(&fixture::plain(), MEMBERS), seed)?;
+        let Some(network) = method.inference(&student).map_err(text)? else { return Ok(None) };
+        let logits = network.frozen_logits(&fixture::batch()?.images, Mode::Eval).map_err(text)?;
+        Ok(Some((network.spec().clone(), bits(&logits)?)))
+    };
+    let (one, again, other) = (of(1)?, of(1)?, of(2)?);
+    ensure(one == again, || "one student makes two different networks that predict".into())?;
+    match (one, other) {
+        (None, None) => Ok(()),
+        (Some(one), Some(other)) => {
+            ensure(one.0 == other.0, || {
+                "the network that predicts has another shape for another student".into()
+            })?;
+            ensure(one.1 != other.1, || {
+                "the network that predicts says the same whatever the student has learned".into()
+            })
+        }
+        _ => Err("only of some students another network predicts".into()),
+    }
+}
+
 /// Of a recipe's settings the optimiser replaces those that it says it fixes, whatever they were, and no other: a recipe
 /// that is written down is what was trained with.
 fn optimiser_changes_what_it_fixes(entry: &Entry) -> Result<(), String> {
@@ -197,7 +236,7 @@ fn optimiser_changes_what_it_fixes(entry: &Entry) -> Result<(), String> {
         lr_fast,
         centre: 0.0,
     };
-    let values = |Optimiser { settings, lr, lr_fast, .. }: Optimiser| {
+    let values = |Optimiser { settings, lr, lr_fast, centre }: Optimiser| {
         [
             ("lr", lr),
             ("lr_fast", lr_fast),
@@ -205,20 +244,24 @@ fn optimiser_changes_what_it_fixes(entry: &Entry) -> Result<(), String> {
             ("weight_decay", settings.weight_decay),
             ("weight_decay_fast", settings.weight_decay_fast),
             ("nesterov", f64::from(u8::from(settings.nesterov))),
+            ("centre", centre),
         ]
     };
     let recipes = [of(0.02, 0.003, false), of(0.01, 0.004, true)];
-    let used = recipes.map(|recipe| values(method.optimiser(recipe, MEMBERS)));
     let keys = values(recipes[0]).map(|(key, _)| key);
     for (key, _) in method.fixes() {
         ensure(keys.contains(key), || format!("`{key}` is no setting of the optimiser"))?;
     }
-    for (at, key) in keys.into_iter().enumerate() {
-        let asked = recipes.map(|recipe| values(recipe)[at].1);
-        let used = [used[0][at].1, used[1][at].1];
-        match method.fixes().iter().any(|(fixed, _)| *fixed == key) {
-            true => ensure(used[0] == used[1], || format!("`{key}` is fixed, but {used:?} for {asked:?}"))?,
-            false => ensure(used == asked, || format!("`{key}` is not fixed, but {used:?} for {asked:?}"))?,
+    for members in [MEMBERS, 2 * MEMBERS] {
+        let used = recipes.map(|recipe| values(method.optimiser(recipe, members)));
+        for (at, key) in keys.into_iter().enumerate() {
+            let asked = recipes.map(|recipe| values(recipe)[at].1);
+            let used = [used[0][at].1, used[1][at].1];
+            let is_fixed = method.fixes().iter().any(|(fixed, _)| *fixed == key);
+            let (holds, is) = if is_fixed { (used[0] == used[1], "") } else { (used == asked, "not ") };
+            ensure(holds, || {
+                format!("`{key}` is {is}fixed, but {used:?} for {asked:?}, with {members} members")
+            })?;
         }
     }
     Ok(())

@@ -6,17 +6,23 @@
 
 mod clauses;
 mod distillation;
+mod draws;
 mod fixture;
 mod perturbation;
 mod pieces;
 mod settings;
+mod teachers;
 
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// Methods, the clauses that they are to break, and why. That they do break them is tested.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[(
+    "latent-be-tdiv-sdiv",
+    "images_that_the_student_sees_are_named",
+    "its perturbation takes the student too, which analyses do not have",
+)];
 
 fn main() -> ExitCode {
     let mut trials = vec![Trial::test("names_are_unique_and_kebab_case", || named(names()))];

@@ -38,6 +38,27 @@ impl Method for Watched<'_> {
     }
 }
 
+/// Whether pieces of two groups make the same total, whatever `couples_groups` says.
+fn as_if(entry: &Entry) -> Result<bool, String> {
+    let text = |e: &dyn std::fmt::Display| e.to_string();
+    struct Cut<'a>(&'a dyn Method);
+    impl Method for Cut<'_> {
+        fn loss(&self, batch: &Batch, step: &Step<'_>) -> NnResult<Loss> {
+            self.0.loss(batch, step)
+        }
+    }
+    let total = |most| -> Result<f32, String> {
+        let (method, student, teachers) = setup(entry)?;
+        let noise = Streams { seed: 3, epoch: 1, step: 0 };
+        let step = Step { student: &student, teachers: &teachers, groups: 2, noise: &noise, progress: 0.5 };
+        let (loss, _) =
+            micro_batch::gradient(&Cut(&*method), &fixture::batch()?, &step, most).map_err(|e| text(&e))?;
+        loss.total.to_scalar().map_err(|e| text(&e))
+    };
+    let whole = total(None)?;
+    Ok(total(Some(4)).is_ok_and(|pieces| (pieces - whole).abs() <= 1e-5 * whole.abs()))
+}
+
 /// What a few steps leave.
 struct Trained {
     /// Total, cross-entropy and divergence of each step.
@@ -82,7 +103,10 @@ pub(crate) fn are_the_whole(entry: &Entry) -> Result<(), String> {
     for (groups, most) in [(2, 4), (4, 2), (4, 3), (3, 3)] {
         let pieces = train(entry, groups, Some(most));
         if setup(entry)?.0.couples_groups() {
-            return ensure(pieces.is_err(), || "couples groups, and yet its batch is cut".to_owned());
+            ensure(pieces.is_err(), || "couples groups, and yet its batch is cut".to_owned())?;
+            return ensure(!as_if(entry)?, || {
+                "its pieces are the whole: take `couples_groups` away".to_owned()
+            });
         }
         let (pieces, whole) = (pieces?, train(entry, groups, None)?);
         let again = train(entry, groups, Some(most))?;
@@ -98,7 +122,8 @@ pub(crate) fn are_the_whole(entry: &Entry) -> Result<(), String> {
             ensure(found.len() == expected.len() && is_near, || {
                 format!(
                     "in pieces of {most} images of {groups} groups the {what} are other than of the whole batch, by \
-                     {:.1e}: a method whose loss is no mean over groups says so in `couples_groups`",
+                     {:.1e}: is something summed over images, drawn for each image from `draws`, or made without \
+                     `step.groups`? A method whose loss truly is no mean over groups says so in `couples_groups`",
                     off().fold(0.0, f32::max) / largest
                 )
             })?;

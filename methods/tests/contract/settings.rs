@@ -31,6 +31,24 @@ pub(crate) fn alpha_weighs(entry: &Entry) -> Result<(), String> {
     Ok(())
 }
 
+/// Where there are teachers, the weight of their part and the temperature have the names by which clauses know them.
+pub(crate) fn have_their_names(entry: &Entry) -> Result<(), String> {
+    let (method, ..) = setup(entry)?;
+    if !method.uses_teachers() {
+        return Ok(());
+    }
+    let settings = fixture::settings(entry)?;
+    for (key, what) in [("alpha", "the weight of the divergence"), ("tau", "the temperature")] {
+        ensure(settings.contains_key(key), || {
+            format!(
+                "there is no setting `{key}`: clauses know {what} by that name; a method without one is an exception, to be named \
+                 with the reason in methods/tests/contract/main.rs"
+            )
+        })?;
+    }
+    Ok(())
+}
+
 /// Another value is another loss, and moves the student elsewhere; of those that have nothing to do with a perturbation also
 /// without one.
 pub(crate) fn every_one_changes_loss_and_gradient(entry: &Entry) -> Result<(), String> {

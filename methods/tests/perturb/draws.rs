@@ -1,7 +1,7 @@
 //! The draws of a step depend on seed, epoch, step and row, and on nothing else.
 
-use candle_core::Device;
-use methods::{Noise, Streams};
+use candle_core::{Device, Tensor};
+use methods::{Noise, Streams, Under};
 
 use crate::fixture::{bits, values};
 
@@ -30,6 +30,22 @@ fn names_are_independent() {
     assert!(products(of("w"), of("w")) > 0.5);
     assert!(products(of("w"), of("v")).abs() < 0.5);
     assert_ne!(STEP.draws("w").next_u64(), STEP.draws("v").next_u64());
+}
+
+/// What draws by itself a second time in a step draws other numbers under another name, and Gaussian noise is then another.
+#[test]
+fn what_draws_twice_draws_under_other_names() {
+    let second = Under { noise: &STEP, name: "second" };
+    let of = |noise: &dyn Noise| {
+        let images = Tensor::full(0.5_f32, (2, 3, 4, 4), &Device::Cpu).unwrap();
+        let gaussian = bits(&methods::perturb::gaussian(&images, noise, 8.0).unwrap());
+        let weights = bits(&noise.uniform("w", RANGE, &[4, 5], &Device::Cpu).unwrap());
+        (gaussian, weights, noise.indices("i", 20, 9), noise.draws("d").next_u64())
+    };
+    let (first, other) = (of(&STEP), of(&second));
+    assert_eq!(other, of(&second));
+    assert!(first.0 != other.0 && first.1 != other.1 && first.2 != other.2 && first.3 != other.3);
+    assert_eq!(second.draws("d").next_u64(), STEP.draws("second/d").next_u64());
 }
 
 /// A row's draws are the same in a larger batch, and no two rows' are, in the next step neither.
