@@ -62,6 +62,16 @@ pub enum Error {
         /// What there is.
         found: String,
     },
+    /// A file's numbers are not those that were written.
+    #[error("{} is damaged: its numbers' checksum is {found}, not {stored} ({})", path.display(), mend(path))]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+        /// The checksum that was written with them.
+        stored: String,
+        /// That of what there is.
+        found: String,
+    },
     /// A line of a log does not hold the numbers that its columns ask for.
     #[error("{} is not a valid log ({})", path.display(), mend(path))]
     Csv {

@@ -64,8 +64,7 @@ pub(super) fn find(root: &Path) -> anyhow::Result<Found> {
             continue;
         }
         if let Some(path) = checkpoint::newest(&dir)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            found.groups.push(Group { files: vec![(Slot::Checkpoint(run, name), path)] });
+            found.groups.push(Group { files: vec![(Slot::checkpoint(run, &path), path)] });
         }
     }
     for experiment in experiments {

@@ -83,6 +83,11 @@ impl Slot {
         (slot.to_string() == path).then_some(slot)
     }
 
+    /// That of the checkpoint in the file `path`.
+    pub(super) fn checkpoint(run: RunPath, path: &Path) -> Self {
+        Self::Checkpoint(run, path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+    }
+
     /// Where it is under `out`.
     pub fn path(&self, out: &Path) -> PathBuf {
         match self {

@@ -195,9 +195,7 @@ fn unpack_record(
         // A model whose record was not packed: it cannot be used.
         return Ok((0, files.len()));
     };
-    let draft = place.draft_dir(out);
-    remove(&draft)?;
-    place.begin(out)?;
+    let draft = place.begin(out)?;
     let write = || -> anyhow::Result<()> {
         for (name, bytes) in files {
             let path = draft.join(name);

@@ -6,9 +6,11 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 
 use super::find::{self, Group};
+use super::slot::Slot;
 use super::{
     Entry, FORMAT, INDEX, Index, LARGEST, LARGEST_IN_ALL, LeftOut, Limits, Part, part_name, rank, sha256,
 };
+use crate::train::checkpoint;
 use crate::whole_file;
 
 /// Compression: most of what a higher level gains on floating-point numbers, at a tenth of its time.
@@ -77,6 +79,7 @@ impl Writer<'_> {
 
     /// Adds the files of a group, or notes that they do not fit.
     fn add(&mut self, group: &Group) -> anyhow::Result<()> {
+        let Some(group) = current(group)? else { return Ok(()) };
         let mut entries = Vec::new();
         let mut packed = Vec::new();
         let (mut sizes, mut is_small) = (Vec::new(), true);
@@ -139,6 +142,49 @@ impl Writer<'_> {
     }
 }
 
+/// The group as it is now: a run in training has newer checkpoints than when it was found, and removes the old ones. None where it
+/// has finished since.
+fn current(group: &Group) -> anyhow::Result<Option<Group>> {
+    let [(Slot::Checkpoint(run, _), path)] = &group.files[..] else { return Ok(Some(group.clone())) };
+    let dir = path.parent().unwrap_or(path);
+    if path.is_file() {
+        return Ok(Some(group.clone()));
+    }
+    let newest = checkpoint::newest(dir)?;
+    if newest.is_none() {
+        eprintln!("{}/seed-{} has finished meanwhile: pack again to have it", run.row, run.seed);
+    }
+    Ok(newest.map(|path| Group { files: vec![(Slot::checkpoint(run.clone(), &path), path)] }))
+}
+
 fn store(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     whole_file::write(path, bytes).context("nothing was packed: make space, or name a folder elsewhere")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::slot::RunPath;
+    use crate::train::checkpoint;
+    use crate::train::training::Training;
+
+    /// A run that goes on while its folder is packed has another checkpoint by the time that it is read, and then none.
+    #[test]
+    fn a_checkpoint_that_was_replaced_meanwhile_is_packed_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunPath { folder: "quick-smoke".to_owned(), row: "be".to_owned(), seed: 1 };
+        let dir = run.checkpoints(folder.path());
+        let name = |epoch| format!("epoch-{epoch:06}-step-00000000.safetensors");
+        let found = |epoch| {
+            let path = dir.join(name(epoch));
+            Group { files: vec![(Slot::checkpoint(run.clone(), &path), path)] }
+        };
+        let checkpoints = checkpoint::Checkpoints::new(dir.clone(), toml::Table::new());
+        checkpoints.save(&Training::small()).unwrap();
+        assert_eq!(current(&found(0)).unwrap(), Some(found(0)));
+        fs::rename(dir.join(name(0)), dir.join(name(1))).unwrap();
+        assert_eq!(current(&found(0)).unwrap(), Some(found(1)));
+        fs::remove_file(dir.join(name(1))).unwrap();
+        assert_eq!(current(&found(0)).unwrap(), None);
+    }
 }

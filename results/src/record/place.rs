@@ -1,6 +1,7 @@
 //! Where a run belongs, and how it gets there: written into a draft, renamed when complete.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::finished::Record;
@@ -46,20 +47,26 @@ impl Place {
         self.dir(out).is_dir()
     }
 
-    /// Makes sure the draft's folder exists and returns it. What an interrupted run left there is kept, so that it can
-    /// be continued.
+    /// Makes the draft's folder, empty, and returns it: all that is in it when it is finished becomes part of the record, so what
+    /// a killed process left there goes.
     ///
     /// # Errors
-    /// Where the record exists already, or the folder cannot be made.
+    /// Where the record exists already, or the folder cannot be made or emptied.
     pub fn begin(&self, out: &Path) -> Result<PathBuf> {
         self.refuse_finished(out)?;
         let draft = self.draft_dir(out);
+        match fs::remove_dir_all(&draft) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::io("remove", &draft)(error));
+            }
+            _ => {}
+        }
         fs::create_dir_all(&draft).map_err(Error::io("create", &draft))?;
         Ok(draft)
     }
 
     /// Turns the complete draft into the record: checks its files, flushes them to the disk and renames the folder.
-    /// Everything in the draft becomes part of the record: remove checkpoints before.
+    /// Everything in the draft becomes part of the record.
     ///
     /// # Errors
     /// Where a file is missing or not valid, `run.toml` describes another run, the record exists already, or the

@@ -2,6 +2,7 @@
 //! needs neither the data set nor the model.
 //!
 //! Tensors: `val.logits` and `test.logits` (M, N, K), f32 or f16, member-major; `val.labels` and `test.labels` (N), i64.
+//! The file's metadata has a CRC-32C of these, in that order: a damaged number is found on reading. (Files of before have none.)
 //! Equal predictions are written as equal bytes.
 
 use std::fs;
@@ -13,6 +14,16 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::{Error, Result};
+
+/// The tensors, in the order in which the checksum takes their bytes.
+const TENSORS: [&str; 4] = ["val.logits", "val.labels", "test.logits", "test.labels"];
+/// The checksum's name in the file's metadata.
+const CHECKSUM: &str = "crc32c";
+
+/// The checksum of tensors' bytes, in hexadecimal.
+fn checksum<'a>(tensors: impl Iterator<Item = &'a [u8]>) -> String {
+    format!("{:08x}", tensors.fold(0, crc32c::crc32c_append))
+}
 
 /// What a network predicts for one split of the data.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,8 +93,8 @@ impl Predictions {
     /// Reads predictions.
     ///
     /// # Errors
-    /// Where the file cannot be read, is not in the safetensors format, lacks a tensor, or a tensor has another type or
-    /// shape, the splits differ in members or classes, or a label is not a class.
+    /// Where the file cannot be read, is not in the safetensors format, lacks a tensor or does not fit its checksum, or a
+    /// tensor has another type or shape, the splits differ in members or classes, or a label is not a class.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(Error::io("read", path))?;
         let file = File {
@@ -91,6 +102,7 @@ impl Predictions {
             tensors: SafeTensors::deserialize(&bytes)
                 .map_err(|source| Error::Safetensors { path: path.to_owned(), source })?,
         };
+        file.check_sum(&bytes)?;
         let predictions = Self { val: file.split("val")?, test: file.split("test")? };
         predictions.check(path)?;
         Ok(predictions)
@@ -126,7 +138,9 @@ impl Predictions {
             .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))
             .collect::<std::result::Result<Vec<_>, _>>()
             .map_err(invalid)?;
-        let bytes = safetensors::serialize(views, None).map_err(invalid)?;
+        let sum = checksum(encoded.iter().map(|(_, _, _, bytes)| bytes.as_slice()));
+        let metadata = [(CHECKSUM.to_owned(), sum)].into();
+        let bytes = safetensors::serialize(views, Some(metadata)).map_err(invalid)?;
         fs::write(path, bytes).map_err(Error::io("write", path))
     }
 
@@ -178,6 +192,23 @@ struct File<'a> {
 }
 
 impl File<'_> {
+    /// Holds the tensors to the checksum of the file's `bytes`, where that has one.
+    fn check_sum(&self, bytes: &[u8]) -> Result<()> {
+        let (_, metadata) = SafeTensors::read_metadata(bytes)
+            .map_err(|source| Error::Safetensors { path: self.path.to_owned(), source })?;
+        let Some(stored) = metadata.metadata().as_ref().and_then(|entries| entries.get(CHECKSUM)) else {
+            return Ok(());
+        };
+        let tensors = TENSORS.map(|name| self.tensor(name));
+        let tensors = tensors.into_iter().collect::<Result<Vec<_>>>()?;
+        let found = checksum(tensors.iter().map(TensorView::data));
+        if found == *stored {
+            Ok(())
+        } else {
+            Err(Error::Checksum { path: self.path.to_owned(), stored: stored.clone(), found })
+        }
+    }
+
     fn split(&self, name: &str) -> Result<Split> {
         let ([m, n, k], logits) = self.logits(&format!("{name}.logits"))?;
         Ok(Split { logits, labels: self.labels(&format!("{name}.labels"))?, m, n, k })

@@ -75,15 +75,15 @@ fn a_path_that_no_record_has_is_named() {
 }
 
 #[test]
-fn an_interrupted_draft_is_kept_and_is_no_record() {
+fn an_interrupted_draft_is_no_record_and_is_begun_anew() {
     let out = tempfile::tempdir().unwrap();
     let draft = run().draft(out.path());
-    fs::write(draft.join("checkpoint"), "half way").unwrap();
+    fs::write(draft.join(".tmp-model.safetensors"), "half").unwrap();
     assert_eq!(scan(out.path()).unwrap(), []);
     let error = run().place().finish(out.path()).unwrap_err();
     assert!(matches!(error, Error::Incomplete { file: PREDICTIONS, .. }), "{error}");
     assert_eq!(run().place().begin(out.path()).unwrap(), draft);
-    assert_eq!(fs::read_to_string(draft.join("checkpoint")).unwrap(), "half way");
+    assert_eq!(fs::read_dir(&draft).unwrap().count(), 0);
 }
 
 /// What there is of a damaged record is not given up: its predictions are good.
@@ -219,6 +219,27 @@ fn half_precision_is_read_as_what_is_stored() {
     large.val.logits[3] = 1e6;
     let error = large.write_half(&path).unwrap_err();
     assert!(error.to_string().contains("val.logits: expected logits in the range of f16"), "{error}");
+}
+
+/// One bit in each tensor in turn, that leaves a number: with the checksum it is damage; a file of before has none.
+#[test]
+fn a_changed_bit_in_predictions_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(PREDICTIONS);
+    run().predictions().write(&path).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    for at in [header, header + 8 * 60, whole.len() / 2, whole.len() - 4] {
+        let mut changed = whole.clone();
+        changed[at] ^= 1;
+        fs::write(&path, &changed).unwrap();
+        let error = Predictions::read(&path).unwrap_err();
+        assert!(matches!(error, Error::Checksum { .. }), "byte {at}: {error}");
+        assert!(error.to_string().contains("put it back from a copy"), "{error}");
+    }
+    let without = String::from_utf8_lossy(&whole[..header]).replace("crc32c", "before");
+    fs::write(&path, [without.as_bytes(), &whole[header..]].concat()).unwrap();
+    assert_eq!(Predictions::read(&path).unwrap(), run().predictions());
 }
 
 /// What is wrong with predictions is refused on writing, under the tensor's name.
