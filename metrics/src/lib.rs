@@ -41,7 +41,7 @@ pub use diversity::{
 };
 pub use error::{Error, Result};
 pub use examples::{Examples, Resampled, resampled_mean};
-pub use probs::Probs;
+pub use probs::{Probs, softmax};
 pub use quality::{acc, bs, entropy, nll};
 pub use scores::{Scores, score};
 pub use temperature::{TEMPERATURE_RANGE, fit_temperature};

@@ -133,7 +133,7 @@ pub(crate) fn top1(row: &[f64]) -> (usize, f64) {
 }
 
 /// Writes softmax(z) to `out` and returns ln sum_j exp(z_j), both stable for any finite maximum; minus infinity gives 0.
-pub(crate) fn softmax(logits: impl Iterator<Item = f64>, out: &mut [f64]) -> f64 {
+pub fn softmax(logits: impl Iterator<Item = f64>, out: &mut [f64]) -> f64 {
     let mut max = f64::NEG_INFINITY;
     for (out, z) in out.iter_mut().zip(logits) {
         *out = z;

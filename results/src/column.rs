@@ -97,6 +97,31 @@ impl Column {
             _ => 3,
         }
     }
+
+    /// A value in the column's unit and with its digits; zero has no sign.
+    pub(crate) fn text(self, value: f64) -> String {
+        let text = format!("{:.*}", self.decimals(), value * self.scale());
+        match text.strip_prefix('-') {
+            Some(zero) if is_zero(zero) => zero.to_owned(),
+            _ => text,
+        }
+    }
+
+    /// A difference with its sign; without one where all its digits are zero.
+    pub(crate) fn signed(self, difference: f64) -> String {
+        let size = self.text(difference.abs());
+        if is_zero(&size) {
+            size
+        } else if difference < 0.0 {
+            format!("-{size}")
+        } else {
+            format!("+{size}")
+        }
+    }
+}
+
+fn is_zero(digits: &str) -> bool {
+    digits.chars().all(|c| c == '0' || c == '.')
 }
 
 #[cfg(test)]
@@ -106,5 +131,14 @@ mod tests {
     #[test]
     fn a_columns_index_is_its_discriminant() {
         assert!(Column::ALL.iter().enumerate().all(|(index, column)| *column as usize == index));
+    }
+
+    #[test]
+    fn zero_has_no_sign() {
+        assert_eq!(Column::Nll.signed(-0.0004), "0.000");
+        assert_eq!(Column::Nll.signed(-0.0006), "-0.001");
+        assert_eq!(Column::Acc.signed(0.0125), "+1.25");
+        // A perfect prediction's NLL is -ln(1 + 1e-12), just under zero.
+        assert_eq!(Column::Nll.text(-1e-12), "0.000");
     }
 }

@@ -6,9 +6,8 @@ use anyhow::{Context, bail, ensure};
 use candle_core::Device;
 use nn::{NamedTensor, Network, NetworkSpec};
 
-use crate::cli;
 use crate::config::MOST_NETWORKS;
-use crate::model;
+use crate::{cli, model, whole_file};
 
 /// Classes: three times those of the largest classification benchmarks.
 const MOST_CLASSES: usize = 65_536;
@@ -27,7 +26,7 @@ pub fn run(args: &cli::Import) -> anyhow::Result<()> {
     let classes = classes(&tensors, &args.file)?;
     let spec = ensemble(model::network(&args.network, IMAGE, classes)?, &tensors);
     let network = load(&spec, &tensors, &args.file, &Device::Cpu)?;
-    network.save(&args.out)?;
+    whole_file::make(&args.out, |draft| Ok(network.save(draft)?))?;
     let kind = spec.members.map_or_else(|| "plain".to_owned(), |m| format!("BatchEnsemble of {m}"));
     eprintln!("wrote {}: {}, {kind}, {classes} classes", args.out.display(), args.network);
     Ok(())

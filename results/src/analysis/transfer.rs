@@ -1,16 +1,16 @@
 //! Whether perturbations that one teacher makes raise the diversity of others (figure 6).
 //!
-//! What is stored is a value a teacher, v_rm: under the perturbations of teacher r, the mean over images and over the ordered
-//! pairs of different teachers one of which is m of their KL divergence. Every v_rm holds the pair of m and r, and so the
-//! disagreement of the perturbing teacher itself. Whether ODS carries over is a question to the pairs without r. Their mean
+//! What is stored is a value a teacher, v_tm: under the perturbations of teacher t, the mean over images and over the ordered
+//! pairs of different teachers one of which is m of their KL divergence. Every v_tm holds the pair of m and t, and so the
+//! disagreement of the perturbing teacher itself. Whether ODS carries over is a question to the pairs without t. Their mean
 //! follows from what is stored:
 //!
 //! ```text
-//! u_r = (sum over m of v_rm - 2 v_rr) / (M - 2)
+//! u_t = (sum over m of v_tm - 2 v_tt) / (M - 2)
 //! ```
 //!
-//! for the sum over m of (M - 1) v_rm counts every pair twice, (M - 1) v_rr counts those of r once, and there are
-//! (M - 1) (M - 2) / 2 pairs without r. With M = 2 there is none.
+//! for the sum over m of (M - 1) v_tm counts every pair twice, (M - 1) v_tt counts those of t once, and there are
+//! (M - 1) (M - 2) / 2 pairs without t. With M = 2 there is none.
 
 use super::tensors::Matrix;
 

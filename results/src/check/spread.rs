@@ -91,8 +91,8 @@ fn moved_bounds(row: &Row, before: &Row) -> BTreeSet<u64> {
     bounds.filter(|seed| is.contains_key(seed) && was.contains_key(seed) && is[seed] != was[seed]).collect()
 }
 
-/// What was `found` of a column. Of a DEE it says nothing where that is a bound on some seeds, but for an ensemble's own, which is
-/// what it is by definition.
+/// `found`, but inconclusive where the column is DEE and the DEE of some seed is only a bound. Ensembles are exempt: the DEE of
+/// DE-n is n by definition.
 fn unless_bound(
     row: &Row,
     column: Column,

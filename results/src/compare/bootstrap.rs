@@ -41,9 +41,9 @@ pub(super) fn differences(seeds: &[Seed], baseline: &str, replicates: usize) -> 
 
     let mut found = Vec::new();
     for (at, pair) in pairs.iter().enumerate() {
-        let seeds: Vec<u64> = pair.at.iter().map(|at| seeds[at.seed].seed).collect();
-        for (column, whole) in Column::ALL.into_iter().zip(pair.means(&whole, &pair.all())) {
-            let Some([value, baseline]) = whole else { continue };
+        for (column, mean) in Column::ALL.into_iter().zip(pair.means(&whole, &pair.all())) {
+            let Some([value, baseline]) = mean else { continue };
+            let seeds: Vec<u64> = pair.with_both(&whole, column).map(|at| seeds[at.seed].seed).collect();
             let index = at * Column::ALL.len() + column as usize;
             let drawn: Vec<Drawn> = drawn.iter().filter_map(|drawn| drawn[index]).collect();
             let Some(half) = half_width(&drawn, seeds.len()) else { continue };
@@ -53,7 +53,7 @@ pub(super) fn differences(seeds: &[Seed], baseline: &str, replicates: usize) -> 
                 true => Verdict::Inconclusive,
                 false => Verdict::of(low, high, column, seeds.len()),
             };
-            let (row, seeds) = (pair.row.to_owned(), seeds.clone());
+            let row = pair.row.to_owned();
             found.push(Difference { row, column, seeds, value, baseline, low, high, is_bound, verdict });
         }
     }
@@ -127,6 +127,12 @@ impl<'a> Pairs<'a> {
     /// Whether either row is, on some seed, among those that are `bounded`.
     fn is_bound(&self, bounded: &[Vec<bool>]) -> bool {
         self.at.iter().any(|at| bounded[at.seed][at.row] || bounded[at.seed][at.baseline])
+    }
+
+    /// The seeds on which both rows have a value in `column`, of the `whole` images' values: a DEE takes the seed's teachers.
+    fn with_both<'b>(&'b self, whole: &'b [Vec<Values>], column: Column) -> impl Iterator<Item = &'b At> {
+        let has = move |seed: usize, row: usize| whole[seed][row][column as usize].is_some();
+        self.at.iter().filter(move |at| has(at.seed, at.row) && has(at.seed, at.baseline))
     }
 
     /// Every seed once, as indices of `at`.

@@ -6,18 +6,18 @@ use crate::sheet::{Sheet, full};
 
 /// A line for each row and column of `differences`, which are of the experiment `folder` and against the row `baseline`.
 pub fn sheet(folder: &str, baseline: &str, differences: &[Difference]) -> Sheet {
-    let number = |column: Column, value: f64| format!("{:.*}", column.decimals(), value * column.scale());
-    let signed = |column: Column, value: f64| format!("{:+.*}", column.decimals(), value * column.scale());
+    // Even of what is shown as zero, the sign says on which side of it an interval ends.
+    let end = |column: Column, value: f64| format!("{:+.*}", column.decimals(), value * column.scale());
     let line = |one: &Difference| {
         let column = one.column;
         vec![
             one.row.clone(),
             column.heading().to_owned(),
             one.seeds.len().to_string(),
-            number(column, one.value),
-            number(column, one.baseline),
-            signed(column, one.mean()),
-            format!("[{}, {}]", signed(column, one.low), signed(column, one.high)),
+            column.text(one.value),
+            column.text(one.baseline),
+            column.signed(one.mean()),
+            format!("[{}, {}]", end(column, one.low), end(column, one.high)),
             one.verdict.name().to_owned(),
         ]
     };

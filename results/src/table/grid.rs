@@ -58,7 +58,7 @@ fn printed(reference: &Reference, published: &Published) -> Line {
 
 fn difference(row: &Row, published: &Published) -> Line {
     let cells = shown().map(|column| match (row.cell(column), published.value(column)) {
-        (Some(cell), Some(value)) => signed(column, cell.mean - value),
+        (Some(cell), Some(value)) => column.signed(cell.mean - value),
         _ => String::new(),
     });
     line(false, "difference".into(), String::new(), cells)
@@ -68,21 +68,8 @@ fn line(ours: bool, label: String, seeds: String, cells: impl Iterator<Item = St
     Line { ours, label, cells: std::iter::once(seeds).chain(cells).collect() }
 }
 
-/// A value in the unit and with the digits of its column; zero has no sign.
-fn number(column: Column, value: f64) -> String {
-    let text = format!("{:.*}", column.decimals(), value * column.scale());
-    match text.strip_prefix('-') {
-        Some(zero) if is_zero(zero) => zero.to_owned(),
-        _ => text,
-    }
-}
-
-fn is_zero(digits: &str) -> bool {
-    digits.chars().all(|c| c == '0' || c == '.')
-}
-
 fn spread(column: Column, cell: Cell) -> String {
-    let mut text = number(column, cell.mean);
+    let mut text = column.text(cell.mean);
     if let Some(bound) = cell.bound {
         let sign = match bound {
             Bound::AtLeast => ">= ",
@@ -94,35 +81,14 @@ fn spread(column: Column, cell: Cell) -> String {
         text = format!("{sign}{number}");
     }
     match cell.std {
-        Some(std) => text + " ± " + &number(column, std),
+        Some(std) => text + " ± " + &column.text(std),
         None => text,
-    }
-}
-
-/// A difference with its sign; without one where all its digits are zero.
-fn signed(column: Column, difference: f64) -> String {
-    let size = number(column, difference.abs());
-    if is_zero(&size) {
-        size
-    } else if difference < 0.0 {
-        format!("-{size}")
-    } else {
-        format!("+{size}")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn zero_has_no_sign() {
-        assert_eq!(signed(Column::Nll, -0.0004), "0.000");
-        assert_eq!(signed(Column::Nll, -0.0006), "-0.001");
-        assert_eq!(signed(Column::Acc, 0.0125), "+1.25");
-        // A perfect prediction's NLL is -ln(1 + 1e-12), just under zero.
-        assert_eq!(number(Column::Nll, -1e-12), "0.000");
-    }
 
     #[test]
     fn bounds_are_marked() {

@@ -88,6 +88,23 @@ fn a_dee_beyond_its_curve_decides_nothing() {
 
 /// With one seed a replicate resamples the images alone: the accuracy's interval is that of a mean of paired differences,
 /// mean +- 2.228 standard errors, to the precision of 2000 replicates.
+/// Only one of the seeds has the teachers that a DEE is read from.
+#[test]
+fn a_column_has_the_seeds_that_have_its_values() {
+    let out = tempfile::tempdir().unwrap();
+    make(out.path(), 3);
+    let folder = out.path().join("quick-smoke");
+    for teacher in ["teacher-1", "teacher-2", "teacher-3"] {
+        for seed in ["seed-2", "seed-3"] {
+            std::fs::remove_dir_all(folder.join(teacher).join(seed)).unwrap();
+        }
+    }
+    let found = compare(&folder, BASELINE, 400).unwrap();
+    assert_eq!(of(&found, "be-kd-ods", Column::Nll).seeds, [1, 2, 3]);
+    let dee = of(&found, "be-kd-ods", Column::Dee);
+    assert_eq!((dee.seeds.as_slice(), dee.verdict), ([1].as_slice(), Verdict::Inconclusive));
+}
+
 #[test]
 fn one_seed_covers_the_images_and_decides_nothing() {
     let out = tempfile::tempdir().unwrap();
