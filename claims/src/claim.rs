@@ -60,8 +60,8 @@ impl Claims {
         self.attempt(dir).map_err(|source| Error::Io { dir: dir.to_owned(), source })
     }
 
-    /// [`take`](Self::take), which waits for what it takes to be sure where the holder's file says that it has been silent for
-    /// [`STALE`]: as long again, or less where the holder is heard of. For who looks once; others find out as they look again.
+    /// As [`take`](Self::take), for a caller that tries only once: where the holder's file was last touched more than [`STALE`] ago,
+    /// it watches the file for as long again, until the holder is heard of or its claim can be taken.
     ///
     /// # Errors
     /// Those of [`take`](Self::take).

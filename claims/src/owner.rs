@@ -50,10 +50,15 @@ impl Owner {
         toml::from_str(str::from_utf8(text).ok()?).ok()
     }
 
-    /// Whether the process lives, where this can be told from here: on the same system.
+    /// Whether the process lives, where this can be told from here: on the same system, if it shows the processes of others.
     pub(crate) fn is_alive(&self) -> Option<bool> {
-        let here = system()?;
-        (here == self.system).then(|| started(self.pid) == Some(self.started))
+        if system()? != self.system {
+            return None;
+        }
+        match started(self.pid) {
+            Some(started) => Some(started == self.started),
+            None => sees_others().then_some(false),
+        }
     }
 }
 
@@ -79,6 +84,11 @@ fn system() -> Option<String> {
     let boot = line("/proc/sys/kernel/random/boot_id")?;
     let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
     Some(format!("{boot} {}", namespace.display()))
+}
+
+/// Whether this system shows other users' processes: mounted with `hidepid`, `/proc` does not.
+fn sees_others() -> bool {
+    fs::read("/proc/1/stat").is_ok()
 }
 
 /// When a live process began; a zombie is none. Fields 3 (state) and 22 (start time) of `/proc/<pid>/stat`, counted from

@@ -112,12 +112,15 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// From now on signals are noted instead of ending the program, until [`check`] is asked.
+/// From now on signals are noted instead of ending the program, until [`check`] is asked. Once is enough.
 ///
 /// # Errors
 /// Where the system refuses the handlers.
 pub fn catch() -> io::Result<()> {
-    let caught = Arc::clone(CAUGHT.get_or_init(Arc::default));
+    let caught = Arc::default();
+    if CAUGHT.set(Arc::clone(&caught)).is_err() {
+        return Ok(());
+    }
     let once = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The order counts: the first signal arms the second one's end.
@@ -183,7 +186,8 @@ pub fn check_before(piece: Duration) -> Result<(), Interrupted> {
     }
 }
 
-/// Asks [`check_before`] in a loop whose rounds are alike: before each round, with the longest that one took so far.
+/// For a loop whose rounds are alike: stops it before a round that, if it takes as long as the longest so far, would not end
+/// within the time limit ([`check_before`]).
 pub struct Rounds {
     begun: Instant,
     longest: Duration,

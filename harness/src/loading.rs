@@ -19,8 +19,8 @@ pub fn source(id: Id, data_dir: Option<&Path>, seed: u64) -> Source {
     }
 }
 
-/// Whether the files of a folder are there, and have all the rows that are asked for, before anything is begun that needs them:
-/// the data with no more rows than there are, for a plan.
+/// Looks early whether a folder has the data set's files (and all of their rows, where `require_full`), and returns the settings
+/// with no more rows than the files hold.
 ///
 /// # Errors
 /// The first that is missing, and where it should be; one that is partial where it must not be.

@@ -26,8 +26,6 @@ use crate::{interrupt, loading};
 pub enum Needs {
     /// The teachers'.
     Teachers,
-    /// The students'.
-    Students,
     /// All.
     All,
 }
@@ -79,7 +77,6 @@ pub fn fill(
     for piece in pieces(folder, &infos)? {
         let is_wanted = match needs {
             Needs::Teachers => piece.student.is_none(),
-            Needs::Students => piece.student.is_some(),
             Needs::All => true,
         };
         if is_wanted && !piece.is_stored(folder)? {
@@ -175,8 +172,8 @@ fn config(infos: &[RunInfo]) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// The settings of the perturbations whose methods have records: of the others the records do not say which ones are wanted. A
-/// configuration of another version says nothing.
+/// The settings that perturbations must have in an analysis of these records: those of the methods among them. (Of other methods
+/// the records say nothing.) None where the configuration is of another version.
 fn wanted_perturbations(infos: &[RunInfo]) -> Settings {
     let settings = config(infos).and_then(|config| perturbations::settings(&config));
     let mut settings = settings.unwrap_or_default();

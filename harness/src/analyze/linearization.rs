@@ -83,8 +83,7 @@ pub fn doubles(tensor: &Tensor) -> Result<Vec<f64>> {
 }
 
 fn softmax(z: &[f64]) -> Vec<f64> {
-    let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let exps: Vec<f64> = z.iter().map(|z| libm::exp(z - max)).collect();
-    let sum: f64 = exps.iter().sum();
-    exps.into_iter().map(|exp| exp / sum).collect()
+    let mut probs = vec![0.0; z.len()];
+    metrics::softmax(z.iter().copied(), &mut probs);
+    probs
 }

@@ -126,8 +126,8 @@ pub fn of_plan(plan: &Plan, config: &Config) -> anyhow::Result<Vec<Piece>> {
     Ok(pieces)
 }
 
-/// The analyses of `plan` that are not stored and whose models are there, and those that a process which is gone or still
-/// at work has claimed.
+/// The analyses of `plan` that can be computed, for their models are there, and either are not stored or have a claim: another
+/// process works on them, or ended while it did.
 ///
 /// # Errors
 /// As [`Piece::is_stored`].

@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::nearest::UnknownName;
 use crate::{device, model, plan};
 
-/// Steps in a row without a pass that is still tried in several manners, after which a device has chosen how it launches them all:
-/// a step may draw one of several teachers, so that each is met only now and then.
+/// On a CUDA device the warm-up ends after so many steps in a row in which no pass was still being tried in several manners. One
+/// such step is not enough: it may have drawn one teacher of several, while another's pass is still to be tried.
 const CHOOSING: usize = 14;
 /// Steps that are waited for this at most.
 const PATIENCE: usize = 200;

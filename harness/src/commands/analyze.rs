@@ -14,7 +14,8 @@ use results::table::{Experiment, Format};
 use super::table::format;
 use crate::analyze::fill::{Needs, fill};
 use crate::cli::{Analyze, AnalyzeRuns, AnalyzeWhat};
-use crate::device;
+use crate::device::{self, Chosen};
+use crate::interrupt::Interrupted;
 use crate::nearest::UnknownName;
 use crate::output::out;
 
@@ -54,7 +55,8 @@ pub fn run(args: &Analyze) -> anyhow::Result<()> {
             return print(&args.runs, &args.format, |folder| Ok(vec![compared(folder, &args.baseline)?]));
         }
     };
-    print(&args.runs, &args.format, |folder| stored(folder, args, &kind))
+    let device = device::choose(&args.device, "f32")?;
+    print(&args.runs, &args.format, |folder| stored(folder, args, &device, &kind))
 }
 
 /// The comparison of one experiment's rows with the row `baseline`.
@@ -84,9 +86,8 @@ fn compared(folder: &Path, baseline: &str) -> anyhow::Result<Sheet> {
 }
 
 /// The tables of `kind` of one experiment's records, whose missing arrays are computed first.
-fn stored(folder: &Path, args: &AnalyzeRuns, kind: &Kind) -> anyhow::Result<Vec<Sheet>> {
-    let device = device::choose(&args.device, "f32")?;
-    let lacking = fill(folder, kind.needs, args.data_dir.as_deref(), &device)?;
+fn stored(folder: &Path, args: &AnalyzeRuns, device: &Chosen, kind: &Kind) -> anyhow::Result<Vec<Sheet>> {
+    let lacking = fill(folder, kind.needs, args.data_dir.as_deref(), device)?;
     let source = Source::read(folder)?;
     if !source.analyses.iter().any(kind.has) {
         match lacking {
@@ -121,6 +122,7 @@ fn print(
                 }
                 all.extend(sheets);
             }
+            Err(error) if error.is::<Interrupted>() => return Err(error),
             Err(error) if failed.is_none() => failed = Some(error),
             Err(error) => eprintln!("error: {error:#}"),
         }

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use results::record::folders;
 use results::report::{ReportFile, Section, files, page};
+use results::table::Table;
 use results::tensorboard;
 
+use super::table;
 use crate::cli::Report;
 use crate::train::shared;
 use crate::whole_file;
@@ -18,10 +20,9 @@ pub const FILE: &str = "report.html";
 /// # Errors
 /// Where records are missing or damaged, or a file cannot be written.
 pub fn run(args: &Report) -> anyhow::Result<()> {
-    let sections = folders(&args.runs)?
-        .iter()
-        .map(|folder| Section::read(folder))
-        .collect::<results::Result<Vec<_>>>()?;
+    let folders = folders(&args.runs)?;
+    table::say_unfinished(&folders);
+    let sections = folders.iter().map(|folder| Section::read(folder)).collect::<results::Result<Vec<_>>>()?;
     whole_file::write(&args.out, page(&sections).as_bytes())?;
     eprintln!("wrote {}", args.out.display());
     if let Some(folder) = &args.figures {
@@ -35,14 +36,15 @@ pub fn run(args: &Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the page about the records in `folder`, an experiment's, into it, and returns where it is. One process at a time
-/// writes there: others wait.
+/// Writes the tables and the page about the records in `folder`, an experiment's, whose `table` it is, into it, and returns where
+/// the page is. One process at a time writes there: others wait.
 ///
 /// # Errors
 /// As [`run`]; a signal, the end of the time.
-pub fn leave_page(folder: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn leave(folder: &Path, table: &Table) -> anyhow::Result<PathBuf> {
     let out = folder.join(FILE);
     let _claim = shared::wait(&folder.join(".tmp-claim-report"))?;
+    table::leave(folder, table)?;
     let section = Section::read(folder)?;
     section.sources.source.left_out.iter().for_each(|why| eprintln!("note: {why}"));
     whole_file::write(&out, page(&[section]).as_bytes())?;

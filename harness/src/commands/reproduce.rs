@@ -138,12 +138,12 @@ fn train_on_slurm(
         return Ok(());
     }
     eprint!("{description}");
-    interrupt::catch().context("cannot handle signals")?;
     // Compute nodes often have no network: the cache is filled here, once.
     let id = model::dataset(&resolved.config.data.dataset)?;
     if matches!(loading::source(id, args.planned.data_dir.as_deref(), 0), Source::Hub) {
         datasets::fetch(id, &LoadOptions { progress: Some(loading::progress()), ..LoadOptions::default() })?;
     }
+    interrupt::catch().context("cannot handle signals")?;
     Stored::add(plan, resolved)?;
     let has_results = analyze::missing(plan, &resolved.config)?.is_empty()
         && table::LEFT.iter().all(|(name, _)| plan.folder.join(name).is_file())
@@ -221,8 +221,7 @@ fn leave_results(plan: &Plan, config: &Config) -> anyhow::Result<()> {
     }
     let table = Table::of_one(&plan.folder)?;
     let shown = print_results(plan, config, &table);
-    table::leave(&plan.folder, &table)?;
-    eprintln!("wrote {}", report::leave_page(&plan.folder)?.display());
+    eprintln!("wrote {}", report::leave(&plan.folder, &table)?.display());
     shown
 }
 

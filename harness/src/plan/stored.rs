@@ -105,6 +105,22 @@ impl Stored {
         Ok(true)
     }
 
+    /// What of the plan of `folder` is still to be done, in a sentence.
+    ///
+    /// # Errors
+    /// As [`Stored::read`].
+    pub fn unfinished(folder: &Path) -> anyhow::Result<Option<String>> {
+        let runs = Self::read(folder)?.runs(folder);
+        let missing = runs.iter().filter(|run| !run.finished).count();
+        Ok((missing > 0).then(|| {
+            format!(
+                "{missing} of the {} runs that were asked for in {} are not finished; `divkd status` says which",
+                runs.len(),
+                folder.display()
+            )
+        }))
+    }
+
     /// The runs, seed by seed.
     pub fn runs(&self, folder: &Path) -> Vec<Run> {
         let seeds = self.row.iter().map(|row| row.seeds).max().unwrap_or(0);

@@ -59,7 +59,9 @@ fn script(common: &Common<'_>, name: &str, log: &Path, array: &str, runs: usize,
 #SBATCH --kill-on-invalid-dep=yes
 #SBATCH --chdir={chdir}
 {options}
-{exports}export RAYON_NUM_THREADS=${{RAYON_NUM_THREADS:-$((${{SLURM_CPUS_ON_NODE:-0}} / {runs}))}}
+{exports}# Zero is all cores, where Slurm does not say how many the job has.
+cpus=${{SLURM_CPUS_ON_NODE:-0}}
+export RAYON_NUM_THREADS=${{RAYON_NUM_THREADS:-$((cpus > 0 && cpus < {runs} ? 1 : cpus / {runs}))}}
 
 # Slurm signals this shell alone: USR1 ahead of the time limit, TERM at the end. The runs write a checkpoint and end.
 runs=()
@@ -98,4 +100,39 @@ exit "$failed"
 
 fn quoted(words: &[String]) -> String {
     words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Zero would be all cores for each of the runs.
+    #[test]
+    fn cores_are_shared_among_the_runs_of_a_job() {
+        let at = Path::new("/x");
+        let options = Options::parse(&[]).unwrap();
+        let common = Common {
+            options: &options,
+            chdir: at,
+            program: at,
+            experiment: "quick",
+            planned: &[],
+            exports: &[],
+        };
+        let three = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let text = array(&common, "name", at, 1, &[three]);
+        let is_of = |line: &&str| line.starts_with("cpus=") || line.starts_with("export RAYON");
+        let lines: Vec<&str> = text.lines().filter(is_of).chain(["echo $RAYON_NUM_THREADS"]).collect();
+        let threads = |environment: &[(&str, &str)]| {
+            let mut bash = Command::new("bash");
+            bash.arg("-c").arg(lines.join("\n")).env_clear().envs(environment.iter().copied());
+            String::from_utf8(bash.output().unwrap().stdout).unwrap().trim().to_owned()
+        };
+        let cpus = |count| threads(&[("SLURM_CPUS_ON_NODE", count)]);
+        assert_eq!(["8", "3", "2", "1"].map(cpus), ["2", "1", "1", "1"]);
+        assert_eq!(threads(&[]), "0");
+        assert_eq!(threads(&[("SLURM_CPUS_ON_NODE", "8"), ("RAYON_NUM_THREADS", "5")]), "5");
+    }
 }

@@ -2,6 +2,7 @@
 //! finds what it, or another, submitted before.
 
 use std::collections::BTreeSet;
+use std::env::VarError;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -227,6 +228,10 @@ fn prepare(
 ) -> anyhow::Result<Prepared> {
     let program = std::env::current_exe().context("cannot find this program's own path")?;
     let chdir = std::env::current_dir().context("cannot find the current folder")?;
+    let data = request.planned.data_dir.iter();
+    for path in [&program, &chdir, &folder.to_path_buf()].into_iter().chain(data) {
+        ensure!(path.to_str().is_some(), "{}: a job's script is text in UTF-8; rename it", path.display());
+    }
     for path in [&program, &chdir, &folder.to_path_buf()] {
         let text = path.to_string_lossy();
         if text.contains(char::is_whitespace) || text.contains('%') {
@@ -237,7 +242,11 @@ fn prepare(
     planned.extend(request.threads.into_iter().flat_map(|n| ["--threads".to_owned(), n.to_string()]));
     let mut exports = vec![("HF_HUB_OFFLINE".to_owned(), "1".to_owned())];
     for name in ["HF_HOME", "HF_HUB_CACHE"] {
-        exports.extend(std::env::var(name).ok().map(|value| (name.to_owned(), value)));
+        match std::env::var(name) {
+            Ok(value) => exports.push((name.to_owned(), value)),
+            Err(VarError::NotPresent) => {}
+            Err(error) => bail!("{name}: {error}; a job's script is text in UTF-8"),
+        }
     }
     let common = Common {
         options: &request.options,

@@ -152,8 +152,8 @@ impl Attempts {
         Ok(())
     }
 
-    /// Notes that the attempt failed at that moment, unless a signal or another process ended it; `error` with what
-    /// that means: where the note cannot be written either, which would let a job fail for ever, not another attempt.
+    /// Notes that the attempt failed at that moment, and returns `error` as [`Failed`]; as it is, where a signal or another
+    /// process ended the run. Where the note cannot be written there is no further attempt: a job could fail for ever.
     pub fn end(&mut self, moment: Moment, error: anyhow::Error) -> anyhow::Error {
         if !is_failure(&error) {
             return error;

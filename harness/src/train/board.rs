@@ -203,8 +203,7 @@ impl<'a, C: Fn(&Run) -> anyhow::Result<()>> Board<'a, C> {
         self.lock().room.is_shared()
     }
 
-    /// Ends all workers at their next look. The first error is the one that counts, but for an interruption, of which only the
-    /// start again is to be said.
+    /// Ends all workers at their next look. The first error is kept; an interruption gives way to a later failure.
     pub(super) fn end(&self, error: anyhow::Error) {
         let end = &mut self.lock().end;
         if end.as_ref().is_none_or(|first| first.is::<Interrupted>() && !error.is::<Interrupted>()) {

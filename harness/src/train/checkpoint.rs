@@ -8,8 +8,7 @@
 //! its name would count among these two.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,8 +24,8 @@ use sha2::{Digest, Sha256};
 use super::record::{Models, REVISION, short};
 use super::tally::{HostTally, Tally};
 use super::training::{Best, Training};
-use crate::config;
 use crate::device::{self, Ways};
+use crate::{config, whole_file};
 
 /// Checkpoints of a run that are kept.
 const KEPT: usize = 2;
@@ -50,18 +49,29 @@ pub fn is_name(name: &str) -> bool {
 /// The newest undamaged checkpoint in `dir`, where there is one.
 ///
 /// # Errors
-/// Where the folder cannot be read.
+/// Where the folder or a checkpoint cannot be read.
 pub fn newest(dir: &Path) -> anyhow::Result<Option<PathBuf>> {
-    Ok(files(dir)?.into_iter().rev().find(|path| read(path).is_ok()))
+    Ok(newest_whole(dir)?.map(|(path, _)| path))
 }
 
 /// What the run depends on whose checkpoints are in `dir` (as [`Checkpoints::new`]), from the newest undamaged one. `None`
 /// where there is none.
 ///
 /// # Errors
-/// Where the folder cannot be read.
+/// Where the folder or a checkpoint cannot be read.
 pub fn inputs(dir: &Path) -> anyhow::Result<Option<toml::Table>> {
-    Ok(files(dir)?.iter().rev().find_map(|path| read(path).ok()).map(|(state, _)| state.inputs))
+    Ok(newest_whole(dir)?.map(|(_, state)| state.inputs))
+}
+
+/// The newest checkpoint in `dir` that is not damaged.
+fn newest_whole(dir: &Path) -> anyhow::Result<Option<(PathBuf, State)>> {
+    for path in files(dir)?.into_iter().rev() {
+        let Some(encoded) = read(&path)? else { continue };
+        if let Ok((state, _)) = decode(&encoded) {
+            return Ok(Some((path, state)));
+        }
+    }
+    Ok(None)
 }
 
 /// What the run of a checkpoint of this content depends on.
@@ -71,6 +81,11 @@ pub fn inputs(dir: &Path) -> anyhow::Result<Option<toml::Table>> {
 pub fn inputs_of(encoded: &[u8]) -> anyhow::Result<toml::Table> {
     Ok(decode(encoded)?.0.inputs)
 }
+
+/// A run was begun with other inputs than it is to go on with.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(String);
 
 /// The part of a checkpoint that is not tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -174,22 +189,10 @@ impl Checkpoints {
 
         let (epoch, step) = (training.epochs.len(), training.tally.len());
         let path = self.dir.join(format!("epoch-{epoch:06}-step-{step:08}.safetensors"));
-        let draft = self.dir.join(".tmp-checkpoint");
-        fs::create_dir_all(&self.dir)
-            .and_then(|()| File::create(&draft))
-            .and_then(|mut file| file.write_all(&encoded).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&draft, &path))
-            .inspect_err(|_| {
-                // On a full disk half a file only takes space.
-                let _ = fs::remove_file(&draft);
-            })
-            .with_context(|| {
-                format!(
-                    "cannot write checkpoint {}; earlier ones are kept: make space or the folder writable, \
-                     then start the same command again",
-                    path.display()
-                )
-            })?;
+        // Always the same draft: what a killed process left is written over.
+        whole_file::write_by(&self.dir.join(".tmp-checkpoint"), &path, &encoded).context(
+            "earlier checkpoints are kept: make space or the folder writable, then start the same command again",
+        )?;
         let all = files(&self.dir)?;
         for old in all.iter().rev().skip(KEPT) {
             fs::remove_file(old).with_context(|| format!("cannot remove {}", old.display()))?;
@@ -202,8 +205,8 @@ impl Checkpoints {
     /// the program wrote.
     ///
     /// # Errors
-    /// Where the run was begun with another configuration or other data: the differences. Where a damaged checkpoint cannot
-    /// be renamed.
+    /// [`Refused`] where the run was begun with another configuration or other data: the differences. Where a checkpoint cannot
+    /// be read, which says nothing about what it holds, or a damaged one cannot be renamed.
     pub fn restore(
         &self,
         training: &mut Training,
@@ -211,8 +214,9 @@ impl Checkpoints {
         warn: impl Fn(&str),
     ) -> anyhow::Result<bool> {
         for path in files(&self.dir)?.iter().rev() {
-            let (state, mut tensors) = match read(path) {
-                Ok(read) => read,
+            let Some(encoded) = read(path)? else { continue };
+            let (state, mut tensors) = match decode(&encoded) {
+                Ok(whole) => whole,
                 Err(error) => {
                     warn(&format!(
                         "checkpoint {} is damaged ({error:#}): set aside as *{ASIDE}; trying the one before",
@@ -224,17 +228,17 @@ impl Checkpoints {
             };
             let differences = config::differences(&state.inputs, &self.inputs);
             if !differences.is_empty() {
-                bail!(
+                bail!(Refused(format!(
                     "{} was begun with other settings or data; restore them, name another --out, or delete the folder:\n  {}",
                     self.dir.display(),
                     differences.join("\n  ")
-                );
+                )));
             }
             if !state.teachers.is_empty() && state.teachers != self.teachers {
-                bail!(
+                bail!(Refused(format!(
                     "{} was begun with other teachers than those that are there now; restore them, or delete the folder",
                     self.dir.display()
-                );
+                )));
             }
             if !state.revision.is_empty() && state.revision != self.revision {
                 warn(&format!(
@@ -303,8 +307,14 @@ fn set_aside(path: &Path) -> anyhow::Result<()> {
 
 type Tensors = BTreeMap<String, Vec<f32>>;
 
-fn read(path: &Path) -> anyhow::Result<(State, Tensors)> {
-    decode(&fs::read(path)?)
+/// What is in a checkpoint; nothing where it is gone.
+fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        encoded => {
+            encoded.map(Some).with_context(|| format!("cannot read the checkpoint {}", path.display()))
+        }
+    }
 }
 
 fn decode(encoded: &[u8]) -> anyhow::Result<(State, Tensors)> {
@@ -360,30 +370,38 @@ fn digest<'a>(state: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -
 mod tests {
     use std::cell::RefCell;
 
-    use nn::{Network, NetworkSpec, Sgd, SgdSettings};
-
     use super::*;
+
+    /// A disk that fails, as opening a folder as a file does, is not damage: the checkpoint may be whole.
+    #[test]
+    fn a_checkpoint_that_cannot_be_read_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(folder.path().to_owned(), toml::Table::new());
+        checkpoints.save(&Training::small()).unwrap();
+        let newest = folder.path().join("epoch-000009-step-00000000.safetensors");
+        fs::create_dir(&newest).unwrap();
+        let restored = checkpoints.restore(&mut Training::small(), &Device::Cpu, |_| {});
+        for error in [restored.unwrap_err(), super::newest(folder.path()).unwrap_err()] {
+            assert!(format!("{error:#}").starts_with("cannot read the checkpoint "), "{error:#}");
+            assert!(!error.is::<Refused>());
+        }
+        assert!(newest.exists());
+        fs::remove_dir(&newest).unwrap();
+        assert!(checkpoints.restore(&mut Training::small(), &Device::Cpu, |_| {}).unwrap());
+    }
 
     #[test]
     fn a_checkpoint_of_another_version_goes_on_and_is_said_to() {
         let folder = tempfile::tempdir().unwrap();
-        let training = || {
-            let network =
-                Network::new(&NetworkSpec::named("resnet-8", 8, 10).unwrap(), 1, &Device::Cpu).unwrap();
-            let settings =
-                SgdSettings { momentum: 0.9, weight_decay: 0.0, weight_decay_fast: 0.0, nesterov: false };
-            let sgd = Sgd::new(&network, settings);
-            Training::new(network, sgd)
-        };
         let of = |revision| Checkpoints {
             revision,
             ..Checkpoints::new(folder.path().to_owned(), toml::Table::new())
         };
-        of("0123456789abcdef").save(&training()).unwrap();
+        of("0123456789abcdef").save(&Training::small()).unwrap();
         let said = |revision| {
             let said = RefCell::new(String::new());
             let warn = |line: &str| said.borrow_mut().push_str(line);
-            assert!(of(revision).restore(&mut training(), &Device::Cpu, warn).unwrap());
+            assert!(of(revision).restore(&mut Training::small(), &Device::Cpu, warn).unwrap());
             said.into_inner()
         };
         assert_eq!(said("0123456789abcdef"), "");

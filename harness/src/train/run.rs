@@ -10,7 +10,7 @@ use results::record::{self, Place, Predictions};
 
 use super::attempts::{Attempts, Moment};
 use super::batches::Batches;
-use super::checkpoint::{self, Checkpoints};
+use super::checkpoint::{self, Checkpoints, Refused};
 use super::evaluate;
 use super::record::{self as written, Models};
 use super::saver::Saver;
@@ -53,11 +53,18 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     let folder = session.out.join(session.resolved.folder());
     let dir = checkpoint_dir(&folder, run);
     let mut attempts = Attempts::open(&dir, run.to_string(), claims::job());
-    // Models first: what is not a teacher's need not be read as one.
-    let (models, teachers) = written::models(&folder, run.seed, &run.needs)
-        .and_then(|models| Ok((models, teachers(session, run.seed, &run.needs, &plain)?)))
-        .map_err(|error| attempts.end(Moment::Before, error))?;
     let pad = config.data.augment.then_some(config.data.pad);
+    let prepared = || {
+        // Models first: what is not a teacher's need not be read as one.
+        let models = written::models(&folder, run.seed, &run.needs)?;
+        let teachers = teachers(session, run.seed, &run.needs, &plain)?;
+        let batches = Batches::new(Loader::new(&session.splits.train, recipe.batch, seed, pad), device)?;
+        let network = Network::new(&method.student(&plain, config.members), seed, device)?;
+        method.prepare(&network)?;
+        Ok((models, teachers, batches, network))
+    };
+    let (models, teachers, batches, network) =
+        prepared().map_err(|error| attempts.end(Moment::Before, error))?;
     let optimiser = model::optimiser(recipe, method.as_ref(), config.members);
     let setting = Setting {
         method: method.as_ref(),
@@ -67,14 +74,12 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
         groups: config.bn_groups,
         micro_batch: session.device.micro_batch,
         seed,
-        batches: Batches::new(Loader::new(&session.splits.train, recipe.batch, seed, pad), device)?,
+        batches,
         images: session.splits.train.len(),
         val: &session.splits.val,
         device,
     };
 
-    let network = Network::new(&method.student(&plain, config.members), seed, device)?;
-    method.prepare(&network)?;
     let sgd = optimiser.sgd(&network);
     let mut training = Training::new(network, sgd);
     let mut inputs = written::inputs(&session.resolved.table()?, &written::data(session.splits), &run.row);
@@ -86,7 +91,10 @@ pub fn run(session: &Session<'_>, run: &Run, claim: &Claim, label: &str) -> anyh
     }
     let checkpoints = Checkpoints::new(dir.clone(), inputs).with_teachers(models.clone());
     let moment = |training: &Training| Moment::After { epochs: training.epochs.len(), of: recipe.epochs };
-    if checkpoints.restore(&mut training, device, say)? {
+    let is_resumed = checkpoints
+        .restore(&mut training, device, say)
+        .map_err(|error| if error.is::<Refused>() { error } else { attempts.end(Moment::Before, error) })?;
+    if is_resumed {
         match training.epochs.len() {
             epochs if epochs < recipe.epochs => say(&format!("resumed {run} at epoch {}", epochs + 1)),
             _ => say(&format!("resumed {run} after its last epoch")),

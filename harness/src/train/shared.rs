@@ -66,17 +66,19 @@ pub fn tidy(plan: &Plan) {
     }
 }
 
-/// The claim in `dir`, waited for.
+/// The claim in `dir`, waited for. A signal, or the end of the time, ends the wait, where there is one.
 ///
 /// # Errors
 /// Those of [`Claims::take`]; a signal.
 pub fn wait(dir: &Path) -> anyhow::Result<Claim> {
     let mut claims = Claims::default();
     loop {
-        interrupt::check()?;
         match claims.take(dir)? {
             Attempt::Taken(claim) => return Ok(claim),
-            Attempt::Held(_) => std::thread::sleep(PAUSE),
+            Attempt::Held(_) => {
+                interrupt::check()?;
+                std::thread::sleep(PAUSE);
+            }
         }
     }
 }

@@ -82,6 +82,17 @@ impl Training {
         Self { network, sgd, best: None, epochs: Vec::new(), timing: Vec::new(), tally, spent }
     }
 
+    /// Some network before its first epoch.
+    #[cfg(test)]
+    pub(crate) fn small() -> Self {
+        let spec = nn::NetworkSpec::named("resnet-8", 8, 10).unwrap();
+        let network = Network::new(&spec, 1, &Device::Cpu).unwrap();
+        let settings =
+            nn::SgdSettings { momentum: 0.9, weight_decay: 0.0, weight_decay_fast: 0.0, nesterov: false };
+        let sgd = Sgd::new(&network, settings);
+        Self::new(network, sgd)
+    }
+
     /// Trains one more epoch, or the rest of the one in progress, and validates where the recipe says so. `between` is
     /// called before each step and before the validation, and ends the epoch there with its error.
     ///

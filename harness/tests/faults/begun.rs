@@ -19,6 +19,15 @@ fn status(folder: &Path) -> String {
     String::from_utf8(output.unwrap().stdout).unwrap()
 }
 
+/// What `divkd table` says beside the table.
+fn noted(folder: &Path) -> String {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_divkd")).args(["table", "runs"]).current_dir(folder).output();
+    let output = output.unwrap();
+    assert!(output.status.success() && !output.stdout.is_empty());
+    String::from_utf8(output.stderr).unwrap()
+}
+
 #[test]
 fn a_run_without_a_plan_is_seen() {
     let folder = tempfile::tempdir().unwrap();
@@ -87,9 +96,12 @@ fn a_teacher_without_its_model_stops_its_students_alone() {
             seen.contains(&format!("kd/seed-1         failed   runs/quick-smoke/teacher-1/{why}")),
             "{seen}"
         );
+        let noted = noted(folder.path());
+        assert!(noted.starts_with("note: 2 of the 6 runs that were asked for in "), "{noted}");
     }
     fs::remove_dir_all(model.parent().unwrap()).unwrap();
     run(folder.path(), &all, 0);
+    assert_eq!(noted(folder.path()), "");
     let seen = status(folder.path());
     assert!(seen.starts_with("quick-smoke: 6 runs: 6 done"), "{seen}");
 }
