@@ -1,5 +1,5 @@
-//! Buffers that are used again, by their length: once the first training step is over a pass allocates its gradients and outputs, and no
-//! feature map. Each batch size has its own.
+//! A pool of buffers to use again, by their length. After the first training step a pass allocates only its gradients and outputs;
+//! its feature maps come from here. Batches of other sizes have maps of other lengths, and share none.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
