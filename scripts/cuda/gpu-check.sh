@@ -31,8 +31,9 @@ if [ -n "$libraries" ]; then
     done
 fi
 export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:/usr/local/nvidia/lib64:/usr/local/nvidia/lib:/usr/local/cuda/lib64
-# Where the driver keeps what it compiles, so that the next process need not.
+# Where the driver and divkd keep what they compile, so that the next process need not.
 export CUDA_CACHE_PATH=${CUDA_CACHE_PATH:-${TMPDIR:-/tmp}/divkd-cuda-cache} CUDA_CACHE_MAXSIZE=${CUDA_CACHE_MAXSIZE:-1073741824}
+mkdir -p "$CUDA_CACHE_PATH"
 export TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-${TMPDIR:-/tmp}/divkd-inductor-cache} TORCHINDUCTOR_FX_GRAPH_CACHE=1
 
 describe() {
@@ -154,11 +155,19 @@ share() {
 
 # all RESULTS: no part takes another's time, what one leaves goes to those behind it, and one that fails stops none.
 all() {
-    local results=$1 failed=0 weight row precision options seconds weights=52
+    local results=$1 failed=0 weight row precision options seconds weights=52 watch
     mkdir -p "$results"
     describe 2>&1 | tee "$results/device.txt"
-    # From the disk now, not within the first row.
+    # The driver may shut a device down that nobody has open, and needs seconds to start it again for the next process.
+    nvidia-smi dmon -d 60 >/dev/null 2>&1 &
+    watch=$!
+    # From the disk now, not within the first row; and the kernels compiled once, not by each of the first tests.
     python3 -c 'import torch' >/dev/null 2>&1 &
+    if [ -n "$libraries" ]; then
+        cat "$libraries"/cudnn/lib/*.so* >/dev/null 2>&1 &
+    fi
+    within 60 "$here/divkd" bench step --device cuda:0 --network resnet-8 --batch 8 --image 16 --methods teacher --warmup 0 --steps 1 \
+        </dev/null >/dev/null 2>&1 || true
     # What cuDNN refuses, with its reasons: a file for each process.
     share 16
     CUDNN_LOGLEVEL_DBG=1 CUDNN_LOGDEST_DBG=$results/cudnn-%i.txt tests_apart "$seconds" "$results" || failed=1
@@ -191,6 +200,7 @@ ROWS
         grep -E '^==|^test .*FAILED|^test result|stopped after' "$results/tests.txt" || true
         [ ! -f "$results/rows.jsonl" ] || python3 "$here/compare.py" --table "$results/rows.jsonl"
     } | tee "$results/summary.md"
+    kill "$watch" 2>/dev/null || true
     return "$failed"
 }
 
@@ -221,7 +231,8 @@ case ${1:-} in
         ;;
     sanitize)
         tool=${2:?memcheck or racecheck?}
-        filter=${3:?which tests? such as network::resnet-8}
+        filter=${3:?which tests? a whole name, for many take too long: such as network::resnet-8::train::f32}
+        PATH=$PATH:/usr/local/cuda/bin
         describe
         if ! command -v compute-sanitizer >/dev/null; then
             echo "compute-sanitizer is not on the path: it is part of a CUDA toolkit" >&2

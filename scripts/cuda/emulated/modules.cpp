@@ -133,6 +133,12 @@ int cuModuleGetFunction(void **found, void *handle, const char *name) {
     }
     return *found = function.get(), OK;
 }
+int cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, void *, int threads, size_t) {
+    return *blocks = 768 / threads, threads > 0 ? OK : INVALID_VALUE;
+}
+int cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, void *function, int threads, size_t shared, unsigned) {
+    return cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks, function, threads, shared);
+}
 // The driver's CUlaunchConfig.
 struct LaunchConfig {
     unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared;

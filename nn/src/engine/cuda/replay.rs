@@ -56,8 +56,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Tracks {
-    /// A track of this kind that nobody is to go back through any more; `None` where there are too many that somebody is, or
-    /// where recording does not pay.
+    /// A track of this kind that no backward pass is still to use. `None` where all of them wait for theirs and no more may be
+    /// made, or where the kernels take so long that recording does not pay.
     pub(super) fn idle(
         &self,
         arena: &Arena,

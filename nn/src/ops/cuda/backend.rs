@@ -11,9 +11,6 @@ use crate::error::Result;
 pub(crate) const THREADS: usize = 256;
 /// Blocks of an elementwise launch at most: each block takes more than one part of a larger map.
 const BLOCKS: usize = 1 << 14;
-/// Blocks of a launch by columns at most: eight for each multiprocessor of an H100, so that a thread's table is worth its
-/// loads.
-const COLUMN_BLOCKS: usize = 8 * 132;
 /// Vectors that a thread by columns takes at least, before there are more blocks: what it has on the way at a time.
 const IN_FLIGHT: usize = 4;
 
@@ -85,10 +82,15 @@ pub(crate) struct Launch<'a> {
 impl Launch<'_> {
     /// The kernel's name in the module.
     pub(crate) fn name(&self) -> String {
-        match self.lanes {
-            Some(lanes) => format!("{}_{lanes}", self.kernel),
-            None => self.kernel.to_owned(),
-        }
+        kernel_name(self.kernel, self.lanes)
+    }
+}
+
+/// The name in the module of a kernel that there may be several of, by `lanes`.
+pub(crate) fn kernel_name(kernel: &str, lanes: Option<usize>) -> String {
+    match lanes {
+        Some(lanes) => format!("{kernel}_{lanes}"),
+        None => kernel.to_owned(),
     }
 }
 
@@ -98,11 +100,11 @@ pub(crate) fn elementwise(count: usize) -> [usize; 3] {
 }
 
 /// Blocks for a kernel whose threads keep to a vector column each (`Span` in prelude.cu), over `spans` spans of at most
-/// `count` vectors in `columns` columns.
-pub(crate) fn by_columns(count: usize, columns: usize, spans: usize) -> [usize; 3] {
-    let blocks = count.div_ceil(THREADS * IN_FLIGHT).clamp(1, COLUMN_BLOCKS.div_ceil(spans));
-    // The fewest blocks whose threads are a multiple of the columns. No more than `blocks` where that is possible: a few
-    // beyond what a device runs at a time would run after all others.
+/// `count` vectors in `columns` columns. No more than the device runs `at_a_time`, where that is possible: a thread's table is
+/// worth its loads, and a few blocks more would run after all others.
+pub(crate) fn by_columns(count: usize, columns: usize, spans: usize, at_a_time: usize) -> [usize; 3] {
+    let blocks = count.div_ceil(THREADS * IN_FLIGHT).clamp(1, (at_a_time / spans).max(1));
+    // The fewest blocks whose threads are a multiple of the columns.
     let whole = columns >> columns.trailing_zeros().min(THREADS.trailing_zeros());
     [(blocks / whole * whole).max(whole), spans, 1]
 }
@@ -123,6 +125,9 @@ pub(crate) trait Backend: Send + Sync {
 
     /// Waits, and copies from the device.
     fn download(&self, from: u64, bytes: &mut [u8]) -> Result<()>;
+
+    /// How many blocks of a kernel the device runs at a time.
+    fn at_a_time(&self, kernel: &'static str, lanes: Option<usize>, element: Element) -> Result<usize>;
 
     /// Runs a kernel.
     ///

@@ -172,11 +172,13 @@ pub(crate) unsafe fn finish(backend: &dyn Backend, call: &Call) -> Result<()> {
     let count = call.rows() * call.output_len() / lanes;
     let args =
         [&[call.output, bias, skip].map(Arg::At)[..], &[count, channels / lanes].map(Arg::from)].concat();
+    let kernel = "finish_folded";
+    let at_a_time = backend.at_a_time(kernel, Some(lanes), call.element)?;
     let launch = Launch {
-        kernel: "finish_folded",
+        kernel,
         lanes: Some(lanes),
         element: call.element,
-        grid: by_columns(count, channels / lanes, 1),
+        grid: by_columns(count, channels / lanes, 1, at_a_time),
         args: &args,
         bytes: 2 * call.rows() * call.output_len() * call.element.bytes() + call.skip_bytes(),
     };

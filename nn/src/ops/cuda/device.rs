@@ -9,11 +9,14 @@ use candle_core::CudaDevice;
 use candle_core::cuda::cudarc::driver::result::{
     self, memcpy_dtod_async, memcpy_dtoh_async, memcpy_htod_async,
 };
-use candle_core::cuda::cudarc::driver::sys::{CUevent_flags, CUgraphInstantiate_flags, CUstreamCaptureMode};
+use candle_core::cuda::cudarc::driver::sys::{
+    CUdevice_attribute, CUevent_flags, CUgraphInstantiate_flags, CUstreamCaptureMode,
+};
 use candle_core::cuda::cudarc::driver::{CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream};
-use candle_core::cuda::cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
+use candle_core::cuda::cudarc::nvrtc::Ptx;
 
-use super::backend::{Arena, Backend, Elapsed, Launch, Manner, Recording};
+use super::backend::{Arena, Backend, Elapsed, Launch, Manner, Recording, THREADS, kernel_name};
+use super::compiled::{compiled, entries};
 use super::convolution::Call;
 #[cfg(feature = "cudnn")]
 use super::cudnn::Way;
@@ -22,7 +25,7 @@ use super::kernels::{Kernels, manners};
 use super::memory::{self, keep_freed_memory};
 use super::quiet;
 use super::streams::Streams;
-use super::{Element, kind_of, source};
+use super::{Element, kind_of};
 use crate::error::{Error, Result};
 use crate::profile::{self, Kind};
 
@@ -38,6 +41,13 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A kernel's name, its lanes and its element.
 type FunctionKey = (&'static str, Option<usize>, Element);
 
+/// A kernel, and how many blocks of it the device runs at a time.
+#[derive(Clone)]
+struct Loaded {
+    function: CudaFunction,
+    at_a_time: usize,
+}
+
 /// candle's device with the compiled kernels.
 pub(super) struct Cuda {
     /// Kept open as long as this is.
@@ -46,7 +56,8 @@ pub(super) struct Cuda {
     stream: Arc<CudaStream>,
     streams: Arc<Streams>,
     modules: [Arc<CudaModule>; 2],
-    functions: Mutex<HashMap<FunctionKey, CudaFunction>>,
+    functions: Mutex<HashMap<FunctionKey, Loaded>>,
+    multiprocessors: usize,
     memory: Mutex<HashMap<u64, CudaSlice<u8>>>,
     is_recording: AtomicBool,
     manners: &'static [Manner],
@@ -66,6 +77,9 @@ impl Cuda {
         keep_freed_memory(context)?;
         let (major, minor) = context.compute_capability().map_err(|error| failed("capability", error))?;
         let kernels = kernels.on(major);
+        let multiprocessors = context
+            .attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+            .map_err(|error| failed("multiprocessors", error))?;
         let architecture = format!("compute_{major}{minor}");
         // Each takes seconds.
         let (single, half) = std::thread::scope(|scope| {
@@ -73,15 +87,22 @@ impl Cuda {
             (compiled(Element::F32, &architecture), half.join())
         });
         let half = half.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let module = |ptx: String| {
-            let module = context.load_module(Ptx::from_src(ptx));
-            module.map_err(|error| failed("loading the kernels", error))
+        let module = |ptx: String| -> Result<Arc<CudaModule>> {
+            let names: Vec<String> = entries(&ptx).map(str::to_owned).collect();
+            let asked = |error| failed("loading the kernels", error);
+            let module = context.load_module(Ptx::from_src(ptx)).map_err(asked)?;
+            // The driver loads a kernel's code when that is first asked for: now, for later another thread may record.
+            for name in names {
+                module.load_function(&name).map_err(asked)?;
+            }
+            Ok(module)
         };
         let streams = Arc::new(Streams::new(Arc::clone(&stream))?);
         Ok(Self {
             _device: device.clone(),
             modules: [module(single?)?, module(half?)?],
             functions: Mutex::default(),
+            multiprocessors: usize::try_from(multiprocessors).unwrap_or(1),
             memory: Mutex::default(),
             is_recording: AtomicBool::new(false),
             manners: manners(major)?,
@@ -121,44 +142,30 @@ impl Cuda {
     /// # Safety
     /// As [`Backend::launch`].
     unsafe fn start(&self, launch: &Launch<'_>) -> Result<()> {
-        let function = self.function(launch)?;
+        let Loaded { function, .. } = self.loaded(launch.kernel, launch.lanes, launch.element)?;
         self.bind()?;
         // SAFETY: the caller's.
         unsafe { super::launch::launch(&function, launch, &self.streams.active(), self.streams.overlaps()) }
             .map_err(|error| failed(launch.name(), error))
     }
 
-    fn function(&self, launch: &Launch<'_>) -> Result<CudaFunction> {
-        let key = (launch.kernel, launch.lanes, launch.element);
-        let mut functions = lock(&self.functions);
-        if let Some(function) = functions.get(&key) {
-            return Ok(function.clone());
+    fn loaded(&self, kernel: &'static str, lanes: Option<usize>, element: Element) -> Result<Loaded> {
+        let key = (kernel, lanes, element);
+        if let Some(loaded) = lock(&self.functions).get(&key) {
+            return Ok(loaded.clone());
         }
-        let name = launch.name();
-        let module = &self.modules[usize::from(launch.element == Element::Bf16)];
-        let function = module.load_function(&name).map_err(|error| failed(&name, error))?;
-        functions.insert(key, function.clone());
-        Ok(function)
+        let name = kernel_name(kernel, lanes);
+        let asked = |error| failed(&name, error);
+        let module = &self.modules[usize::from(element == Element::Bf16)];
+        self.bind()?;
+        let function = module.load_function(&name).map_err(asked)?;
+        let blocks = function
+            .occupancy_max_active_blocks_per_multiprocessor(THREADS as u32, 0, None)
+            .map_err(asked)?;
+        let loaded = Loaded { function, at_a_time: (blocks as usize * self.multiprocessors).max(1) };
+        lock(&self.functions).insert(key, loaded.clone());
+        Ok(loaded)
     }
-}
-
-/// The kernels' PTX, compiled once for each architecture.
-fn compiled(element: Element, architecture: &str) -> Result<String> {
-    static COMPILED: [Mutex<Vec<(String, String)>>; 2] = [const { Mutex::new(Vec::new()) }; 2];
-    let mut all = lock(&COMPILED[usize::from(element == Element::Bf16)]);
-    if let Some((_, ptx)) = all.iter().find(|(of, _)| of == architecture) {
-        return Ok(ptx.clone());
-    }
-    let options = CompileOptions {
-        options: vec![format!("--gpu-architecture={architecture}")],
-        name: Some(format!("divkd-{element:?}.cu")),
-        ..CompileOptions::default()
-    };
-    let ptx = compile_ptx_with_opts(source(element), options)
-        .map_err(|error| failed("compiling the kernels", format!("{error:?}")))?
-        .to_src();
-    all.push((architecture.to_owned(), ptx.clone()));
-    Ok(ptx)
 }
 
 /// A CUDA graph on the stream that it was captured from.
@@ -236,6 +243,10 @@ impl Backend for Cuda {
         unsafe { memcpy_dtoh_async(bytes, from, self.stream.cu_stream()) }
             .and_then(|()| self.stream.synchronize())
             .map_err(|error| failed("copy from the device", error))
+    }
+
+    fn at_a_time(&self, kernel: &'static str, lanes: Option<usize>, element: Element) -> Result<usize> {
+        Ok(self.loaded(kernel, lanes, element)?.at_a_time)
     }
 
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<()> {

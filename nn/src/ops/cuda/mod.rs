@@ -17,6 +17,8 @@ pub(crate) mod weights;
 
 #[cfg(feature = "cuda")]
 pub(crate) mod ceilings;
+#[cfg(feature = "cuda")]
+mod compiled;
 #[cfg(feature = "cudnn")]
 pub(crate) mod cudnn;
 #[cfg(feature = "cuda")]

@@ -143,7 +143,8 @@ pub(crate) fn each_vector(
 ) -> Result<()> {
     let columns = map.shape.channels / lanes;
     let (spans, rows) = norms.map_or((1, map.rows), |rows| rows.spans());
-    let grid = by_columns(rows * map.pixels() * columns, columns, spans);
+    let at_a_time = backend.at_a_time(kernel, Some(lanes), map.element)?;
+    let grid = by_columns(rows * map.pixels() * columns, columns, spans, at_a_time);
     // SAFETY: every caller passes the kernel's own arguments, over maps whose shapes it has checked.
     unsafe { backend.launch(&Launch { kernel, lanes: Some(lanes), element: map.element, grid, args, bytes }) }
 }

@@ -1,5 +1,6 @@
 //! Which of the ways to compute a convolution run, and how long they take.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::cuda::cudarc::cudnn::sys::cudnnHandle_t;
@@ -88,15 +89,25 @@ impl<'a> Timer<'a> {
         let mut timed = Vec::new();
         for plan in plans {
             // The first run may load the algorithm's code.
-            if !self.runs(plan)? {
-                continue;
+            if self.runs(plan)? {
+                timed.extend(self.time(plan)?.map(|time| (time, *plan)));
             }
-            let time =
-                self.milliseconds(|| self.run(plan)?.map_err(|error| failed("timing cuDNN", error)))?;
-            timed.push((time, *plan));
         }
         let least = timed.iter().map(|(time, _)| *time).fold(f32::INFINITY, f32::min);
         Ok(timed.into_iter().find(|(time, _)| *time <= NEARLY * least))
+    }
+
+    /// Milliseconds of the whole call by cuDNN; none where it refuses what it has run before.
+    fn time(&self, plan: &Plan) -> Result<Option<f32>> {
+        let is_refused = Cell::new(false);
+        let time = self.milliseconds(|| match self.run(plan)? {
+            Err(error) if is_out_of_memory(error) => Err(failed("timing cuDNN", error)),
+            answer => {
+                is_refused.set(is_refused.get() || answer.is_err());
+                Ok(())
+            }
+        })?;
+        Ok((!is_refused.get()).then_some(time))
     }
 
     /// Milliseconds of the whole call by the kernels for tensor cores, which it must fit.

@@ -350,6 +350,10 @@ impl Backend for Emulated {
         }
     }
 
+    fn at_a_time(&self, _: &'static str, _: Option<usize>, _: Element) -> Result<usize> {
+        Ok(12)
+    }
+
     fn manners(&self) -> &'static [Manner] {
         &[Manner::Straight, Manner::Branching, Manner::Overlapping]
     }
