@@ -24,12 +24,12 @@ pub(super) fn compiled(element: Element, architecture: &str) -> Result<String> {
     if let Some((_, ptx)) = all.iter().find(|(of, _)| of == architecture) {
         return Ok(ptx.clone());
     }
-    let source = source(element);
-    let file = file(&source, architecture);
+    let (source, options) = (source(element), vec![format!("--gpu-architecture={architecture}")]);
+    let file = file(&source, &options);
     let ptx = match file.as_deref().and_then(read) {
         Some(ptx) => ptx,
         None => {
-            let ptx = compile(element, &source, architecture)?;
+            let ptx = compile(element, &source, options)?;
             if let Some(file) = &file {
                 keep(file, &ptx);
             }
@@ -40,19 +40,16 @@ pub(super) fn compiled(element: Element, architecture: &str) -> Result<String> {
     Ok(ptx)
 }
 
-fn compile(element: Element, source: &str, architecture: &str) -> Result<String> {
-    let options = CompileOptions {
-        options: vec![format!("--gpu-architecture={architecture}")],
-        name: Some(format!("divkd-{element:?}.cu")),
-        ..CompileOptions::default()
-    };
+fn compile(element: Element, source: &str, options: Vec<String>) -> Result<String> {
+    let name = Some(format!("divkd-{element:?}.cu"));
+    let options = CompileOptions { options, name, ..CompileOptions::default() };
     let ptx = compile_ptx_with_opts(source, options);
     Ok(ptx.map_err(|error| failed("compiling the kernels", format!("{error:?}")))?.to_src())
 }
 
 /// The file of what this compiler makes of a source: in `CUDA_CACHE_PATH`, where the driver keeps what it compiles itself, or in
 /// the user's folder of caches. None where there is no such folder, and with `CUDA_CACHE_DISABLE=1`, as for the driver.
-fn file(source: &str, architecture: &str) -> Option<PathBuf> {
+fn file(source: &str, options: &[String]) -> Option<PathBuf> {
     let set = |name: &str| var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if var_os("CUDA_CACHE_DISABLE").is_some_and(|value| value == "1") {
         return None;
@@ -62,8 +59,7 @@ fn file(source: &str, architecture: &str) -> Option<PathBuf> {
     let (mut major, mut minor) = (0, 0);
     // SAFETY: both are written to, and nothing else.
     unsafe { nvrtcVersion(&mut major, &mut minor) }.result().ok()?;
-    let name = hash(&(source, architecture, major, minor));
-    Some(folder.join(format!("divkd-{architecture}-{name:016x}.ptx")))
+    Some(folder.join(format!("divkd-{:016x}.ptx", hash(&(source, options, major, minor)))))
 }
 
 fn hash(of: &impl Hash) -> u64 {
