@@ -73,8 +73,11 @@ unsafe fn by_stripes<V: Lanes, const STRIDE: usize>(images: &[Pair], grad: *mut 
             while v < vectors {
                 // SAFETY: the tile's channels, vectors, rows and taps lie within `shape`.
                 unsafe {
-                    if V::SUMS < 16 {
+                    if V::SUMS < 6 {
                         taps::<V, STRIDE, 1, 4>(images, grad, shape, (first, rows), block, channels, v);
+                        v += 1;
+                    } else if V::SUMS < 16 {
+                        taps::<V, STRIDE, 1, 6>(images, grad, shape, (first, rows), block, channels, v);
                         v += 1;
                     } else if v + 2 <= vectors {
                         taps::<V, STRIDE, 2, 8>(images, grad, shape, (first, rows), block, channels, v);
@@ -112,6 +115,12 @@ unsafe fn taps<V: Lanes, const STRIDE: usize, const NV: usize, const CI: usize>(
                 let to = to.add(channel * BLOCK);
                 tile::<V, STRIDE, NV, CI>(images, to, per_vector, shape, rows, offset + channel, vector);
                 channel += CI;
+            }
+            // Of a block of 16, after 6 and 6.
+            if CI == 6 && channels - channel == 4 {
+                let to = to.add(channel * BLOCK);
+                tile::<V, STRIDE, NV, 4>(images, to, per_vector, shape, rows, offset + channel, vector);
+                channel += 4;
             }
             // The colours of an image.
             if channels - channel == 3 && V::SUMS >= 6 {
