@@ -2,6 +2,8 @@
 
 mod program;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 
 use results::record::{Predictions, Split};
@@ -200,6 +202,15 @@ fn options_reach_the_job_scripts() {
     let refused = divkd(folder.path(), &[&args[..], &["--precision", "bf16"]].concat());
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("the CPU computes in f32 alone"), "{}", text(&refused.stderr));
+    let unwritable = Command::new(env!("CARGO_BIN_EXE_divkd"))
+        .args(args)
+        .args([OsStr::new("--out"), OsStr::from_bytes(b"runs-\xff")])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(unwritable.status.code(), Some(1));
+    let stderr = text(&unwritable.stderr);
+    assert!(stderr.contains("a job's script is text in UTF-8; rename it"), "{stderr}");
 }
 
 /// Messages that name what is missing or wrong, and where.

@@ -1,7 +1,7 @@
 //! SIGINT and SIGTERM: a checkpoint within the epoch, the shell's exit code, and the line that goes on; nothing lost
 //! between two analyses.
 
-use std::fs;
+use std::fs::{self, File};
 use std::process::Command;
 use std::time::Duration;
 
@@ -52,4 +52,34 @@ fn a_signal_between_analyses_loses_none() {
     assert!(!after.contains("kept epoch"), "{after}");
     assert_eq!(before + after.matches("  analysed, ").count(), all, "{after}");
     assert!(results(folder.path()) == results(whole.path()));
+}
+
+/// The same of `analyze`, which prints no table of what it has not finished.
+#[test]
+fn a_signal_between_analyses_stops_analyze_too() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &[], 0);
+    let whole = results(folder.path());
+    let stored = folder.path().join("runs/quick-smoke/analysis");
+    let all = fs::read_dir(&stored).unwrap().count();
+    fs::remove_dir_all(&stored).unwrap();
+    let analyze = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_divkd"));
+        command.args(["analyze", "diversity", "--device", "cpu"]).current_dir(folder.path());
+        command
+    };
+    let [out, err] = ["out", "err"].map(|name| folder.path().join(name));
+    let mut child =
+        analyze().stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap()).spawn().unwrap();
+    let said = || fs::read_to_string(&err).unwrap();
+    until("an analysis", || said().contains("  analysed, ") || child.try_wait().unwrap().is_some());
+    signal(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{}", said());
+    assert_eq!(fs::read_to_string(&out).unwrap(), "");
+    let before = fs::read_dir(&stored).unwrap().count();
+    assert!((1..all).contains(&before), "{before} of {all}");
+
+    let after = ended(analyze().output().unwrap(), 0);
+    assert_eq!(before + after.matches("  analysed, ").count(), all, "{after}");
+    assert!(results(folder.path()) == whole);
 }
