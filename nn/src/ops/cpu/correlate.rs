@@ -103,6 +103,7 @@ unsafe fn one_by_one<V: Lanes, const STRIDE: usize, const Q: usize, const FEW: u
     grid: &Grid,
 ) {
     let vector_weights = blocks(extent.channels_in) * extent.taps.len() * BLOCK * BLOCK;
+    // Each tile of `FEW` in the place of one of `Q` ends the row so many pixels earlier.
     let by_few = (Q - grid.cols % Q) % Q / (Q - FEW) * FEW;
     let by_q = match grid.cols.checked_sub(by_few) {
         Some(cols) if cols == 0 || cols >= Q => cols,
