@@ -75,6 +75,7 @@ fn a_signal_between_analyses_stops_analyze_too() {
     until("an analysis", || said().contains("  analysed, ") || child.try_wait().unwrap().is_some());
     signal(&child, "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130), "{}", said());
+    assert!(said().lines().last().unwrap().starts_with("stopped by SIGINT; to go on: "), "{}", said());
     assert_eq!(fs::read_to_string(&out).unwrap(), "");
     let before = fs::read_dir(&stored).unwrap().count();
     assert!((1..all).contains(&before), "{before} of {all}");

@@ -115,6 +115,10 @@ unsafe fn one_by_one<V: Lanes, const STRIDE: usize, const Q: usize, const FEW: u
         unsafe {
             let (w, o) = (weights.add(v * vector_weights), out.add(v * grid.out_block));
             tiles::<V, STRIDE, 1, Q, 1>(input, w, o, extent, &wide);
+            if narrow.cols == 0 {
+                // Past its last column a row may end outside of the memory.
+                continue;
+            }
             let (input, o) = (input.add(by_q * grid.in_col), o.add(by_q * grid.out_col));
             if narrow.cols >= FEW {
                 tiles::<V, STRIDE, 1, FEW, 1>(input, w, o, extent, &narrow);
