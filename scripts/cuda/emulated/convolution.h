@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ struct Convolution {
 };
 struct Handle {
     void *stream = nullptr;
+    // Calls that have asked for a workspace.
+    std::set<std::string> started = {};
 };
 
 // dims and strides in the order n, c, h, w.
@@ -182,6 +185,7 @@ bool refuses(const char *what) {
 
 int start(const char *name, Handle *handle, void *workspace, size_t given, size_t asked, Work work) {
     if (given < asked || (asked && !workspace)) return TOO_SMALL;
+    if (asked && refuses("again") && !handle->started.insert(name).second) return NOT_SUPPORTED;
     emulated_count(name);
     return emulated_enqueue(handle->stream,
                             [=] {

@@ -2,7 +2,8 @@
 // are, and it spoils the workspace.
 //
 // EMULATED_CUDNN_REFUSES=fused: convolutions with bias, shortcut and ReLU are not supported. =deterministic: no
-// algorithm and no engine is deterministic. =graph: there are no engines.
+// algorithm and no engine is deterministic. =graph: there are no engines. =again: of the calls of a kind that ask for a
+// workspace, a handle runs the first and refuses the others.
 #include "convolution.h"
 
 namespace {

@@ -1,12 +1,15 @@
 //! Which of the ways to compute a convolution run, and how long they take.
 
 use std::cell::Cell;
+use std::iter::repeat_with;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::cuda::cudarc::cudnn::sys::cudnnHandle_t;
 use candle_core::cuda::cudarc::driver::sys::CUevent_flags;
+use random::Stream;
 
-use super::super::backend::{Arena, Arg, Buffer, Launch};
+use super::super::backend::{Arena, Arg, Buffer, Element, Launch};
 use super::super::convolution::{self, Call, Epilogue};
 use super::super::device::failed;
 use super::super::implicit_gemm;
@@ -28,6 +31,13 @@ const WAKE: u64 = 50 * HELD;
 
 static IS_AWAKE: AtomicBool = AtomicBool::new(false);
 
+/// What calls are timed on, over and over: factors that are all alike, as fresh memory mostly has them, take less power, and the
+/// clock stays higher than a step's would.
+static NORMALS: LazyLock<Vec<f32>> = LazyLock::new(|| {
+    let mut draws = Stream::new(0, "timing").draws(0, 0);
+    repeat_with(|| draws.normal()).take(1 << 16).collect()
+});
+
 /// Runs a call in memory that nobody reads.
 pub(super) struct Timer<'a> {
     handle: cudnnHandle_t,
@@ -40,12 +50,13 @@ pub(super) struct Timer<'a> {
 
 impl<'a> Timer<'a> {
     pub(super) fn new(handle: cudnnHandle_t, spread: &'a Spread, arena: &Arena, call: &Call) -> Result<Self> {
-        let (arena, bytes) = (arena.private(), call.element.bytes());
+        let arena = arena.private();
+        let filled = |count| filled(&arena, spread, call.element, count);
         let buffers = [
-            arena.take(call.rows().max(call.input_rows) * call.input_len() * bytes)?,
-            arena.take(call.members * call.weights() * bytes)?,
-            arena.take(call.rows() * call.output_len() * bytes)?,
-            arena.take(call.shape.channels_out * bytes)?,
+            filled(call.rows().max(call.input_rows) * call.input_len())?,
+            filled(call.members * call.weights())?,
+            filled(call.rows() * call.output_len())?,
+            filled(call.shape.channels_out)?,
         ];
         let [input, weight, output, bias] = [0, 1, 2, 3].map(|index| buffers[index].at());
         let epilogue = call
@@ -162,4 +173,22 @@ impl<'a> Timer<'a> {
         }
         Ok(least)
     }
+}
+
+/// A buffer of `count` of the [`NORMALS`], again from the first behind the last.
+fn filled(arena: &Arena, spread: &Spread, element: Element, count: usize) -> Result<Buffer> {
+    // The upper half of an f32 is a bf16.
+    let bytes = element.bytes();
+    let pattern: Vec<u8> =
+        NORMALS.iter().take(count).flat_map(|value| value.to_le_bytes()[4 - bytes..].to_vec()).collect();
+    let buffer = arena.take(count * bytes)?;
+    arena.backend().upload(&pattern, buffer.at())?;
+    spread.catch_up()?;
+    let mut done = pattern.len();
+    while done < count * bytes {
+        let more = done.min(count * bytes - done);
+        arena.backend().copy(buffer.at(), buffer.at() + done as u64, more)?;
+        done += more;
+    }
+    Ok(buffer)
 }
