@@ -3,7 +3,7 @@
 //
 // EMULATED_CUDNN_REFUSES=fused: convolutions with bias, shortcut and ReLU are not supported. =deterministic: no
 // algorithm and no engine is deterministic. =graph: there are no engines. =again: of the calls of a kind that ask for a
-// workspace, a handle runs the first and refuses the others.
+// workspace, a handle runs the first and refuses the others. =algorithms: it names none.
 #include "convolution.h"
 
 namespace {
@@ -29,6 +29,7 @@ int name_algorithms(const Tensor &x, Convolution conv, bool forward, int asked, 
         {forward ? 4 : 2, NOT_SUPPORTED, -1.0f, 0, 1, FMA, {}},
     };
     *found = 0;
+    if (refuses("algorithms")) return NOT_SUPPORTED;
     for (auto &one : all) {
         if (refuses("deterministic")) one.determinism = 0;
         if (*found < asked) to[(*found)++] = one;

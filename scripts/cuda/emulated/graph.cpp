@@ -1,6 +1,6 @@
 // The graph API of the emulated cuDNN: graphs of one convolution. An attribute must have its own type, and be set before its
 // descriptor is finished and read after. Its heuristics name an engine that is not deterministic first, and others that sum in
-// half precision, that are compiled when they are built, and that cannot be built.
+// half precision, that are compiled when they are built, and that cannot be built; those on tensor cores round factors to TF32.
 #include <algorithm>
 #include <map>
 
@@ -10,6 +10,7 @@ namespace {
 
 enum Kind { CONVOLUTION = 1, ENGINE, CONFIGURATION, HEURISTICS, PLAN, FORWARD = 10, FILTER, DATA, GRAPH = 15, PACK, TENSOR };
 enum Type { HANDLE = 0, DATA_TYPE, INT64 = 3, REAL = 4, POINTER = 6, MODE, HEURISTIC, NUMERICAL = 11, PART = 15, BEHAVIOUR = 19 };
+enum Mode { FALLBACK = 2 };
 enum Note { TENSOR_CORE = 0, REDUCED = 2, NONDETERMINISTIC = 4 };
 
 // Each attribute's type, and how many values it takes.
@@ -37,10 +38,13 @@ struct Engine {
     int64_t index;
     size_t workspace;
     std::vector<int> numerical, behaviour;
+    // Whether it is named to fall back on.
+    bool is_fallback = false;
 };
 const Engine NAMED[] = {
     {5, 0, {TENSOR_CORE, NONDETERMINISTIC}, {}}, {1, 2048, {TENSOR_CORE}, {}}, {7, 0, {TENSOR_CORE}, {0}},
     {3, 0, {TENSOR_CORE, REDUCED}, {}},          {1, 0, {TENSOR_CORE}, {}},    {12, 0, {}, {}},
+    {12, 0, {}, {}, true},  {0, 0, {NONDETERMINISTIC}, {}, true}, {4, 0, {TENSOR_CORE}, {}, true}, {2, 512, {}, {}, true},
 };
 
 struct Descriptor {
@@ -62,7 +66,7 @@ struct Descriptor {
         for (int d = 0; d < 4; d++) tensor.dims[d] = (int)of<int64_t>(902, d), tensor.strides[d] = (int)of<int64_t>(903, d);
         return tensor;
     }
-    Convolution convolution() const { return {(int)of<int64_t>(105), (int)of<int64_t>(103), DEFAULT_MATH}; }
+    Convolution convolution(int math = DEFAULT_MATH) const { return {(int)of<int64_t>(105), (int)of<int64_t>(103), math}; }
 };
 
 // The attributes of an operation's convolution, input, weights, output, alpha and beta.
@@ -146,6 +150,7 @@ int cudnnBackendGetAttribute(Descriptor *one, int name, int type, int64_t asked,
     if (one->kind == HEURISTICS && name == 202 && type == PART) {
         *count = 0;
         for (const Engine &engine : NAMED) {
+            if (engine.is_fallback != (one->of<int>(200) == FALLBACK)) continue;
             if (*count == asked) break;
             Descriptor *part = parts[(*count)++];
             if (part->kind != CONFIGURATION) return BAD_PARAM;
@@ -189,7 +194,9 @@ int cudnnBackendExecute(Handle *handle, Descriptor *plan, Descriptor *pack) {
     }
     Tensor x = tensors[0], w = tensors[1], y = tensors[2];
     void *x_at = at[0], *w_at = at[1], *y_at = at[2];
-    Convolution conv = operation.part(of.conv).convolution();
+    auto &notes = configuration.engine->numerical;
+    bool rounds = std::count(notes.begin(), notes.end(), TENSOR_CORE);
+    Convolution conv = operation.part(of.conv).convolution(rounds ? DEFAULT_MATH : FMA);
     float alpha = operation.of<float>(of.alpha), beta = operation.of<float>(of.beta);
     size_t asked = configuration.engine->workspace;
     return start(__func__, handle, pack->of<void *>(1003), asked, asked, [=, kind = operation.kind] {

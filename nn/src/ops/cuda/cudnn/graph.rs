@@ -19,8 +19,8 @@ use super::descriptor::{Builder, get, made, one};
 use super::plan::{Answer, Memory, WORKSPACE};
 use super::{Key, Kind};
 
-/// Configurations that cuDNN is asked to name.
-const CONFIGURATIONS: usize = 8;
+/// Configurations that cuDNN is asked to name: as many as PyTorch tries.
+const CONFIGURATIONS: usize = 10;
 /// Names of the input, the weights and the output in a graph.
 const IDS: [i64; 3] = [1, 2, 3];
 /// Bytes that an address is a multiple of where the rows of each member are.
@@ -117,7 +117,7 @@ impl Engine {
         let (mut engines, mut met, mut failure) = (Vec::new(), Vec::new(), None);
         // SAFETY: the caller's; descriptors are finished before they are used.
         unsafe {
-            for configuration in configurations(target, operation(key)?)? {
+            for configuration in configurations(target, operation(key)?, key.rounds())? {
                 let part = made(Descriptor::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?;
                 let engine = one(
                     configuration,
@@ -129,7 +129,7 @@ impl Engine {
                 met.push(index);
                 let name =
                     EngineName { index, configuration: met.iter().filter(|&&other| other == index).count() };
-                if !wanted(name) || !is_fit(engine, key.kernels)? {
+                if !wanted(name) || !is_fit(engine, key)? {
                     continue;
                 }
                 let plan = Builder::new(Descriptor::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
@@ -288,12 +288,17 @@ unsafe fn convolution(key: Key) -> Answer<cudnnBackendDescriptor_t> {
     }
 }
 
-/// What cuDNN's heuristics name for a graph of one operation.
+/// What cuDNN's heuristics name for a graph of one operation: where factors may be rounded, what they expect to be fast, which is mostly
+/// on tensor cores; otherwise what can be had for every graph.
 unsafe fn configurations(
     target: Target,
     operation: cudnnBackendDescriptor_t,
+    rounds: bool,
 ) -> Answer<Vec<cudnnBackendDescriptor_t>> {
-    let mode = cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_A;
+    let mode = match rounds {
+        true => cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_A,
+        false => cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_FALLBACK,
+    };
     // SAFETY: each attribute has its own type.
     unsafe {
         let graph = target
@@ -313,10 +318,12 @@ unsafe fn configurations(
     }
 }
 
-/// Whether an engine gives the same bits each time (but for [`Kernels::Any`]), sums in f32, transforms nothing, and is compiled already. (Of factors in f32,
-/// it may round to TF32: engines are asked for where that is allowed.)
-unsafe fn is_fit(engine: cudnnBackendDescriptor_t, kernels: Kernels) -> Answer<bool> {
+/// Whether an engine gives the same bits each time (but for [`Kernels::Any`]), takes factors as they are unless they may be rounded
+/// (tensor cores round those in f32 to TF32), sums in f32, transforms nothing, and is compiled already.
+unsafe fn is_fit(engine: cudnnBackendDescriptor_t, key: Key) -> Answer<bool> {
     const VARIES: Note = Note::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
+    const ROUNDS: [Note; 2] =
+        [Note::CUDNN_NUMERICAL_NOTE_TENSOR_CORE, Note::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS];
     const UNFIT: [Note; 6] = [
         Note::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION,
         Note::CUDNN_NUMERICAL_NOTE_FFT,
@@ -337,6 +344,7 @@ unsafe fn is_fit(engine: cudnnBackendDescriptor_t, kernels: Kernels) -> Answer<b
     };
     let has = |note: &Note| numerical.contains(&(*note as u32));
     Ok(!UNFIT.iter().any(has)
-        && (kernels == Kernels::Any || !has(&VARIES))
+        && (key.kernels == Kernels::Any || !has(&VARIES))
+        && (key.rounds() || !ROUNDS.iter().any(has))
         && !behaviour.contains(&IS_COMPILED_WHEN_BUILT))
 }

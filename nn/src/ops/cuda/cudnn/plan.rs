@@ -169,8 +169,8 @@ impl fmt::Display for Plan {
 
 impl Plan {
     /// The plans for `key`, or that of them which has this name: algorithms in cuDNN's own order, those of a folded norm first
-    /// as one call, by either ReLU, then as two; and engines in its order, where factors may be rounded. (Without that there is
-    /// one way, which cuDNN names first.)
+    /// as one call, by either ReLU, then as two; and engines in its order, where factors may be rounded or there is no algorithm.
+    /// (Where they may not, there is one way, which cuDNN names first.)
     pub(super) unsafe fn all(handle: cudnnHandle_t, key: Key, name: Option<&str>) -> Answer<Vec<Self>> {
         let (data, math) = match (key.element, key.tf32) {
             (Element::Bf16, _) => {
@@ -196,7 +196,7 @@ impl Plan {
         if let Some(name) = name {
             plans.retain(|plan| plan.to_string() == name);
         }
-        if key.rounds() && (name.is_none() || plans.is_empty()) {
+        if plans.is_empty() || (key.rounds() && name.is_none()) {
             // SAFETY: the caller's.
             let engines = unsafe { engines(handle, key, name) };
             if key.kernels == Kernels::Engines && !engines.is_empty() {

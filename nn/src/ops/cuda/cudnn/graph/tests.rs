@@ -62,8 +62,7 @@ fn an_h100_would_have_engines() {
         for (kind, adds) in
             [(Kind::Forward, false), (Kind::Data, false), (Kind::Data, true), (Kind::Filter, false)]
         {
-            for element in [Element::Bf16, Element::F32] {
-                let tf32 = element == Element::F32;
+            for (element, tf32) in [(Element::Bf16, false), (Element::F32, true), (Element::F32, false)] {
                 let kernels = Kernels::Fastest;
                 let key = Key { kernels, kind, adds, shape, element, tf32, members: 1, batch };
                 // SAFETY: the description is finished.
