@@ -1,6 +1,7 @@
-// The graph API of the emulated cuDNN: graphs of one convolution. An attribute must have its own type, and be set before its
-// descriptor is finished and read after. Its heuristics name an engine that is not deterministic first, and others that sum in
-// half precision, that are compiled when they are built, and that cannot be built; those on tensor cores round factors to TF32.
+// The graph API of the emulated cuDNN: graphs of one convolution, or of one with a shortcut, a bias and a ReLU behind it. An
+// attribute must have its own type, and be set before its descriptor is finished and read after. Its heuristics name an engine
+// that is not deterministic first, and others that sum in half precision, that are compiled when they are built, and that cannot
+// be built; those on tensor cores round factors to TF32.
 #include <algorithm>
 #include <map>
 
@@ -8,14 +9,18 @@
 
 namespace {
 
-enum Kind { CONVOLUTION = 1, ENGINE, CONFIGURATION, HEURISTICS, PLAN, FORWARD = 10, FILTER, DATA, GRAPH = 15, PACK, TENSOR };
-enum Type { HANDLE = 0, DATA_TYPE, INT64 = 3, REAL = 4, POINTER = 6, MODE, HEURISTIC, NUMERICAL = 11, PART = 15, BEHAVIOUR = 19 };
+enum Kind { ELEMENT, CONVOLUTION, ENGINE, CONFIGURATION, HEURISTICS, PLAN };
+enum OtherKind { FORWARD = 10, FILTER, DATA, POINTWISE, GRAPH = 15, PACK, TENSOR };
+enum Type { HANDLE, DATA_TYPE, BOOL, INT64, REAL, POINTER = 6, MODE, HEURISTIC };
+enum OtherType { NAN_KEPT = 10, NUMERICAL, FUNCTION = 14, PART, BEHAVIOUR = 19 };
+enum Function { ADD = 0, RELU = 100 };
 enum Mode { FALLBACK = 2 };
 enum Note { TENSOR_CORE = 0, REDUCED = 2, NONDETERMINISTIC = 4 };
 
-// Each attribute's type, and how many values it takes.
+// Each attribute's type, how many values it takes (0: any number), and whether it may be left out.
 struct Attribute {
     int kind, type, count;
+    bool is_optional = false;
 };
 const std::map<int, Attribute> ATTRIBUTES = {
     {100, {CONVOLUTION, DATA_TYPE, 1}}, {101, {CONVOLUTION, MODE, 1}},  {102, {CONVOLUTION, INT64, 2}},
@@ -28,11 +33,14 @@ const std::map<int, Attribute> ATTRIBUTES = {
     {710, {DATA, PART, 1}},             {711, {DATA, PART, 1}},         {712, {FILTER, REAL, 1}},
     {713, {FILTER, REAL, 1}},           {714, {FILTER, PART, 1}},       {715, {FILTER, PART, 1}},
     {716, {FILTER, PART, 1}},           {717, {FILTER, PART, 1}},       {800, {GRAPH, HANDLE, 1}},
-    {801, {GRAPH, PART, 1}},            {900, {TENSOR, INT64, 1}},      {901, {TENSOR, DATA_TYPE, 1}},
+    {801, {GRAPH, PART, 0}},            {900, {TENSOR, INT64, 1}},      {901, {TENSOR, DATA_TYPE, 1}},
     {902, {TENSOR, INT64, 4}},          {903, {TENSOR, INT64, 4}},      {906, {TENSOR, INT64, 1}},
-    {1000, {PACK, INT64, 3}},           {1001, {PACK, POINTER, 3}},     {1003, {PACK, POINTER, 1}},
+    {1000, {PACK, INT64, 0}},           {1001, {PACK, POINTER, 0}},     {1003, {PACK, POINTER, 1}},
+    {0, {ELEMENT, FUNCTION, 1}},        {1, {ELEMENT, DATA_TYPE, 1}},   {2, {ELEMENT, NAN_KEPT, 1}},
+    {750, {POINTWISE, PART, 1}},        {751, {POINTWISE, PART, 1}},    {752, {POINTWISE, PART, 1, true}},
+    {753, {POINTWISE, PART, 1}},        {907, {TENSOR, BOOL, 1, true}},
 };
-size_t bytes(int type) { return type == DATA_TYPE || type == REAL || type == MODE || type == HEURISTIC ? 4 : 8; }
+size_t bytes(int type) { return type == BOOL ? 1 : type == HANDLE || type == INT64 || type == POINTER || type == PART ? 8 : 4; }
 
 struct Engine {
     int64_t index;
@@ -44,7 +52,8 @@ struct Engine {
 const Engine NAMED[] = {
     {5, 0, {TENSOR_CORE, NONDETERMINISTIC}, {}}, {1, 2048, {TENSOR_CORE}, {}}, {7, 0, {TENSOR_CORE}, {0}},
     {3, 0, {TENSOR_CORE, REDUCED}, {}},          {1, 0, {TENSOR_CORE}, {}},    {12, 0, {}, {}},
-    {12, 0, {}, {}, true},  {0, 0, {NONDETERMINISTIC}, {}, true}, {4, 0, {TENSOR_CORE}, {}, true}, {2, 512, {}, {}, true},
+    {12, 0, {}, {}, true},                       {0, 0, {NONDETERMINISTIC}, {}, true},
+    {4, 0, {TENSOR_CORE}, {}, true},             {2, 512, {}, {}, true},
 };
 
 struct Descriptor {
@@ -59,7 +68,8 @@ struct Descriptor {
         memcpy(&value, values.at(name).data() + index * sizeof(T), sizeof(T));
         return value;
     }
-    const Descriptor &part(int name) const { return *of<Descriptor *>(name); }
+    const Descriptor &part(int name, size_t index = 0) const { return *of<Descriptor *>(name, index); }
+    size_t count(int name) const { return values.count(name) ? values.at(name).size() / bytes(ATTRIBUTES.at(name).type) : 0; }
     Tensor tensor() const {
         Tensor tensor;
         tensor.type = of<int>(901);
@@ -81,6 +91,31 @@ Names names(int kind) {
 
 bool is_operation(int kind) { return kind == FORWARD || kind == DATA || kind == FILTER; }
 
+// Whether the operations behind a graph's convolution, if any, add its shortcut, then its bias, then cut off what is negative and
+// keep a NaN, each of what the one before gives, which is in float and not in memory.
+bool is_epilogue(const Descriptor &graph) {
+    size_t count = graph.count(801);
+    if (count == 1) return !graph.part(801).part(names(graph.part(801).kind).y).count(907);
+    if (count > 4 || count < 3 || graph.part(801).kind != FORWARD) return false;
+    const Descriptor *last = &graph.part(801).part(names(FORWARD).y);
+    for (size_t at = 1; at < count; at++) {
+        const Descriptor &one = graph.part(801, at);
+        if (one.kind != POINTWISE || one.part(750).of<int>(1) != FLOAT || one.part(750).of<int>(2) != 1) return false;
+        if (&one.part(751) != last || !last->count(907) || last->of<int>(901) != FLOAT) return false;
+        bool is_relu = at == count - 1, is_bias = at == count - 2;
+        if (one.part(750).of<int>(0) != (is_relu ? RELU : ADD) || one.count(752) != !is_relu) return false;
+        Tensor to = one.part(753).tensor(), from = last->tensor();
+        if (memcmp(to.dims, from.dims, sizeof to.dims)) return false;
+        if (!is_relu) {
+            Tensor added = one.part(752).tensor();
+            if (is_bias && (added.count() != (size_t)added.dims[1] || added.dims[1] != to.dims[1])) return false;
+            if (!is_bias && memcmp(added.dims, to.dims, sizeof to.dims)) return false;
+        }
+        last = &one.part(753);
+    }
+    return !last->count(907);
+}
+
 // Whether what a finished descriptor says can be done.
 int check(const Descriptor &one) {
     switch (one.kind) {
@@ -98,12 +133,12 @@ int check(const Descriptor &one) {
         if (one.part(of.conv).kind != CONVOLUTION) return BAD_PARAM;
         for (int name : {of.x, of.w, of.y})
             if (one.part(name).kind != TENSOR) return BAD_PARAM;
-        return fits(one.part(of.x).tensor(), one.part(of.w).tensor(), one.part(of.y).tensor(),
-                    one.part(of.conv).convolution())
-                   ? OK
-                   : BAD_PARAM;
+        Tensor x = one.part(of.x).tensor(), y = one.part(of.y).tensor();
+        if (one.part(of.y).count(907)) y.type = x.type;
+        return fits(x, one.part(of.w).tensor(), y, one.part(of.conv).convolution()) ? OK : BAD_PARAM;
     }
-    case GRAPH: return is_operation(one.part(801).kind) ? OK : BAD_PARAM;
+    case POINTWISE: return one.part(750).kind == ELEMENT ? OK : BAD_PARAM;
+    case GRAPH: return is_operation(one.part(801).kind) && is_epilogue(one) ? OK : NOT_SUPPORTED;
     case HEURISTICS: return one.part(201).kind != GRAPH ? BAD_PARAM : refuses("graph") ? NOT_SUPPORTED : OK;
     case PLAN: return !one.part(401).engine ? BAD_PARAM : one.part(401).engine->index == 12 ? NOT_SUPPORTED : OK;
     case CONFIGURATION:
@@ -129,16 +164,19 @@ int cudnnBackendSetAttribute(Descriptor *one, int name, int type, int64_t count,
     auto found = ATTRIBUTES.find(name);
     if (found == ATTRIBUTES.end()) return NOT_SUPPORTED;
     Attribute attribute = found->second;
-    if (one->is_finished || attribute.kind != one->kind || attribute.type != type || attribute.count != count)
+    if (one->is_finished || attribute.kind != one->kind || attribute.type != type || count < 1 ||
+        (attribute.count && attribute.count != count))
         return BAD_PARAM;
     auto start = static_cast<const char *>(from);
     one->values[name] = std::vector<char>(start, start + count * bytes(type));
-    return type == PART && !one->part(name).is_finished ? BAD_PARAM : OK;
+    for (int64_t index = 0; type == PART && index < count; index++)
+        if (!one->part(name, index).is_finished) return BAD_PARAM;
+    return OK;
 }
 
 int cudnnBackendFinalize(Descriptor *one) {
     for (auto &[name, attribute] : ATTRIBUTES)
-        if (attribute.kind == one->kind && !one->values.count(name)) return BAD_PARAM;
+        if (attribute.kind == one->kind && !attribute.is_optional && !one->values.count(name)) return BAD_PARAM;
     int status = check(*one);
     one->is_finished = status == OK;
     return status;
@@ -179,28 +217,44 @@ int cudnnBackendGetAttribute(Descriptor *one, int name, int type, int64_t asked,
 int cudnnBackendExecute(Handle *handle, Descriptor *plan, Descriptor *pack) {
     if (plan->kind != PLAN || pack->kind != PACK || !plan->is_finished || !pack->is_finished) return BAD_PARAM;
     if (plan->of<Handle *>(400) != handle) return BAD_PARAM;
-    const Descriptor &configuration = plan->part(401), &operation = configuration.graph->part(801);
+    const Descriptor &configuration = plan->part(401), &graph = *configuration.graph, &operation = graph.part(801);
+    size_t found = 0;
+    auto place = [&](const Descriptor &tensor) {
+        for (size_t index = 0; index < pack->count(1000); index++)
+            if (pack->of<int64_t>(1000, index) == tensor.of<int64_t>(906)) {
+                auto at = pack->of<void *>(1001, index);
+                if ((uintptr_t)at % tensor.of<int64_t>(900)) emulated_fail("a tensor of a graph is not aligned as it says");
+                return found++, at;
+            }
+        return (void *)nullptr;
+    };
     Names of = names(operation.kind);
-    void *at[3] = {};
-    Tensor tensors[3];
-    int order[] = {of.x, of.w, of.y};
-    for (int which = 0; which < 3; which++) {
-        const Descriptor &tensor = operation.part(order[which]);
-        tensors[which] = tensor.tensor();
-        for (int index = 0; index < 3; index++)
-            if (pack->of<int64_t>(1000, index) == tensor.of<int64_t>(906)) at[which] = pack->of<void *>(1001, index);
-        if (!at[which]) return BAD_PARAM;
-        if ((uintptr_t)at[which] % tensor.of<int64_t>(900)) emulated_fail("a tensor of a graph is not aligned as it says");
+    size_t behind = graph.count(801) - 1;
+    const Descriptor &result = behind ? graph.part(801, behind).part(753) : operation.part(of.y);
+    Tensor x = operation.part(of.x).tensor(), w = operation.part(of.w).tensor(), y = result.tensor();
+    void *x_at = place(operation.part(of.x)), *w_at = place(operation.part(of.w)), *y_at = place(result);
+    std::vector<std::pair<Tensor, void *>> added;
+    for (size_t at = 1; at < behind; at++) {
+        const Descriptor &tensor = graph.part(801, at).part(752);
+        added.push_back({tensor.tensor(), place(tensor)});
     }
-    Tensor x = tensors[0], w = tensors[1], y = tensors[2];
-    void *x_at = at[0], *w_at = at[1], *y_at = at[2];
+    if (found != 3 + added.size() || found != pack->count(1000) || found != pack->count(1001)) return BAD_PARAM;
     auto &notes = configuration.engine->numerical;
     bool rounds = std::count(notes.begin(), notes.end(), TENSOR_CORE);
     Convolution conv = operation.part(of.conv).convolution(rounds ? DEFAULT_MATH : FMA);
     float alpha = operation.of<float>(of.alpha), beta = operation.of<float>(of.beta);
     size_t asked = configuration.engine->workspace;
     return start(__func__, handle, pack->of<void *>(1003), asked, asked, [=, kind = operation.kind] {
-        if (kind == FORWARD) write(y, y_at, forward(x, x_at, w, w_at, y, conv), alpha, beta);
+        if (kind == FORWARD) {
+            auto values = forward(x, x_at, w, w_at, y, conv);
+            for (auto &[tensor, at] : added) {
+                auto more = read(tensor, at);
+                for (size_t index = 0; index < values.size(); index++) values[index] += more[index % more.size()];
+            }
+            for (float &value : values)
+                if (behind && value < 0) value = 0;
+            write(y, y_at, values, alpha, beta);
+        }
         if (kind == DATA) write(x, x_at, backward_data(w, w_at, y, y_at, x, conv), alpha, beta);
         if (kind == FILTER) write(w, w_at, backward_filter(x, x_at, y, y_at, w, conv), alpha, beta);
     });

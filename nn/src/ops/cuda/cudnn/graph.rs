@@ -1,5 +1,6 @@
 //! Convolutions by the engines of cuDNN's graph API, some of which its older calls do not have.
 
+mod operations;
 #[cfg(test)]
 mod tests;
 
@@ -10,21 +11,18 @@ use candle_core::cuda::cudarc::cudnn::sys::{
     self, cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Type,
     cudnnBackendBehaviorNote_t as Behaviour, cudnnBackendDescriptor_t,
     cudnnBackendDescriptorType_t as Descriptor, cudnnBackendHeurMode_t, cudnnBackendNumericalNote_t as Note,
-    cudnnConvolutionMode_t, cudnnDataType_t, cudnnHandle_t,
+    cudnnHandle_t,
 };
 
-use super::super::Element;
+use operations::{IDS, operations};
+
 use super::super::kernels::Kernels;
 use super::descriptor::{Builder, get, made, one};
-use super::plan::{Answer, Memory, WORKSPACE};
+use super::plan::{Answer, Memory, WITH_EPILOGUE, WORKSPACE};
 use super::{Key, Kind};
 
 /// Configurations that cuDNN is asked to name: as many as PyTorch tries.
 const CONFIGURATIONS: usize = 10;
-/// Names of the input, the weights and the output in a graph.
-const IDS: [i64; 3] = [1, 2, 3];
-/// Bytes that an address is a multiple of where the rows of each member are.
-const ALIGNMENT: usize = 16;
 
 /// What engines are built for.
 #[derive(Clone, Copy)]
@@ -83,16 +81,20 @@ pub(super) struct Engine {
     name: EngineName,
 }
 
-/// The number that cuDNN gives an engine, and which it is, from 1, of those configurations of it that cuDNN names.
+/// The number that cuDNN gives an engine among those for such a graph, and which it is, from 1, of those configurations of it
+/// that cuDNN names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EngineName {
     index: i64,
     configuration: usize,
+    /// Whether the graph has the call's epilogue too.
+    is_fused: bool,
 }
 
 impl fmt::Display for EngineName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "engine {}, configuration {}", self.index, self.configuration)
+        let epilogue = if self.is_fused { WITH_EPILOGUE } else { "" };
+        write!(f, "engine {}, configuration {}{epilogue}", self.index, self.configuration)
     }
 }
 
@@ -101,8 +103,14 @@ impl Engine {
         self.name
     }
 
-    /// The engines for `key` whose names are `wanted`, in the order in which cuDNN expects them to be fast: those that give the same
-    /// bits each time (but for [`Kernels::Any`]), sum in f32 and are compiled already. A folded norm is left to a pass behind them.
+    /// Whether it does the epilogue too.
+    pub(super) fn is_fused(&self) -> bool {
+        self.name.is_fused
+    }
+
+    /// The engines for `key` whose names are `wanted`, in the order in which cuDNN expects them to be fast: those that give the
+    /// same bits each time (but for [`Kernels::Any`]), sum in f32 and are compiled already. Those for a folded norm do all of it;
+    /// where there is none, its epilogue is left to a pass behind them.
     ///
     /// # Errors
     /// Where cuDNN has none for such graphs, or fails.
@@ -114,10 +122,30 @@ impl Engine {
         key: Key,
         wanted: impl Fn(EngineName) -> bool,
     ) -> Answer<Vec<Self>> {
+        if key.kind == Kind::Folded {
+            // SAFETY: the caller's.
+            let fused = unsafe { Self::of_graph(target, key, true, &wanted) };
+            if let Ok(engines) = fused
+                && !engines.is_empty()
+            {
+                return Ok(engines);
+            }
+        }
+        // SAFETY: the caller's.
+        unsafe { Self::of_graph(target, key, false, &wanted) }
+    }
+
+    /// Those that compute the sum alone, or its epilogue too.
+    unsafe fn of_graph(
+        target: Target,
+        key: Key,
+        is_fused: bool,
+        wanted: &impl Fn(EngineName) -> bool,
+    ) -> Answer<Vec<Self>> {
         let (mut engines, mut met, mut failure) = (Vec::new(), Vec::new(), None);
         // SAFETY: the caller's; descriptors are finished before they are used.
         unsafe {
-            for configuration in configurations(target, operation(key)?, key.rounds())? {
+            for configuration in configurations(target, &operations(key, is_fused)?, key.rounds())? {
                 let part = made(Descriptor::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?;
                 let engine = one(
                     configuration,
@@ -127,8 +155,8 @@ impl Engine {
                 )?;
                 let index = one(engine, Name::CUDNN_ATTR_ENGINE_GLOBAL_INDEX, Type::CUDNN_TYPE_INT64, 0_i64)?;
                 met.push(index);
-                let name =
-                    EngineName { index, configuration: met.iter().filter(|&&other| other == index).count() };
+                let configuration_of_it = met.iter().filter(|&&other| other == index).count();
+                let name = EngineName { index, configuration: configuration_of_it, is_fused };
                 if !wanted(name) || !is_fit(engine, key)? {
                     continue;
                 }
@@ -169,12 +197,21 @@ impl Engine {
         workspace: *mut c_void,
     ) -> Answer<()> {
         let at = |address: u64| address as *mut c_void;
-        let addresses = [memory.input, memory.weight, memory.output].map(at);
+        let parts = match (self.is_fused(), memory.skip) {
+            (false, _) => 3,
+            (true, 0) => 4,
+            (true, _) => 5,
+        };
+        let addresses = [memory.input, memory.weight, memory.output, memory.bias, memory.skip].map(at);
         // SAFETY: the caller's; a finished pack may go once the work that it names is given to the device.
         unsafe {
             let pack = Builder::new(Descriptor::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?
-                .set(Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, Type::CUDNN_TYPE_INT64, &IDS)?
-                .set(Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, Type::CUDNN_TYPE_VOID_PTR, &addresses)?
+                .set(Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, Type::CUDNN_TYPE_INT64, &IDS[..parts])?
+                .set(
+                    Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS,
+                    Type::CUDNN_TYPE_VOID_PTR,
+                    &addresses[..parts],
+                )?
                 .set(Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, Type::CUDNN_TYPE_VOID_PTR, &[workspace])?
                 .finish()?;
             let given = sys::cudnnBackendExecute(handle, self.plan, pack).result();
@@ -184,115 +221,11 @@ impl Engine {
     }
 }
 
-/// The graph's one operation.
-unsafe fn operation(key: Key) -> Answer<cudnnBackendDescriptor_t> {
-    use Name as N;
-    let (kind, [conv, x, w, y, alpha, beta]) = match key.kind {
-        Kind::Forward | Kind::Folded => (
-            Descriptor::CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
-            [
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA,
-            ],
-        ),
-        Kind::Data => (
-            Descriptor::CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
-            [
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA,
-            ],
-        ),
-        Kind::Filter => (
-            Descriptor::CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
-            [
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
-                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA,
-            ],
-        ),
-    };
-    let (shape, batch) = (key.shape, key.batch);
-    let dims = [
-        [batch, shape.channels_in, shape.height, shape.width],
-        [shape.channels_out, shape.channels_in, shape.kernel, shape.kernel],
-        [batch, shape.channels_out, shape.out_height(), shape.out_width()],
-    ];
-    let is_added = key.kind == Kind::Data && key.adds;
-    // SAFETY: each attribute has its own type.
-    unsafe {
-        let [input, weight, output] = [0, 1, 2].map(|index| tensor(IDS[index], key.element, dims[index]));
-        Builder::new(kind)?
-            .part(conv, convolution(key)?)?
-            .part(x, input?)?
-            .part(w, weight?)?
-            .part(y, output?)?
-            .set(alpha, Type::CUDNN_TYPE_FLOAT, &[1.0_f32])?
-            .set(beta, Type::CUDNN_TYPE_FLOAT, &[f32::from(u8::from(is_added))])?
-            .finish()
-    }
-}
-
-/// A member's part of a map or of the weights, channels last; `dims` are rows, channels, height and width.
-unsafe fn tensor(id: i64, element: Element, dims: [usize; 4]) -> Answer<cudnnBackendDescriptor_t> {
-    let data = match element {
-        Element::F32 => cudnnDataType_t::CUDNN_DATA_FLOAT,
-        Element::Bf16 => cudnnDataType_t::CUDNN_DATA_BFLOAT16,
-    };
-    let [_, channels, height, width] = dims;
-    let strides = [height * width * channels, 1, width * channels, channels];
-    let bytes = dims.iter().product::<usize>() * element.bytes();
-    let alignment = ALIGNMENT.min(1 << bytes.trailing_zeros());
-    // SAFETY: each attribute has its own type.
-    unsafe {
-        Builder::new(Descriptor::CUDNN_BACKEND_TENSOR_DESCRIPTOR)?
-            .set(Name::CUDNN_ATTR_TENSOR_UNIQUE_ID, Type::CUDNN_TYPE_INT64, &[id])?
-            .set(Name::CUDNN_ATTR_TENSOR_DATA_TYPE, Type::CUDNN_TYPE_DATA_TYPE, &[data])?
-            .set(Name::CUDNN_ATTR_TENSOR_DIMENSIONS, Type::CUDNN_TYPE_INT64, &dims.map(|dim| dim as i64))?
-            .set(
-                Name::CUDNN_ATTR_TENSOR_STRIDES,
-                Type::CUDNN_TYPE_INT64,
-                &strides.map(|stride| stride as i64),
-            )?
-            .set(Name::CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, Type::CUDNN_TYPE_INT64, &[alignment as i64])?
-            .finish()
-    }
-}
-
-unsafe fn convolution(key: Key) -> Answer<cudnnBackendDescriptor_t> {
-    let twice = |value: usize| [value as i64; 2];
-    let (pad, stride) = (twice(key.shape.pad()), twice(key.shape.stride));
-    let (float, int) = (cudnnDataType_t::CUDNN_DATA_FLOAT, Type::CUDNN_TYPE_INT64);
-    let mode = cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
-    // SAFETY: each attribute has its own type.
-    unsafe {
-        Builder::new(Descriptor::CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR)?
-            .set(Name::CUDNN_ATTR_CONVOLUTION_COMP_TYPE, Type::CUDNN_TYPE_DATA_TYPE, &[float])?
-            .set(Name::CUDNN_ATTR_CONVOLUTION_CONV_MODE, Type::CUDNN_TYPE_CONVOLUTION_MODE, &[mode])?
-            .set(Name::CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, int, &[2_i64])?
-            .set(Name::CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, int, &pad)?
-            .set(Name::CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, int, &pad)?
-            .set(Name::CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, int, &stride)?
-            .set(Name::CUDNN_ATTR_CONVOLUTION_DILATIONS, int, &twice(1))?
-            .finish()
-    }
-}
-
-/// What cuDNN's heuristics name for a graph of one operation: where factors may be rounded, what they expect to be fast, which is mostly
-/// on tensor cores; otherwise what can be had for every graph.
+/// What cuDNN's heuristics name for a graph of `operations`: where factors may be rounded, what they expect to be fast, which is
+/// mostly on tensor cores; otherwise what can be had for every graph.
 unsafe fn configurations(
     target: Target,
-    operation: cudnnBackendDescriptor_t,
+    operations: &[cudnnBackendDescriptor_t],
     rounds: bool,
 ) -> Answer<Vec<cudnnBackendDescriptor_t>> {
     let mode = match rounds {
@@ -303,7 +236,7 @@ unsafe fn configurations(
     unsafe {
         let graph = target
             .of_graph(Builder::new(Descriptor::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?)?
-            .part(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, operation)?
+            .set(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, operations)?
             .finish()?;
         let heuristics = target
             .of_heuristics(Builder::new(Descriptor::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?)?
@@ -318,8 +251,8 @@ unsafe fn configurations(
     }
 }
 
-/// Whether an engine gives the same bits each time (but for [`Kernels::Any`]), takes factors as they are unless they may be rounded
-/// (tensor cores round those in f32 to TF32), sums in f32, transforms nothing, and is compiled already.
+/// Whether an engine gives the same bits each time (but for [`Kernels::Any`]), takes factors as they are unless they may be
+/// rounded (tensor cores round those in f32 to TF32), sums in f32, transforms nothing, and is compiled already.
 unsafe fn is_fit(engine: cudnnBackendDescriptor_t, key: Key) -> Answer<bool> {
     const VARIES: Note = Note::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
     const ROUNDS: [Note; 2] =

@@ -46,10 +46,13 @@ struct Shapes {
     relus: [cudnnActivationDescriptor_t; 2],
 }
 
+/// How plans are named by which cuDNN does the epilogue too.
+pub(super) const WITH_EPILOGUE: &str = ", with its epilogue";
+
 /// What becomes of a NaN in the ReLU of a fused call, and how plans are named by it: kept, as everywhere, or not. Versions of cuDNN
 /// differ in which they take.
 const RELUS: [(cudnnNanPropagation_t, &str); 2] = [
-    (cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN, ", with its epilogue"),
+    (cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN, WITH_EPILOGUE),
     (cudnnNanPropagation_t::CUDNN_NOT_PROPAGATE_NAN, ", with its epilogue, which may lose a NaN"),
 ];
 
@@ -61,7 +64,7 @@ pub(in crate::ops::cuda) struct Plan {
     algorithm: Algorithm,
     math: cudnnMathType_t,
     workspace: usize,
-    /// By which of the [`RELUS`] cuDNN does the epilogue too.
+    /// By which of the [`RELUS`] an algorithm does the epilogue too.
     fused: Option<usize>,
 }
 
@@ -212,7 +215,7 @@ impl Plan {
 
     /// Whether cuDNN does the epilogue too.
     pub(in crate::ops::cuda) fn is_fused(&self) -> bool {
-        self.fused.is_some()
+        matches!(self.algorithm, Algorithm::Engine(engine) if engine.is_fused()) || self.fused.is_some()
     }
 
     /// Bytes to take for a workspace: powers of two, so that calls of unlike needs have one in turn, and each of several begins

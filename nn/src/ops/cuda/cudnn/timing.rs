@@ -22,7 +22,7 @@ use crate::error::Result;
 const RUNS: usize = 2;
 const ROUNDS: usize = 3;
 /// Of times that differ by no more, that of the way that comes first is taken: mostly the same one in every process.
-pub(super) const NEARLY: f32 = 1.05;
+pub(super) const NEARLY: f32 = 1.02;
 /// Cycles for which the device is held up before: about a millisecond, in which the host launches the runs.
 const HELD: u64 = 2_000_000;
 /// Cycles for which it is busy before a process's first measurement: a device that was idle needs some time to reach its clock,

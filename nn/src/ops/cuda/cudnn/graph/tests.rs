@@ -59,9 +59,14 @@ fn an_h100_would_have_engines() {
     let Some(device) = available("cudnn", found.as_ref()) else { return };
     for [batch, channels_in, channels_out, kernel, stride, extent] in SHAPES {
         let shape = ConvShape { channels_in, channels_out, kernel, stride, height: extent, width: extent };
-        for (kind, adds) in
-            [(Kind::Forward, false), (Kind::Data, false), (Kind::Data, true), (Kind::Filter, false)]
-        {
+        for (kind, adds) in [
+            (Kind::Forward, false),
+            (Kind::Folded, false),
+            (Kind::Folded, true),
+            (Kind::Data, false),
+            (Kind::Data, true),
+            (Kind::Filter, false),
+        ] {
             for (element, tf32) in [(Element::Bf16, false), (Element::F32, true), (Element::F32, false)] {
                 let kernels = Kernels::Fastest;
                 let key = Key { kernels, kind, adds, shape, element, tf32, members: 1, batch };
@@ -70,6 +75,8 @@ fn an_h100_would_have_engines() {
                 let engines = engines.unwrap_or_else(|error| panic!("{key}: {error:?}"));
                 assert!((1..=CONFIGURATIONS).contains(&engines.len()), "{key}: {} engines", engines.len());
                 assert!(engines.iter().all(|engine| engine.workspace <= WORKSPACE), "{key}");
+                let is_folded = kind == Kind::Folded;
+                assert!(engines.iter().all(|engine| engine.is_fused() == is_folded), "{key}: epilogues");
                 let mut names: Vec<String> = engines.iter().map(|engine| engine.name().to_string()).collect();
                 let again = names[0].clone();
                 names.sort();
