@@ -49,6 +49,7 @@ pub(super) struct Timer<'a> {
 }
 
 impl<'a> Timer<'a> {
+    /// Nobody of this process may record.
     pub(super) fn new(handle: cudnnHandle_t, spread: &'a Spread, arena: &Arena, call: &Call) -> Result<Self> {
         let arena = arena.private();
         let filled = |count| filled(&arena, spread, call.element, count);
@@ -65,6 +66,8 @@ impl<'a> Timer<'a> {
             .map(|epilogue| Epilogue { bias, skip: if epilogue.skip == 0 { 0 } else { output } });
         let call = Call { input, weight, output, epilogue, ..*call };
         let timer = Self { handle, spread, arena, call, _buffers: buffers };
+        // Passes beside this one would be timed with it.
+        spread.active().context().synchronize().map_err(|error| failed("timing convolutions", error))?;
         if !IS_AWAKE.swap(true, Ordering::Relaxed) {
             timer.hold(WAKE)?;
         }
