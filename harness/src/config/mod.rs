@@ -14,7 +14,7 @@ mod layers;
 mod recipe;
 mod report;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use results::record::{self, Place};
 use serde::{Deserialize, Serialize};
@@ -166,15 +166,34 @@ pub fn relevant(config: &toml::Table, row: &Row) -> toml::Table {
     table
 }
 
-/// The dotted keys in which two tables differ, each with both values.
+/// The dotted keys in which two tables differ, each with both values. A student's own recipe ([`relevant`]) is compared with what it
+/// is in place of.
 pub fn differences(was: &toml::Table, is: &toml::Table) -> Vec<String> {
-    let (was, is) = (layers::flatten(was), layers::flatten(is));
-    let show = |value: Option<&toml::Value>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
-    let mut keys: Vec<&String> = was.keys().chain(is.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    keys.into_iter()
-        .filter(|key| was.get(*key) != is.get(*key))
-        .map(|key| format!("{key}: was {}, is {}", show(was.get(key)), show(is.get(key))))
+    let (was, is) = (settings(was), settings(is));
+    let show = |setting: Option<&(String, toml::Value)>| {
+        setting.map_or_else(|| "nothing".to_owned(), |(_, value)| value.to_string())
+    };
+    let places: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    let differs =
+        |place: &&String| was.get(*place).map(|(_, value)| value) != is.get(*place).map(|(_, value)| value);
+    places
+        .into_iter()
+        .filter(differs)
+        .map(|place| {
+            let (was, is) = (was.get(place), is.get(place));
+            let key = is.or(was).map_or(place, |(key, _)| key);
+            format!("{key}: was {}, is {}", show(was), show(is))
+        })
         .collect()
+}
+
+/// A table's values with their dotted keys, by these keys, or in a table that has a `recipe` in place of `student` by what they are
+/// in place of.
+fn settings(table: &toml::Table) -> BTreeMap<String, (String, toml::Value)> {
+    let is_replaced = !table.contains_key("student");
+    let place = |key: &str| match key.strip_prefix("recipe.") {
+        Some(rest) if is_replaced => format!("student.{rest}"),
+        _ => key.to_owned(),
+    };
+    layers::flatten(table).into_iter().map(|(key, value)| (place(&key), (key, value))).collect()
 }

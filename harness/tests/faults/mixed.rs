@@ -26,6 +26,11 @@ fn records_of_rows_that_are_not_asked_for_are_held_to_the_settings_too() {
     }
     assert!(!record(folder.path(), "teacher-1").exists());
 
+    // A recipe of its own is another only in what differs.
+    let stderr = run(folder.path(), &[&BE[..], &["--set", "recipe.be.lr=0.05"]].concat(), 1);
+    assert!(stderr.ends_with("or move it away:\n  recipe.lr: was 0.005, is 0.05\n"), "{stderr}");
+    run(folder.path(), &[&BE[..], &["--set", "recipe.be.lr=0.005"]].concat(), 0);
+
     // More seeds and other rows of the same settings are no reason, nor is what other methods are told.
     run(
         folder.path(),
