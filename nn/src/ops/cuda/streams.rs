@@ -57,16 +57,6 @@ impl Streams {
         lock(&self.active).as_ref().unwrap_or(&self.main).clone()
     }
 
-    /// Lets the active stream wait for what the main stream was given so far.
-    #[cfg(feature = "cudnn")]
-    pub(super) fn catch_up(&self) -> Result<()> {
-        let active = self.active();
-        if *active == *self.main {
-            return Ok(());
-        }
-        active.join(&self.main).map_err(|error| failed("waiting for the main stream", error))
-    }
-
     /// A lane's number, another one each time until all were given.
     pub(super) fn lane(&self) -> usize {
         self.next.fetch_add(1, Ordering::Relaxed) % LANES

@@ -50,12 +50,6 @@ impl Spread {
         self.streams.active()
     }
 
-    /// Lets what is given to the active stream wait for what the main stream, which memory is taken and uploaded on, was given so
-    /// far.
-    pub(super) fn catch_up(&self) -> Result<()> {
-        self.streams.catch_up()
-    }
-
     /// How many streams a call's parts may be given to.
     pub(super) fn width(&self) -> usize {
         self.width

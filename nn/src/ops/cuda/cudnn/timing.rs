@@ -66,8 +66,6 @@ impl<'a> Timer<'a> {
             .map(|epilogue| Epilogue { bias, skip: if epilogue.skip == 0 { 0 } else { output } });
         let call = Call { input, weight, output, epilogue, ..*call };
         let timer = Self { handle, spread, arena, call, _buffers: buffers };
-        // Passes beside this one would be timed with it.
-        spread.active().context().synchronize().map_err(|error| failed("timing convolutions", error))?;
         if !IS_AWAKE.swap(true, Ordering::Relaxed) {
             timer.hold(WAKE)?;
         }
@@ -178,15 +176,19 @@ impl<'a> Timer<'a> {
     }
 }
 
-/// A buffer of `count` of the [`NORMALS`], again from the first behind the last.
+/// A buffer of `count` of the [`NORMALS`], again from the first behind the last. Waits for all that the device was given.
 fn filled(arena: &Arena, spread: &Spread, element: Element, count: usize) -> Result<Buffer> {
     // The upper half of an f32 is a bf16.
     let bytes = element.bytes();
-    let pattern: Vec<u8> =
-        NORMALS.iter().take(count).flat_map(|value| value.to_le_bytes()[4 - bytes..].to_vec()).collect();
+    let pattern: Vec<u8> = NORMALS
+        .iter()
+        .take(count)
+        .flat_map(|value| value.to_le_bytes().into_iter().skip(4 - bytes))
+        .collect();
     let buffer = arena.take(count * bytes)?;
     arena.backend().upload(&pattern, buffer.at())?;
-    spread.catch_up()?;
+    // Copies go to another stream than uploads may; and passes beside the one that is timed would be timed with it.
+    spread.active().context().synchronize().map_err(|error| failed("timing convolutions", error))?;
     let mut done = pattern.len();
     while done < count * bytes {
         let more = done.min(count * bytes - done);
